@@ -15,6 +15,7 @@ from pytest_dsr1.gate.history import PastRun
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.gate.saved import read_gate, saved_verdicts
 from pytest_dsr1.machine.values import FactValue
+from pytest_dsr1.masking import masked_fact
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.verdict.verdict import Status, Verdict
@@ -180,8 +181,10 @@ def changes(old: Mapping[str, FactValue], new: Mapping[str, FactValue]) -> tuple
 def _is_read(key: str, old: Mapping[str, FactValue], new: Mapping[str, FactValue]) -> bool:
     if key == comparability.NODE:
         return False
-    both = old.get(key) is not None and new.get(key) is not None
-    return both or key.startswith(_ABSENT_MEANS_DEFAULT)
+    values = old.get(key), new.get(key)
+    if any(isinstance(value, list) and "None" in value for value in values):
+        return False  # one of the GPUs did not report it
+    return None not in values or key.startswith(_ABSENT_MEANS_DEFAULT)
 
 
 def _suspicion(change: Change) -> tuple[int, str]:
@@ -192,6 +195,7 @@ def _suspicion(change: Change) -> tuple[int, str]:
 
 def _change(key: str, old: Mapping[str, FactValue], new: Mapping[str, FactValue]) -> Change:
     def value(facts: Mapping[str, FactValue]) -> str:
-        return comparability.shown(facts[key]) if key in facts else "not given"
+        # References and results from before secrets were masked have them in the clear.
+        return comparability.shown(masked_fact(key, facts[key])) if key in facts else "not given"
 
     return Change(key, f"{key} {value(old)} -> {value(new)}")

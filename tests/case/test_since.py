@@ -201,6 +201,24 @@ def test_what_was_not_read_does_not_differ() -> None:
     assert texts(old, new) == ("library.vllm not given -> 0.11.2", "option.engine.ep 8 -> not given")
 
 
+def test_what_one_of_the_gpus_did_not_report_does_not_differ() -> None:
+    unread: dict[str, FactValue] = {"gpu.vbios": ["96.00", "None"]}
+    assert not texts({"gpu.vbios": "96.00"}, unread)
+    assert not texts(unread, {"gpu.vbios": "96.00"})
+    assert texts({"gpu.vbios": "96.00"}, {"gpu.vbios": ["96.00", "97.00"]})
+
+
+def test_secrets_of_earlier_versions_are_not_shown() -> None:
+    """Saved before secrets were masked, and taken out of the scenario since."""
+    old: dict[str, FactValue] = {
+        "option.engine.environment.HF_TOKEN": "planted-secret",
+        "option.engine.llm_api.api_key": "planted-secret",
+    }
+    for found in (texts(old, {}), texts({}, old)):
+        assert len(found) == 2
+        assert "planted-secret" not in "".join(found)
+
+
 def test_a_long_list_is_cut() -> None:
     found = Since("run", "the last green run", tuple(Change("x", f"x{n} 1 -> 2") for n in range(8)))
     assert found.sentence.endswith("x4 1 -> 2; x5 1 -> 2, and 2 more")
