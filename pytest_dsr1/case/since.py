@@ -41,6 +41,7 @@ KNOWN_EFFECT = (
     "option.load.*",
     "library.tensorrt-llm",
     "library.vllm",
+    "engine.tensorrt_llm",
 )
 """Patterns of the facts whose effect on these figures is known: clocks and power by our own measurements and
 NVIDIA's article, options by NVIDIA's tech blogs 2 and 3, engines by the figures published per version."""
@@ -48,7 +49,7 @@ NVIDIA's article, options by NVIDIA's tech blogs 2 and 3, engines by the figures
 _ABSENT_MEANS_DEFAULT = ("option.", "library.", "setup.")
 """A missing fact of these groups has a meaning: not given, not installed. Of others it means: not read."""
 
-_SOFTWARE = ("library.", "driver", "cuda.driver", "container.image", "python")
+_SOFTWARE = ("library.", "engine.", "driver", "cuda.driver", "container.image", "python")
 """Facts of the software under test, by how they begin."""
 
 _SHOWN = 6

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 from pytest_dsr1.case.cause.evidence import ChangedRole, Evidence, OptionDifference, Result, Watched
 from pytest_dsr1.case.judgment import Judgment
 from pytest_dsr1.case.published import published_values
-from pytest_dsr1.case.since import Change, Since
+from pytest_dsr1.case.since import Change, Green, Since
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
 from pytest_dsr1.engines.in_effect import of_saved
 from pytest_dsr1.gate import comparability
@@ -42,10 +42,17 @@ def evidence_of(
         options_as_published=_as_published(measurement),
         green=green,
         changed={change.key: _role(change) for change in changes},
-        software_same=None if green == "never" else not software,
+        software_same=_software_same(measurement, green, software),
         software_changed=software,
         clues=keys,
     )
+
+
+def _software_same(measurement: Measurement, green: Green, changed: Collection[str]) -> bool | None:
+    """Return whether the software is as it was when the run was good; that of a server is not recorded."""
+    if changed:
+        return False
+    return None if green == "never" or measurement.scenario.engine.type == "openai" else True
 
 
 def _result(judgment: Judgment) -> Result | None:

@@ -178,3 +178,17 @@ def test_whether_the_options_are_the_published_ones() -> None:
     run["scenario"] = load(file, overrides=("load.concurrency=512",)).scenario
     assert found(**run).options_as_published is False
     assert found().options_as_published is None
+
+
+def test_the_software_of_a_server_is_not_recorded() -> None:
+    same = Since("run", "the last green run")
+    server = scenario(engine={"type": "openai", "url": "http://localhost:8000"})
+    assert found(since=same).software_same is True
+    assert found(since=same, scenario=server).software_same is None
+    changed = Since("run", "the last green run", (Change("driver", "driver 570 -> 575"),))
+    assert found(since=changed, scenario=server).software_same is False
+
+
+def test_the_versions_that_the_engine_ran_are_software() -> None:
+    changed = Since("run", "", (Change("engine.tensorrt_llm", "engine.tensorrt_llm 1.2.0 -> 1.2.1"),))
+    assert found(since=changed).software_changed == ("engine.tensorrt_llm 1.2.0 -> 1.2.1",)
