@@ -136,8 +136,8 @@ class Evidence:
         return 0.0 if self.share_of_target is None else max(100 * (1 - self.share_of_target), 0.0)
 
     def explains(self, loss_percent: float) -> bool:
-        """Return whether a loss explains at least half of what is missing."""
-        return loss_percent >= self.missing_percent / 2
+        """Return whether a loss explains at least half of what is missing; a tiny one explains nothing."""
+        return loss_percent >= max(self.missing_percent / 2, NOTABLE_PERCENT)
 
     def negligible(self, loss_percent: float) -> bool:
         """Return whether a loss explains a quarter of what is missing or less."""

@@ -28,6 +28,8 @@ _MEASURED_CLUES = (
     "acceptance-length",
 )
 """Clues that show what the engine did with its options, load and data."""
+_INVALIDATING_CLUES = ("number-format", "acceptance-length")
+"""Those that can be why a run does not count; a short run or a queue never is."""
 _PLANNED_CLUES = ("attention-dp", "chunked-context", "cuda-graphs")
 """Clues that show what the scenario asks for. They convict only if the options in effect were read."""
 
@@ -147,17 +149,28 @@ def _different_options(evidence: Evidence, *, enough: bool) -> Iterator[str]:
             yield f"{each.what} was {each.effective} instead of {each.asked}{cost}"
 
 
-def _clues_of_options(evidence: Evidence) -> Iterator[str]:
-    planned = _PLANNED_CLUES if evidence.options_read else ()
-    for key in (*_MEASURED_CLUES, *planned):
-        if key in evidence.clues and not _too_cheap(key, evidence):
-            yield _without_remedy(evidence.clues[key])
+def _clues_of_options(evidence: Evidence, *, convict: bool) -> Iterator[str]:
+    for key in (*_MEASURED_CLUES, *_PLANNED_CLUES):
+        if key in evidence.clues and _convicts(key, evidence) == convict:
+            also = "" if convict or not _as_when_good(evidence) else ", with the options of when it was good"
+            yield f"{_without_remedy(evidence.clues[key])}{also}"
 
 
-def _clues_of_the_plan(evidence: Evidence) -> Iterator[str]:
-    for key in _PLANNED_CLUES:
-        if key in evidence.clues and (not evidence.options_read or _too_cheap(key, evidence)):
-            yield _without_remedy(evidence.clues[key])
+def _convicts(key: str, evidence: Evidence) -> bool:
+    """Return whether a clue convicts the options, and is not only a suspicion."""
+    if evidence.result == "INVALID" and key not in _INVALIDATING_CLUES:
+        return False
+    if key in _PLANNED_CLUES and not evidence.options_read:
+        return False
+    return not _too_cheap(key, evidence) and not _as_when_good(evidence)
+
+
+def _as_when_good(evidence: Evidence) -> bool:
+    """Return whether options, model and data are those of a good run, so that it had these clues too."""
+    asked = ("option.", "model.", "dataset.")
+    differs = any(each.matters != "no" for each in evidence.options)
+    changed = any(key.startswith(asked) and role != "shown" for key, role in evidence.changed.items())
+    return evidence.green != "never" and not differs and not changed
 
 
 def _without_remedy(sentence: str) -> str:
@@ -175,15 +188,15 @@ def _too_cheap(clue: str, evidence: Evidence) -> bool:
 
 
 def _changed_options(evidence: Evidence) -> Iterator[str]:
-    for fact in evidence.changed:
-        if fact.startswith("option."):
+    for fact, role in evidence.changed.items():
+        if fact.startswith("option.") and role != "shown":
             yield f"changed since it was good: {fact}"
 
 
 def _same_options(evidence: Evidence) -> Iterator[str]:
     if any(each.matters != "no" for each in evidence.options) or any(_changed_options(evidence)):
         return
-    if any(_clues_of_options(evidence)) or any(_clues_of_the_plan(evidence)):
+    if any(any(_clues_of_options(evidence, convict=each)) for each in (True, False)):
         return
     if evidence.options_read and evidence.options_as_published:
         yield "options in effect as published"
@@ -232,8 +245,18 @@ RULES: tuple[Rule, ...] = (
         "the engine's report or log",
         lambda evidence: _different_options(evidence, enough=True),
     ),
-    Rule("options", "convicts", "`pytest-dsr1 docs why-low`", _clues_of_options),
-    Rule("options", "suspects", "the scenario", _clues_of_the_plan),
+    Rule(
+        "options",
+        "convicts",
+        "`pytest-dsr1 docs why-low`",
+        lambda evidence: _clues_of_options(evidence, convict=True),
+    ),
+    Rule(
+        "options",
+        "suspects",
+        "the scenario, which may be that of a good run",
+        lambda evidence: _clues_of_options(evidence, convict=False),
+    ),
     Rule("options", "suspects", _ARITHMETIC, lambda evidence: _different_options(evidence, enough=False)),
     Rule("options", "suspects", "the fingerprint", _changed_options),
     Rule("options", "acquits", "the engine's report, or the fingerprint", _same_options),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from typing import Literal
 
 import pytest
 
@@ -100,3 +102,39 @@ def test_the_next_step_without_a_cause() -> None:
     assert cause_of(Evidence("FAIL", watched=AT_REST, probed=FINE)).next_step == (
         "go through `pytest-dsr1 docs why-low`"
     )
+
+
+QUEUE = {"engine-queue": "on average 40 requests waited in the server's queue: take more at once"}
+
+
+@pytest.mark.parametrize("green", ["run", "references"])
+def test_a_clue_that_a_good_run_had_too_convicts_nobody(green: Literal["run", "references"]) -> None:
+    """The same options, model and data were good: something else changed."""
+    queued = Evidence("LOSS", share_of_target=0.9, watched=AT_REST, green=green, clues=QUEUE)
+    found = cause_of(replace(queued, software_changed=("driver 570 -> 575",), software_same=False))
+    assert (found.kind, found.evidence) == (
+        "unknown",
+        (
+            "on average 40 requests waited in the server's queue, with the options of when it was good",
+            "changed since it was good: driver 570 -> 575",
+        ),
+    )
+    for fact in ("option.load.concurrency", "model.content", "dataset.content"):
+        assert cause_of(replace(queued, changed={fact: "under_test"})).kind == "options"
+    assert cause_of(replace(queued, changed={"option.engine.url": "shown"})).kind == "unknown"
+    assert cause_of(replace(queued, green="never")).kind == "options"
+
+
+def test_a_run_does_not_count_because_of_what_can_spoil_it() -> None:
+    """Failed requests made it INVALID; a moment of heat and a queue did not."""
+    spoiled = Evidence("INVALID", watched=replace(AT_REST, throttled_share=0.004), clues=QUEUE)
+    assert cause_of(spoiled).kind == "unknown"
+    assert cause_of(replace(spoiled, watched=replace(AT_REST, throttled_share=0.006))).kind == "machine"
+    wrong = {"number-format": "the engine reports FP8, but the scenario expects NVFP4: correct it"}
+    assert cause_of(replace(spoiled, clues=wrong)).kind == "options"
+
+
+def test_options_that_change_by_themselves_are_not_suspects() -> None:
+    """The port of a server is new in every run."""
+    evidence = Evidence("FAIL", green="run", changed={"option.engine.url": "shown"}, software_same=True)
+    assert cause_of(evidence).evidence == ("options as when it was good",)
