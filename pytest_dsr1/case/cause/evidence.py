@@ -55,6 +55,8 @@ class Watched:
         throttled_share: the share of the time in which heat or the hardware slowed down a GPU.
         power_capped: whether GPUs were at their power cap, at a clock clearly below the usual one.
         locked_clock: whether a clock stayed below its highest without a reason.
+        clock_loss_percent: how far the lowest SM clock of a GPU was below its highest, in percent.
+        lost: whether a GPU fell off the bus.
         shared: whether another process used the GPUs.
         xid: the code of an Xid error.
         ecc_grew: whether uncorrectable memory errors were added.
@@ -64,6 +66,8 @@ class Watched:
     throttled_share: float | None = None
     power_capped: bool | None = None
     locked_clock: bool | None = None
+    clock_loss_percent: float | None = None
+    lost: bool = False
     shared: bool | None = None
     xid: int | None = None
     ecc_grew: bool = False

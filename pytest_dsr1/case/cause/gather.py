@@ -89,19 +89,50 @@ def _watched(measurement: Measurement, clues: Mapping[str, str]) -> Watched | No
         throttled_share=max(throttled, default=None),
         power_capped="power-cap" in clues and _limit_is_lowered(measurement.fingerprint.facts),
         locked_clock="sm-clock" in clues,
-        shared=any(event.kind == "foreign process" for event in inside),
+        clock_loss_percent=_clock_loss_percent(measurement),
+        lost=any(event.kind == "lost" for event in telemetry.events),
+        # A process is reported once: one from before the measured time may still have been there.
+        shared=any(
+            event.kind == "foreign process" and event.time_s <= end_s + 1 for event in telemetry.events
+        ),
         xid=next(iter(hardware), None),
         ecc_grew=any(old is not None and new is not None and new > old for old, new in ecc),
         unseen=len(telemetry.gpus) < measurement.scenario.hardware.count,
     )
 
 
+def _clock_loss_percent(measurement: Measurement) -> float | None:
+    """Return the most that a lower SM clock can have cost; None if it is unknown."""
+    telemetry, health = measurement.telemetry, measurement.gpu_health
+    most_mhz = dict(zip(telemetry.gpus, telemetry.max_sm_clock_mhz, strict=False))
+    losses = [
+        100 * (1 - gpu.sm_clock_mhz_mean / most)
+        for gpu in (health.gpus if health else ())
+        if gpu.sm_clock_mhz_mean is not None and (most := most_mhz.get(gpu.gpu))
+    ]
+    return max(losses, default=None)
+
+
 def _limit_is_lowered(facts: Mapping[str, FactValue]) -> bool:
     """Return whether a power limit is below the default: at the default, published runs are capped too."""
-    limit, default = facts.get("gpu.power_limit_w"), facts.get("gpu.power_default_w")
-    if isinstance(limit, list):
-        return True  # the GPUs differ
-    return isinstance(limit, float) and isinstance(default, float) and limit < default
+    limits, defaults = _watts(facts.get("gpu.power_limit_w")), _watts(facts.get("gpu.power_default_w"))
+    length = max(len(limits), len(defaults))
+    limits, defaults = (each * length if len(each) == 1 else each for each in (limits, defaults))
+    pairs = zip(limits, defaults, strict=False)
+    return any(limit is not None and default is not None and limit < default for limit, default in pairs)
+
+
+def _watts(value: FactValue) -> list[float | None]:
+    """Return a power of each GPU, or one for all; None for a GPU that does not report it."""
+    values = value if isinstance(value, list) else [str(value)]
+    return [_number(each) for each in values]
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:  # "None" of a GPU that does not report it
+        return None
 
 
 def _unverified(measurement: Measurement) -> Iterable[str]:

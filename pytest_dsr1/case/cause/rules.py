@@ -77,14 +77,26 @@ def _throttled(evidence: Evidence, *, enough: bool) -> Iterator[str]:
         yield f"heat or the hardware slowed down a GPU for {share:.1%} of the time"
 
 
-def _capped(evidence: Evidence) -> Iterator[str]:
-    if evidence.watched and evidence.watched.power_capped:
+def _lost(evidence: Evidence) -> Iterator[str]:
+    if evidence.watched and evidence.watched.lost:
+        yield "a GPU was lost during the run"
+
+
+def _clock_explains(evidence: Evidence) -> bool:
+    """Return whether the clock can have cost half of what is missing; nothing runs slower than its clock."""
+    loss_percent = evidence.watched.clock_loss_percent if evidence.watched else None
+    return loss_percent is None or evidence.explains(loss_percent)
+
+
+def _capped(evidence: Evidence, *, enough: bool) -> Iterator[str]:
+    if evidence.watched and evidence.watched.power_capped and _clock_explains(evidence) == enough:
         yield "the GPUs were at their power cap, at a clock clearly below the usual one"
 
 
-def _locked(evidence: Evidence) -> Iterator[str]:
+def _locked(evidence: Evidence, *, enough: bool) -> Iterator[str]:
     by_scenario = any("lock_sm_clock" in each.what for each in evidence.options)
-    if evidence.watched and evidence.watched.locked_clock and not by_scenario:
+    locked = evidence.watched and evidence.watched.locked_clock and not by_scenario
+    if locked and _clock_explains(evidence) == enough:
         yield "a clock stayed below its highest without a reason, so it is locked"
 
 
@@ -229,12 +241,15 @@ _ARITHMETIC = "a part cannot cost more than its share"
 RULES: tuple[Rule, ...] = (
     Rule("machine", "convicts", _CATALOG, _xid),
     Rule("machine", "convicts", "NVML's error counters", _memory_errors),
+    Rule("machine", "convicts", "NVML's error code", _lost),
     Rule("machine", "convicts", _SEEN, _shared),
     Rule("machine", "convicts", _TELEMETRY, lambda evidence: _throttled(evidence, enough=True)),
-    Rule("machine", "convicts", _TELEMETRY, _capped),
-    Rule("machine", "convicts", _TELEMETRY, _locked),
+    Rule("machine", "convicts", _TELEMETRY, lambda evidence: _capped(evidence, enough=True)),
+    Rule("machine", "convicts", _TELEMETRY, lambda evidence: _locked(evidence, enough=True)),
     Rule("machine", "convicts", _SEEN, lambda evidence: _slow_probes(evidence, enough=True)),
     Rule("machine", "suspects", _ARITHMETIC, lambda evidence: _throttled(evidence, enough=False)),
+    Rule("machine", "suspects", _ARITHMETIC, lambda evidence: _capped(evidence, enough=False)),
+    Rule("machine", "suspects", _ARITHMETIC, lambda evidence: _locked(evidence, enough=False)),
     Rule("machine", "suspects", _ARITHMETIC, lambda evidence: _slow_probes(evidence, enough=False)),
     Rule("machine", "suspects", "another process may have slowed them down", _spoiled_probes),
     Rule("machine", "suspects", "documentation alone", _unverified),

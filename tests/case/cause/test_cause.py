@@ -53,7 +53,7 @@ def test_a_changed_option_is_a_suspicion() -> None:
 
 
 def test_every_rule_matters_in_some_situation() -> None:
-    known = [*(each.evidence for each in SITUATIONS), CHANGED_OPTION]
+    known = [*(each.evidence for each in SITUATIONS), CHANGED_OPTION, SLOW_CLOCK, LOST]
     for rule in RULES:
         assert any(any(rule.find(evidence)) for evidence in known), rule
 
@@ -138,3 +138,25 @@ def test_options_that_change_by_themselves_are_not_suspects() -> None:
     """The port of a server is new in every run."""
     evidence = Evidence("FAIL", green="run", changed={"option.engine.url": "shown"}, software_same=True)
     assert cause_of(evidence).evidence == ("options as when it was good",)
+
+
+SLOW_CLOCK = Evidence(
+    "FAIL",
+    share_of_target=0.2,
+    watched=Watched(throttled_share=0.0, power_capped=True, locked_clock=True, clock_loss_percent=6.0),
+)
+
+
+def test_a_clock_cannot_cost_more_than_its_share() -> None:
+    """A clock that is 6% low does not explain a miss of 80%, but one of 10%."""
+    found = cause_of(SLOW_CLOCK)
+    assert (found.kind, len(found.evidence)) == ("unknown", 2)
+    found = cause_of(replace(SLOW_CLOCK, share_of_target=0.9))
+    assert (found.kind, len(found.evidence)) == ("machine", 2)
+
+
+LOST = Evidence("INVALID", watched=replace(AT_REST, lost=True))
+
+
+def test_a_lost_gpu_convicts_the_machine() -> None:
+    assert cause_of(LOST).sentence == "the machine: a GPU was lost during the run"

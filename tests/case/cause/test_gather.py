@@ -85,7 +85,10 @@ def test_what_the_telemetry_shows() -> None:
         (Event(99.0, 0, "xid", "", 79), {"xid": None}),
         (Event(101.0, 0, "xid", "", 31), {"xid": None}),
         (Event(101.0, 0, "foreign process", "pid 1"), {"shared": True}),
-        (Event(99.0, 0, "foreign process", "pid 1"), {"shared": False}),
+        (Event(99.0, 0, "foreign process", "pid 1"), {"shared": True}),
+        (Event(104.0, 0, "foreign process", "pid 1"), {"shared": False}),
+        (Event(99.0, 0, "lost", "GPU is lost"), {"lost": True, "shared": False}),
+        (Event(101.0, 0, "error", "a reading failed"), {"lost": False, "shared": False}),
     ],
 )
 def test_events_of_the_measured_time(event: Event, expected: dict[str, Any]) -> None:
@@ -102,6 +105,17 @@ def test_new_memory_errors(before: int | None, after: int | None, grew: bool) ->
     assert seen.ecc_grew is grew
 
 
+def test_what_a_lower_clock_can_have_cost() -> None:
+    run = watched(0.0, None, max_sm_clock_mhz=(2000, None))
+    run["gpu_health"] = GpuSummary("", gpus=tuple(GpuStatistics(n, sm_clock_mhz_mean=1500) for n in (0, 1)))
+    seen = found(**run).watched
+    assert seen is not None
+    assert seen.clock_loss_percent == pytest.approx(25.0)
+    unread = found(**watched(0.0)).watched
+    assert unread is not None
+    assert unread.clock_loss_percent is None
+
+
 def test_gpus_that_were_not_watched() -> None:
     run = watched(0.0)
     run["scenario"] = scenario(hardware={"gpu": "NVIDIA H200", "count": 2})
@@ -116,6 +130,8 @@ def test_gpus_that_were_not_watched() -> None:
         ({"gpu.power_limit_w": 500.0, "gpu.power_default_w": 700.0}, True),
         ({"gpu.power_limit_w": ["500.0", "700.0"], "gpu.power_default_w": 700.0}, True),
         ({"gpu.power_limit_w": 700.0, "gpu.power_default_w": 700.0}, False),
+        ({"gpu.power_limit_w": ["700.0", "None"], "gpu.power_default_w": ["700.0", "None"]}, False),
+        ({"gpu.power_limit_w": ["600.0", "700.0"], "gpu.power_default_w": ["600.0", "700.0"]}, False),
         ({}, False),
     ],
 )
