@@ -205,6 +205,12 @@ def _changed_options(evidence: Evidence) -> Iterator[str]:
             yield f"changed since it was good: {fact}"
 
 
+def _changed_machine(evidence: Evidence) -> Iterator[str]:
+    for fact, role in evidence.changed.items():
+        if fact.startswith(("gpu.", "setup.", "cpu.")) and role != "shown":
+            yield f"changed since it was good: {fact}"
+
+
 def _same_options(evidence: Evidence) -> Iterator[str]:
     if any(each.matters != "no" for each in evidence.options) or any(_changed_options(evidence)):
         return
@@ -252,6 +258,7 @@ RULES: tuple[Rule, ...] = (
     Rule("machine", "suspects", _ARITHMETIC, lambda evidence: _locked(evidence, enough=False)),
     Rule("machine", "suspects", _ARITHMETIC, lambda evidence: _slow_probes(evidence, enough=False)),
     Rule("machine", "suspects", "another process may have slowed them down", _spoiled_probes),
+    Rule("machine", "suspects", "the fingerprint", _changed_machine),
     Rule("machine", "suspects", "documentation alone", _unverified),
     Rule("machine", "acquits", _SEEN, _same_probes),
     Rule(

@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 
 from pytest_dsr1.case.cause.cause import cause_of
-from pytest_dsr1.case.cause.evidence import Evidence, OptionDifference, Probed, Watched
+from pytest_dsr1.case.cause.evidence import ChangedRole, Evidence, OptionDifference, Probed, Watched
 from pytest_dsr1.case.cause.rules import RULES
 from tests.case.cause.situations import Situation, situations
 
@@ -160,3 +160,25 @@ LOST = Evidence("INVALID", watched=replace(AT_REST, lost=True))
 
 def test_a_lost_gpu_convicts_the_machine() -> None:
     assert cause_of(LOST).sentence == "the machine: a GPU was lost during the run"
+
+
+def test_a_changed_setting_of_the_machine_is_a_suspicion() -> None:
+    """What vboost cost is not known; probes as in the references clear the machine all the same."""
+    changed: dict[str, ChangedRole] = {
+        "gpu.vboost": "known",
+        "cpu.model": "under_test",
+        "gpu.persistence": "shown",
+    }
+    evidence = Evidence("FAIL", watched=AT_REST, green="run", changed=changed, software_same=True)
+    found = cause_of(evidence)
+    assert (found.kind, found.evidence) == (
+        "unknown",
+        (
+            "changed since it was good: gpu.vboost",
+            "changed since it was good: cpu.model",
+            "options as when it was good",
+        ),
+    )
+    cleared = replace(evidence, probed=FINE, options_read=True)
+    cleared = replace(cleared, software_same=False, software_changed=("driver 570 -> 575",))
+    assert cause_of(cleared).kind == "software"
