@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from _pytest.outcomes import Failed as _PytestFailed
 
     from pytest_dsr1.findings import Finding
+    from pytest_dsr1.gate.history import History
     from pytest_dsr1.gate.progress import GateProgress
     from pytest_dsr1.machine.values import SetupMode
     from pytest_dsr1.measurement.measurement import Measurement
@@ -143,6 +144,7 @@ class RunState:
         statuses: the status of each test, by test id.
         compared: the files that pytest-benchmark compares with.
         written: lines for the terminal about the reports, each with its markup.
+        past: earlier runs in the folder of results; None until a bad result is compared with them.
     """
 
     watch: Watch
@@ -165,6 +167,7 @@ class RunState:
     statuses: dict[str, Status] = field(default_factory=dict)
     compared: list[Mapping[str, Any]] = field(default_factory=list)
     written: list[tuple[str, Mapping[str, bool]]] = field(default_factory=list)
+    past: History | None = None
 
     @property
     def selected(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import pytest
 
 from pytest_dsr1.case import case
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
+from pytest_dsr1.gate.history import History, history
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.reporting.ci import annotations as ci_annotations
 from pytest_dsr1.reporting.ci import files
@@ -409,3 +410,18 @@ def test_junit_says_what_each_test_judged_and_where(suites: Suites) -> None:
     machine = {each.get("name"): each.get("value") for each in environment.iter("property")}
     assert machine["dsr1_where"] == "own/alpha.yaml:3"
     assert "dsr1_measured" not in machine
+
+
+def test_earlier_results_are_read_once_for_all_tests(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may be hundreds of them: once for the tests that fail, once for the report."""
+    read_from: list[Path] = []
+
+    def noted(results: Path) -> History:
+        read_from.append(results)
+        return history(results)
+
+    monkeypatch.setattr(files, "history", noted)
+    suites.run("--dsr1-profile=alpha,beta", STRICT)
+    assert len(read_from) == 2
+    suites.run("--dsr1-profile=alpha,beta")
+    assert len(read_from) == 2

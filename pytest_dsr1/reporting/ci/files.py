@@ -35,7 +35,7 @@ def report_of(state: RunState, status: int, root: Path, *, is_wanted: bool) -> R
             clues even if nothing failed. If something failed, earlier results are read in any case.
     """
     now = datetime.now(timezone.utc)
-    past = history(state.results) if is_wanted or status in _FAILED else NO_HISTORY
+    past = history(state.results) if is_wanted or status in _FAILED or _is_bad(state) else NO_HISTORY
 
     def case(outcome: ScenarioOutcome) -> Case:
         try:
@@ -53,12 +53,19 @@ def report_of(state: RunState, status: int, root: Path, *, is_wanted: bool) -> R
     )
 
 
+def _is_bad(state: RunState) -> bool:
+    """Return whether a test has a bad result, also if the session was interrupted afterwards."""
+    return any(status in {Status.FAIL, Status.INVALID} for status in state.statuses.values())
+
+
 def cause_so_far(state: RunState, outcome: ScenarioOutcome, status: Status) -> Cause | None:
     """Return the cause of a test's bad result, as far as it is known when the test ends; None without any."""
     if status not in {Status.FAIL, Status.INVALID}:
         return None
     try:
-        return case_of(outcome, state.store, datetime.now(timezone.utc), history(state.results)).cause
+        # Its own and later runs are never compared, so what was saved before its first test is enough.
+        past = state.past = history(state.results) if state.past is None else state.past
+        return case_of(outcome, state.store, datetime.now(timezone.utc), past).cause
     except Exception:  # noqa: BLE001 - the report of the session names our mistake; the verdict stands
         return None
 
