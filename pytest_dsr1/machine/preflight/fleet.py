@@ -148,6 +148,7 @@ def power(look: Preflight) -> Iterator[Finding]:
 def repaired(look: Preflight) -> Iterator[Finding]:
     """Errors that the hardware repaired are shown; the telemetry judges their growth during the run."""
     groups: dict[str, list[int]] = {}
+    known = False
     for gpu in look.gpus:
         counts = {
             "corrected memory errors": gpu.ecc_corrected,
@@ -155,10 +156,12 @@ def repaired(look: Preflight) -> Iterator[Finding]:
             "PCIe replays": gpu.pcie_replays,
             "NVLink errors": gpu.nvlink_errors,
         }
+        known = known or any(count is not None for count in counts.values())
         if found := ", ".join(f"{count:,} {what}" for what, count in counts.items() if count):
             groups.setdefault(found, []).append(gpu.index)
     parts = [f"{gpu_list(indices)}: {found}" for found, indices in groups.items()]
-    yield Finding("ok", "GPU repaired errors", "; ".join(parts) or "none")
+    if known:
+        yield Finding("ok", "GPU repaired errors", "; ".join(parts) or "none")
 
 
 @check(needs="gpus")
@@ -177,7 +180,12 @@ def alike(look: Preflight) -> Iterator[Finding]:
     for what, read in _ALIKE.items():
         if look.setup != "off" and what in _compared(look.scenario.gpu_setup):
             continue
-        values = {gpu.index: read(gpu) for gpu in look.gpus}
+        every = {gpu.index: read(gpu) for gpu in look.gpus}
+        values = {index: value for index, value in every.items() if value is not None}
+        if not values:
+            continue
+        if unread := [index for index in every if index not in values]:
+            yield Finding("ok", f"{gpu_list(unread)} {what}", "not read")
         usual, count = Counter(values.values()).most_common(1)[0]
         for value in dict.fromkeys(each for each in values.values() if each != usual):
             differing = True
@@ -195,8 +203,6 @@ def _compared(wanted: GpuSetup) -> set[str]:
 
 
 def _word(value: object) -> str:
-    if value is None:
-        return "not read"
     if isinstance(value, tuple):
         return ", ".join(value) or "none"
     if isinstance(value, bool):

@@ -117,12 +117,25 @@ def test_settings_that_are_compared_with_the_published_ones_are_not_named_twice(
 
 
 def test_a_reading_that_one_gpu_lacks(two: FakeMachine, machine_scenario: Make) -> None:
-    """What cannot be read is "not read"; of two GPUs neither is the usual one."""
+    """What cannot be read is not different."""
     two.forget("gpus.vbios")
     two.set_gpu(0, vbios="96.00.A5.00.1A")
-    assert told(look(machine_scenario({"gpu": "NVIDIA H200", "count": 2})), "warning") == [
-        f"GPU 1 VBIOS: not read, but another has 96.00.A5.00.1A {UNVERIFIED}"
-    ]
+    findings = look(machine_scenario({"gpu": "NVIDIA H200", "count": 2}))
+    assert told(findings, "warning") == []
+    assert "GPU 1 VBIOS: not read" in told(findings, "ok")
+
+
+def test_of_two_gpus_neither_is_the_usual_one(two: FakeMachine, machine_scenario: Make) -> None:
+    two.set_gpu(1, vbios="another")
+    (message,) = told(look(machine_scenario({"gpu": "NVIDIA H200", "count": 2})), "warning")
+    assert message.startswith("GPU 1 VBIOS: another, but another has ")
+
+
+def test_errors_that_cannot_be_counted_are_not_none(two: FakeMachine, machine_scenario: Make) -> None:
+    for fact in ("ecc_corrected", "remap_pending", "pcie_replays", "nvlink_replays"):
+        two.forget(f"gpus.{fact}")
+    findings = look(machine_scenario({"gpu": "NVIDIA H200", "count": 2}))
+    assert not [one for one in findings if one.subject == "GPU repaired errors"]
 
 
 def test_one_gpu_is_compared_with_none_and_has_no_links(two: FakeMachine, machine_scenario: Make) -> None:
