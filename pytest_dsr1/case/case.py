@@ -226,7 +226,8 @@ def _case(outcome: ScenarioOutcome, judgment: Judgment, run: RunData, background
 def _cause(judgment: Judgment, run: RunData, background: Background) -> Cause | None:
     if run.measurement is None:
         return None
-    evidence = evidence_of(judgment, run.measurement, run.clues, background.since)
+    since, references = background.since, background.references
+    evidence = evidence_of(judgment, run.measurement, run.clues, since, references)
     return cause_of(evidence) if evidence else None
 
 

@@ -6,12 +6,14 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 from pytest_dsr1.case.cause.evidence import ChangedRole, Evidence, OptionDifference, Result, Watched
+from pytest_dsr1.case.cause.probes import probed
 from pytest_dsr1.case.judgment import Judgment
 from pytest_dsr1.case.published import published_values
 from pytest_dsr1.case.since import Change, Green, Since
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
 from pytest_dsr1.engines.in_effect import of_saved
 from pytest_dsr1.gate import comparability
+from pytest_dsr1.gate.references import References
 from pytest_dsr1.machine.cpu_load import SHARED
 from pytest_dsr1.machine.gpu.xids import XIDS
 from pytest_dsr1.machine.values import UNVERIFIED, FactValue
@@ -21,7 +23,11 @@ from pytest_dsr1.verdict.verdict import Status, Verdict
 
 
 def evidence_of(
-    judgment: Judgment, measurement: Measurement, clues: Iterable[FoundClue], since: Since | None
+    judgment: Judgment,
+    measurement: Measurement,
+    clues: Iterable[FoundClue],
+    since: Since | None,
+    references: References | None = None,
 ) -> Evidence | None:
     """Return the evidence about a result; None if nothing is wrong, or no run was measured."""
     found = _result(judgment)
@@ -31,11 +37,13 @@ def evidence_of(
     changes = since.changes if since else ()
     green = since.green if since else "never"
     software = tuple(change.text for change in changes if change.is_software)
+    watched = _watched(measurement, keys)
     return Evidence(
         result=found,
         gpus=measurement.scenario.hardware.count,
         share_of_target=_share(judgment.judged),
-        watched=_watched(measurement, keys),
+        probed=probed(measurement, references, other_work=bool(watched and watched.shared)),
+        watched=watched,
         unverified=tuple(_unverified(measurement)),
         options=tuple(_options(measurement)),
         options_read=bool(measurement.result.facts.options_in_effect),

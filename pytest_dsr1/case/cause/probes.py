@@ -1,0 +1,76 @@
+"""The probes of a run as evidence: held against the references of its node, else against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from pytest_dsr1.case.cause.evidence import Probed
+from pytest_dsr1.gate import comparability
+from pytest_dsr1.gate.references import References
+from pytest_dsr1.machine.probe.judge import slower_percent
+from pytest_dsr1.machine.probe.values import KINDS, PREFIX, numbers
+from pytest_dsr1.measurement.measurement import Measurement
+
+WHAT: Mapping[str, str] = {
+    "memory_bandwidth_gb_s": "memory_bandwidth",
+    "memory_read_gb_s": "memory_read",
+    "bf16_tflops_per_ghz": "bf16",
+    "fp8_tflops_per_ghz": "fp8",
+    "all_reduce_256mib_gb_s": "allreduce",
+    "peer_gb_s": "peer_copy",
+    "host_to_gpu_gb_s": "host_link_to",
+    "gpu_to_host_gb_s": "host_link_from",
+}
+"""The probes that count as evidence, with the names that the rules have for them. A matrix rate counts per SM
+clock: what the clock itself does is watched during the run."""
+
+
+def probed(measurement: Measurement, references: References | None, *, other_work: bool) -> Probed | None:
+    """Return how the machine's probes compare; None if it was not probed before the run.
+
+    Args:
+        measurement: the run.
+        references: the accepted references; None without any.
+        other_work: whether another process used the GPUs.
+    """
+    facts = measurement.fingerprint.facts
+    now = {name: found for name in WHAT if (found := numbers(facts.get(PREFIX + name)))}
+    if not now:
+        return None
+    usual = references.probes_on(comparability.node(facts)) if references else {}
+    against_references = {name: usual[name] for name in now if _matches(now[name], usual.get(name))}
+    differences = {
+        name: _differences(name, values, against_references[name])
+        for name, values in now.items()
+        if name in against_references
+    }
+    if not differences:
+        differences = {
+            name: _differences(name, values, [median(values)])
+            for name, values in now.items()
+            if len(values) > 1
+        }
+    return Probed(
+        "references" if against_references else "peers",
+        overall={WHAT[name]: median(each) for name, each in differences.items()},
+        single={
+            gpu: {WHAT[name]: each[place] for name, each in differences.items() if len(each) > place}
+            for place, gpu in enumerate(measurement.telemetry.gpus)
+            if any(len(each) > 1 for each in differences.values())
+        },
+        smallest={WHAT[name]: KINDS[name].smallest_percent for name in differences},
+        other_work=other_work,
+    )
+
+
+def _matches(now: Sequence[float], usual: Sequence[float] | None) -> bool:
+    return usual is not None and (len(usual) in {1, len(now)} or len(now) == 1)
+
+
+def _differences(name: str, now: Sequence[float], usual: Sequence[float]) -> list[float]:
+    """Return by how many percent each GPU differs; negative is slower."""
+    length = max(len(now), len(usual))
+    values, before = (list(each) * (length if len(each) == 1 else 1) for each in (now, usual))
+    kind = KINDS[name]
+    return [-slower_percent(kind, value, old) for value, old in zip(values, before, strict=True)]

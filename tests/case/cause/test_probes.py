@@ -1,0 +1,85 @@
+"""Probes as evidence: what they are held against, and by how much they differ."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pytest_dsr1.case.cause.evidence import Probed
+from pytest_dsr1.case.cause.probes import WHAT, probed
+from pytest_dsr1.gate.references import References
+from pytest_dsr1.machine.probe.values import KINDS
+from pytest_dsr1.machine.values import FactValue, Fingerprint, Telemetry
+from tests.helpers.reference_store import NODE, references, run
+from tests.helpers.values import measurement
+
+NODE_FACT: dict[str, FactValue] = {"gpu.uuids": NODE.split(",")}
+
+
+def with_probes(**probes: FactValue) -> References:
+    return references(runs=tuple(replace(run(number), probes=probes) for number in range(10)))
+
+
+def found(accepted: References | None, *, other_work: bool = False, **probes: FactValue) -> Probed | None:
+    facts = {**NODE_FACT, **{f"probe.{name}": value for name, value in probes.items()}}
+    made = measurement(fingerprint=Fingerprint(facts), telemetry=Telemetry(gpus=(0, 1)))
+    return probed(made, accepted, other_work=other_work)
+
+
+def test_a_run_that_was_not_probed() -> None:
+    assert found(with_probes(memory_bandwidth_gb_s=4258.0)) is None
+    after: dict[str, Any] = {"after.memory_bandwidth_gb_s": 4258.0}
+    assert found(None, **after) is None, "only probes before the run count"
+    assert found(None, bf16_tflops=700.0) is None, "a rate at the power cap depends on the clock"
+
+
+def test_against_the_references_of_this_node() -> None:
+    seen = found(
+        with_probes(memory_bandwidth_gb_s=4000.0, fp8_tflops_per_ghz=700.0), memory_bandwidth_gb_s=3960.0
+    )
+    assert seen is not None
+    assert (seen.against, seen.smallest) == ("references", {"memory_bandwidth": 0.3})
+    assert seen.overall == pytest.approx({"memory_bandwidth": -1.0})
+    assert seen.single == {}
+    assert seen.slow() == pytest.approx({"memory_bandwidth": -1.0})
+
+
+def test_a_gpu_that_differs_from_its_own_references() -> None:
+    seen = found(with_probes(memory_bandwidth_gb_s=4000.0), memory_bandwidth_gb_s=["4000", "3600"])
+    assert seen is not None
+    assert seen.overall == pytest.approx({"memory_bandwidth": -5.0})
+    assert seen.single[1] == pytest.approx({"memory_bandwidth": -10.0})
+    usual = found(with_probes(memory_bandwidth_gb_s=["4000", "3600"]), memory_bandwidth_gb_s=["4000", "3600"])
+    assert usual is not None
+    assert usual.slow() == {}, "it was as slow when the references were recorded"
+
+
+def test_without_references_gpus_are_held_against_each_other() -> None:
+    seen = found(None, memory_bandwidth_gb_s=["4000", "3600"], bf16_tflops_per_ghz=400.0)
+    assert seen is not None
+    assert seen.against == "peers"
+    assert seen.single[1] == pytest.approx({"memory_bandwidth": -100 * 200 / 3800})
+    assert set(seen.smallest) == {"memory_bandwidth"}, "GPUs that agree have one value"
+    other_node = references(runs=tuple(replace(run(n), node="GPU-z", probes={}) for n in range(10)))
+    assert found(other_node, memory_bandwidth_gb_s=4000.0) == Probed("peers")
+
+
+def test_a_time_is_slow_if_it_is_longer() -> None:
+    seen = found(with_probes(all_reduce_256mib_gb_s=300.0), other_work=True, all_reduce_256mib_gb_s=150.0)
+    assert seen is not None
+    assert seen.overall == pytest.approx({"allreduce": -50.0})
+    assert seen.other_work
+
+
+def test_references_of_another_number_of_gpus_do_not_count() -> None:
+    accepted = with_probes(memory_bandwidth_gb_s=["1", "2", "3"])
+    assert found(accepted, memory_bandwidth_gb_s=["4000", "3600"]) == found(
+        None, memory_bandwidth_gb_s=["4000", "3600"]
+    )
+
+
+def test_every_probe_of_the_rules_exists() -> None:
+    names: Any = set(WHAT)
+    assert names <= KINDS.keys()
