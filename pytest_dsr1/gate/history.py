@@ -107,11 +107,20 @@ def _run(document: Any, folder: Path) -> PastRun | None:
     metrics = {name: float(metric["value"]) for name, metric in saved["metrics"].items() if name in METRICS}
     if counted_at_the_end(saved.get("definitions", 1), metrics):
         del metrics[SPREAD]  # its requests are not read here, so its value is unknown
+    at, facts = datetime.fromisoformat(saved["started_utc"]), dict(saved["fingerprint"]["facts"])
+    if at.tzinfo is None or not all(map(_is_fact, facts.values())):
+        raise ValueError(folder)
     return PastRun(
         profile=str(document["profile"]),
-        at=datetime.fromisoformat(saved["started_utc"]),
-        facts=dict(saved["fingerprint"]["facts"]),
+        at=at,
+        facts=facts,
         metrics=metrics,
         folder=folder,
         stopped=bool(saved["result"].get("stopped", False)),
     )
+
+
+def _is_fact(value: object) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(each, str) for each in value)
+    return value is None or isinstance(value, str | int | float)

@@ -101,6 +101,33 @@ def test_what_cannot_be_read_is_reported_and_hides_nothing(tmp_path: Path) -> No
     )
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("started_utc",), "2026-11-01T00:00:00"),
+        (("fingerprint", "facts", "gpu.uuids"), [1]),
+        (("fingerprint", "facts", "cpu.cores"), {"a": 1}),
+    ],
+    ids=["no time zone", "numbers in a list", "a mapping"],
+)
+def test_an_edited_run_does_not_break_the_comparison(
+    tmp_path: Path, path: tuple[str, ...], value: object
+) -> None:
+    """A run that fails reads all of them, and must end with its own verdict."""
+    good, edited = save(tmp_path, 5), save(tmp_path, 6)
+    file = edited / "measurement.json"
+    document = json.loads(file.read_text(encoding="utf-8"))
+    inner = document["measurement"]
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    file.write_text(json.dumps(document), encoding="utf-8")
+    found = history(tmp_path)
+    assert [run.folder for run in found.runs] == [good]
+    assert len(found.unreadable) == 1
+    assert "does not contain a measurement" in found.unreadable[0]
+
+
 def test_no_results_yet(tmp_path: Path) -> None:
     assert history(tmp_path / "none") == NO_HISTORY
 
