@@ -90,10 +90,6 @@ def _gpu_facts(machine: MachineInventory, count: int) -> dict[str, FactValue]:
     return facts
 
 
-def _power_profiles(gpu: GpuReading) -> str | None:
-    return None if gpu.power_profiles is None else ", ".join(gpu.power_profiles) or "none"
-
-
 def _libraries() -> dict[str, FactValue]:
     found: dict[str, FactValue] = {}
     for distribution in metadata.distributions():
