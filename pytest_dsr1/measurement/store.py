@@ -101,6 +101,8 @@ class ResultFolder:
         """
         self.path = path
         self.engine = path / "engine"
+        # Secrets are masked, but who else reads an environment is the owner's decision.
+        self._private = bool(scenario.engine.process_environment)
         self._head = {
             **MEASUREMENT.head,
             "profile": scenario.name,
@@ -110,7 +112,7 @@ class ResultFolder:
         with saving(path):
             self.engine.mkdir(parents=True)
             text = f"# As it ran, from {test_id_prefix}.\n{dump(scenario)}"
-            write_atomically(path / "scenario.yaml", text)
+            write_atomically(path / "scenario.yaml", text, private=self._private)
             self._write({"state": "running"})
             self._records = (path / "requests.jsonl").open("w", encoding="utf-8", buffering=1)
 
@@ -146,7 +148,8 @@ class ResultFolder:
 
     def _write(self, body: Mapping[str, object]) -> None:
         with saving(self.path):
-            write_atomically(self.path / "measurement.json", json.dumps({**self._head, **body}, indent=1))
+            text = json.dumps({**self._head, **body}, indent=1)
+            write_atomically(self.path / "measurement.json", text, private=self._private)
 
     def record(self, record: RequestRecord) -> None:
         """Append one request."""

@@ -100,6 +100,20 @@ def test_an_old_result_without_streaming_is_read_with_the_definition_of_now(tmp_
     assert history(tmp_path).runs[1].metrics["steady_output_throughput"] == 4.0
 
 
+@pytest.mark.parametrize(("environment", "mode"), [({"NCCL_DEBUG": "INFO"}, 0o600), ({}, 0o644)])
+def test_only_the_owner_reads_an_environment(tmp_path: Path, environment: dict[str, str], mode: int) -> None:
+    engine = {"type": "openai", "server": "vllm", "environment": environment}
+    of = scenario(engine=engine, model={"name": "m", "path": "/m"})
+    umask = os.umask(0o022)
+    try:
+        with ResultFolder.create(tmp_path, of, "suites/small.yaml", STARTED) as folder:
+            folder.complete(measurement(folder.path, scenario=of))
+    finally:
+        os.umask(umask)
+    for name in ("scenario.yaml", "measurement.json"):
+        assert (folder.path / name).stat().st_mode & 0o777 == mode
+
+
 def test_a_secret_that_an_earlier_version_saved_is_not_read(tmp_path: Path) -> None:
     engine = {"type": "openai", "server": "vllm", "environment": {"HF_TOKEN": "planted"}}
     of = scenario(engine=engine, model={"name": "m", "path": "/m"})

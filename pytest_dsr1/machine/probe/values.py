@@ -43,37 +43,38 @@ class Kind:
         return self.unit == "us"
 
 
-_H200 = "15 probes in a row, twice, on one H200 (2026-11-29)"
+_H200 = "15 probes in a row, twice, on one H200 (2026-11-29), and 6 on another (2026-11-30)"
 _ASSUMED = "assumed: not measured on several GPUs yet"
-_CAPPED = f"{_H200}: rates at the power cap repeat within 5% while the clock settles"
-_BY_CLOCK = "assumed: what is left of a matrix rate after the clock is divided out"
+_SIX = "6 probes in a row on one H200 (2026-11-30), each after the clock had settled"
 
 KINDS: Mapping[str, Kind] = {
     "memory_bandwidth_gb_s": Kind(
-        "memory copy", "GB/s", "copies memory", 0.3, f"{_H200}: 4,255 to 4,260 GB/s, sd 0.03%"
+        "memory copy", "GB/s", "copies memory", 0.3, f"{_H200}: 4,255 to 4,260, and 4,220 to 4,225 GB/s"
     ),
     "memory_read_gb_s": Kind(
-        "memory read", "GB/s", "reads memory", 0.8, f"{_H200}: 4,363 to 4,395 GB/s, sd 0.15%"
+        "memory read", "GB/s", "reads memory", 0.8, f"{_H200}: 4,363 to 4,395, and 4,345 to 4,354 GB/s"
     ),
     "host_to_gpu_gb_s": Kind(
-        "host to GPU", "GB/s", "copies from the host", 1.0, f"{_H200}: 55.5 GB/s, sd 0.2%"
+        "host to GPU", "GB/s", "copies from the host", 1.0, f"{_H200}: 55.5, and 55.1 to 55.4 GB/s"
     ),
     "gpu_to_host_gb_s": Kind(
-        "GPU to host", "GB/s", "copies to the host", 1.0, f"{_H200}: 55.3 GB/s, sd 0.2%"
+        "GPU to host", "GB/s", "copies to the host", 1.0, f"{_H200}: 55.3, and 55.3 to 55.4 GB/s"
     ),
     "peer_gb_s": Kind("GPU to GPU", "GB/s", "copies to and from other GPUs", 3.0, _ASSUMED, "pair"),
     "peer_side_by_side_gb_s": Kind("ring of all GPUs", "GB/s", "copies to each other", 5.0, _ASSUMED, "all"),
     "all_reduce_64kib_us": Kind("all-reduce of 64 KiB", "us", "reduces 64 KiB", 10.0, _ASSUMED, "all"),
     "all_reduce_256mib_gb_s": Kind("all-reduce of 256 MiB", "GB/s", "reduces 256 MiB", 3.0, _ASSUMED, "all"),
-    "bf16_tflops": Kind("BF16 product", "TFLOPS", "multiplies BF16 matrices", 5.0, _CAPPED),
-    "bf16_sm_clock_mhz": Kind("SM clock in it", "MHz", "runs", 5.0, _CAPPED, judged=False),
-    "bf16_tflops_per_ghz": Kind(
-        "BF16 per clock", "TFLOPS/GHz", "multiplies BF16 matrices per SM clock", 1.0, _BY_CLOCK
+    "bf16_tflops": Kind(
+        "BF16 product", "TFLOPS", "multiplies BF16 matrices", 1.0, f"{_SIX}: 669 to 672 TFLOPS"
     ),
-    "fp8_tflops": Kind("FP8 product", "TFLOPS", "multiplies FP8 matrices", 5.0, _CAPPED),
-    "fp8_sm_clock_mhz": Kind("SM clock in it", "MHz", "runs", 5.0, _CAPPED, judged=False),
-    "fp8_tflops_per_ghz": Kind(
-        "FP8 per clock", "TFLOPS/GHz", "multiplies FP8 matrices per SM clock", 1.0, _BY_CLOCK
+    "bf16_sm_clock_mhz": Kind(
+        "SM clock in it", "MHz", "runs", 7.0, f"{_SIX}: 1,440 to 1,530 MHz", judged=False
+    ),
+    "fp8_tflops": Kind(
+        "FP8 product", "TFLOPS", "multiplies FP8 matrices", 4.0, f"{_SIX}: 1,205 to 1,242 TFLOPS"
+    ),
+    "fp8_sm_clock_mhz": Kind(
+        "SM clock in it", "MHz", "runs", 4.0, f"{_SIX}: 1,320 to 1,365 MHz", judged=False
     ),
 }
 """All probes, in the order in which they run. Bandwidths count bytes read and written for copies within a
