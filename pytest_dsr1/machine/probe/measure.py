@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise, permutations
 from pathlib import Path
@@ -32,6 +32,8 @@ from pytest_dsr1.machine.probe.values import KINDS
 from pytest_dsr1.process.worker import Events, first_line
 
 if TYPE_CHECKING:
+    import torch
+
     from pytest_dsr1.machine.gpu import nvml
 
 Result = tuple[str, Sequence[float], Sequence[Sequence[int]]]
@@ -44,7 +46,9 @@ SIZE = 8192
 """Rows and columns of the matrices."""
 ROUND_S = 0.3
 """The length of one round of products: power management needs about this long to react."""
+MOST_REPETITIONS = 400
 LEAST_ROUNDS = 3
+"""The rounds until a clock can have settled, and those that are measured then."""
 SETTLED, SETTLE_S = 0.005, 3.0
 """A clock has settled once two rounds differ by less than this share, or after these seconds."""
 LOOK_S = 0.02
@@ -53,43 +57,34 @@ RANKS_S = 90.0
 """The longest time for the processes of an all-reduce."""
 
 
-def together(count: int, works: Sequence[Work], look: Work | None = None) -> list[float]:
-    """Run each GPU's work ``count`` times, all GPUs at the same time; return the median time of each, in s.
+def timed(count: int, works: Mapping[int, Work], look: Work | None = None) -> list[float]:
+    """Repeat the work of some GPUs at the same time; return the median time of each, in s.
 
     Args:
-        count: repetitions.
+        count: repetitions; with more than 500, CUDA would make us wait before all of them are started.
         works: what each GPU does, by its position.
-        look: called every ``LOOK_S`` seconds while the GPUs work.
+        look: called every ``LOOK_S`` seconds while all of these GPUs work.
     """
-    marks = [_started(count, device, work) for device, work in enumerate(works)]
-    while look is not None and not all(own[-1].query() for own in marks):
-        look()
-        time.sleep(LOOK_S)
-    return [_median_s(own) for own in marks]
-
-
-def alone(count: int, device: int, work: Work) -> float:
-    """Return the median time of a GPU's work in s; the other GPUs are idle."""
-    return _median_s(_started(count, device, work))
-
-
-def _started(count: int, device: int, work: Work) -> list[Any]:
-    """Start a GPU's work; return the CUDA events before, between and after the repetitions."""
     import torch
 
     make: Any = torch.cuda.Event
-    with torch.cuda.device(device):
-        marks = [make(enable_timing=True) for _ in range(count + 1)]
-        marks[0].record()
-        for mark in marks[1:]:
-            work()
-            mark.record()
-    return marks
-
-
-def _median_s(marks: Sequence[Any]) -> float:
-    marks[-1].synchronize()
-    return float(median(before.elapsed_time(after) for before, after in pairwise(marks))) / 1e3
+    marks = {device: [make(enable_timing=True) for _ in range(count + 1)] for device in works}
+    # In turn, so that all GPUs begin at once.
+    for repetition in range(count + 1):
+        for device, work in works.items():
+            with torch.cuda.device(device):
+                if repetition:
+                    work()
+                marks[device][repetition].record()
+    while look is not None and not any(own[-1].query() for own in marks.values()):
+        look()
+        time.sleep(LOOK_S)
+    for own in marks.values():
+        own[-1].synchronize()
+    return [
+        float(median(before.elapsed_time(after) for before, after in pairwise(own))) / 1e3
+        for own in marks.values()
+    ]
 
 
 def memory(count: int) -> Iterator[Result]:
@@ -99,12 +94,12 @@ def memory(count: int) -> Iterator[Result]:
     each = [[device] for device in range(count)]
     sources = [torch.randn(GIB // 4, device=f"cuda:{device}") for device in range(count)]
     targets = [torch.empty_like(source) for source in sources]
-    copies = [partial(target.copy_, source) for target, source in zip(targets, sources, strict=True)]
-    together(20, copies)
-    yield "memory_bandwidth_gb_s", [2 * GIB / s / 1e9 for s in together(200, copies)], each
-    sums = [source.sum for source in sources]
-    together(20, sums)
-    yield "memory_read_gb_s", [GIB / s / 1e9 for s in together(200, sums)], each
+    copies = {device: partial(targets[device].copy_, sources[device]) for device in range(count)}
+    timed(20, copies)
+    yield "memory_bandwidth_gb_s", [2 * GIB / s / 1e9 for s in timed(200, copies)], each
+    sums = {device: source.sum for device, source in enumerate(sources)}
+    timed(20, sums)
+    yield "memory_read_gb_s", [GIB / s / 1e9 for s in timed(200, sums)], each
 
 
 def host_link(count: int, cpus: Sequence[frozenset[int] | None]) -> Iterator[Result]:
@@ -115,7 +110,9 @@ def host_link(count: int, cpus: Sequence[frozenset[int] | None]) -> Iterator[Res
     import torch
 
     size, mine = 256 * MIB, os.sched_getaffinity(0)
-    kept, to_gpu, to_host = [], [], []
+    kept: list[torch.Tensor] = []
+    to_gpu: list[float] = []
+    to_host: list[float] = []
     for device in range(count):
         near = (cpus[device] or mine) & mine
         os.sched_setaffinity(0, near or mine)
@@ -126,13 +123,13 @@ def host_link(count: int, cpus: Sequence[frozenset[int] | None]) -> Iterator[Res
             os.sched_setaffinity(0, mine)
         there = torch.empty(size, dtype=torch.uint8, device=f"cuda:{device}")
         kept.append(host)  # else the next GPU would get the same memory
-        alone(3, device, partial(there.copy_, host, non_blocking=True))
-        to_gpu.append(alone(30, device, partial(there.copy_, host, non_blocking=True)))
-        alone(3, device, partial(host.copy_, there, non_blocking=True))
-        to_host.append(alone(30, device, partial(host.copy_, there, non_blocking=True)))
+        for to, source, rates in ((there, host, to_gpu), (host, there, to_host)):
+            copy = {device: partial(to.copy_, source, non_blocking=True)}
+            timed(3, copy)
+            rates += [size / s / 1e9 for s in timed(30, copy)]
     each = [[device] for device in range(count)]
-    yield "host_to_gpu_gb_s", [size / s / 1e9 for s in to_gpu], each
-    yield "gpu_to_host_gb_s", [size / s / 1e9 for s in to_host], each
+    yield "host_to_gpu_gb_s", to_gpu, each
+    yield "gpu_to_host_gb_s", to_host, each
 
 
 def peers(count: int) -> Iterator[Result]:
@@ -145,18 +142,19 @@ def peers(count: int) -> Iterator[Result]:
         for _ in range(2)
     )
     pairs = list(permutations(range(count), 2))
-    rates = []
+    rates: list[float] = []
     for one, other in pairs:
-        copy = partial(targets[other].copy_, sources[one], non_blocking=True)
-        alone(2, one, copy)
-        rates.append(size / alone(20, one, copy) / 1e9)
+        # PyTorch copies in the stream of the GPU that sends.
+        copy = {one: partial(targets[other].copy_, sources[one], non_blocking=True)}
+        timed(2, copy)
+        rates += [size / s / 1e9 for s in timed(20, copy)]
     yield "peer_gb_s", rates, pairs
-    ring = [
-        partial(targets[(device + 1) % count].copy_, sources[device], non_blocking=True)
+    ring = {
+        device: partial(targets[(device + 1) % count].copy_, sources[device], non_blocking=True)
         for device in range(count)
-    ]
-    together(2, ring)
-    yield "peer_side_by_side_gb_s", [sum(size / s / 1e9 for s in together(50, ring))], [range(count)]
+    }
+    timed(2, ring)
+    yield "peer_side_by_side_gb_s", [sum(size / s / 1e9 for s in timed(50, ring))], [range(count)]
 
 
 def products(kind: str, device: int) -> Work:
@@ -187,16 +185,17 @@ def matrices(kind: str, count: int, clocks: Callable[[], list[int | None]]) -> I
         clocks: returns the SM clock of each GPU, in MHz.
     """
     each = [[device] for device in range(count)]
-    works = [products(kind, device) for device in range(count)]
-    before = together(3, works)
-    repetitions = max(3, round(ROUND_S / max(before)))
+    works = {device: products(kind, device) for device in range(count)}
+    before = timed(3, works)
+    repetitions = min(max(3, round(ROUND_S / max(before))), MOST_REPETITIONS)
     started_s, rounds, settled = time.monotonic(), 0, False
     while not (settled and rounds >= LEAST_ROUNDS) and time.monotonic() - started_s < SETTLE_S:
-        now = together(repetitions, works)
+        now = timed(repetitions, works)
         settled = all(abs(a / b - 1) < SETTLED for a, b in zip(now, before, strict=True))
         before, rounds = now, rounds + 1
     seen: list[list[int | None]] = []
-    rates = [2 * SIZE**3 / s / 1e12 for s in together(3 * repetitions, works, lambda: seen.append(clocks()))]
+    times = [timed(repetitions, works, lambda: seen.append(clocks())) for _ in range(LEAST_ROUNDS)]
+    rates = [2 * SIZE**3 / median(column) / 1e12 for column in zip(*times, strict=True)]
     yield f"{kind}_tflops", rates, each
     read = [[mhz for mhz in column if mhz] for column in zip(*seen, strict=True)]
     if not read or not all(read):
@@ -259,10 +258,11 @@ def handles(uuids: Sequence[str]) -> Iterator[list[nvml.Gpu | None]]:
         except Exception:  # noqa: BLE001 - without NVML only the clock is unknown
             yield [None for _ in uuids]
             return
-        for index in range(library.count()):
-            with contextlib.suppress(NvmlError):
-                gpu = library.gpu(index)
-                found[gpu.uuid] = gpu
+        with contextlib.suppress(NvmlError):
+            for index in range(library.count()):
+                with contextlib.suppress(NvmlError):  # a GPU of another job
+                    gpu = library.gpu(index)
+                    found[gpu.uuid] = gpu
         yield [found.get(uuid) for uuid in uuids]
 
 
@@ -330,7 +330,7 @@ def main(argv: Sequence[str]) -> int:
     properties = [torch.cuda.get_device_properties(device) for device in range(count)]
     models = [one.name for one in properties]
     events.send("software", torch=torch.__version__, cuda=torch.version.cuda, models=models)
-    with handles([f"GPU-{one.uuid}" for one in properties]) as gpus:
+    with handles([f"GPU-{getattr(one, 'uuid', '')}" for one in properties]) as gpus:
         for names, group in groups(count, gpus):
             report(events, names, group)
             torch.cuda.empty_cache()

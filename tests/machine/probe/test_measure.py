@@ -8,8 +8,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -65,6 +68,9 @@ def test_the_program_needs_little(tmp_path: Path) -> None:
     assert not {"torch", "numpy", "pydantic", "pynvml", "yaml", "pytest"} & {*done.stdout.split()}
 
 
+FP8 = ["fp8_tflops", "fp8_sm_clock_mhz", "fp8_tflops_per_ghz"]
+
+
 def sent(group: Any, names: list[str]) -> list[dict[str, Any]]:
     stream = io.StringIO()
     measure.report(Events(stream), names, group)
@@ -103,6 +109,109 @@ def test_the_groups_measure_what_is_expected(count: int) -> None:
     names = [name for names, _ in measure.groups(count, [None] * count) for name in names]
     assert names == list(expected(count))
     assert len(names) <= len(KINDS)
+
+
+class Clocked:
+    """A handle of NVML for a GPU at 1,500 MHz."""
+
+    def sm_clock_mhz(self) -> int:
+        return 1500
+
+    def cpus(self) -> frozenset[int]:
+        return frozenset({10_000})
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
+    """A torch whose GPUs need 1 ms for anything; it shows only in which order things are done."""
+    torch = MagicMock()
+    torch.cuda.Event.return_value.elapsed_time.return_value = 1.0
+    torch.cuda.Event.return_value.query.side_effect = cycle([False, False, False, True])
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setattr(measure, "ROUND_S", 0.003)
+    monkeypatch.setattr(measure, "LOOK_S", 0.0)
+    return torch
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_each_group_gives_the_values_that_it_names(cuda: MagicMock, count: int) -> None:
+    gpus: Any = [Clocked()] * count
+    found: dict[str, tuple[Any, Any]] = {}
+    for names, group in measure.groups(count, gpus):
+        if not names[0].startswith("all_reduce"):
+            results = list(group())
+            assert [name for name, _, _ in results] == list(names)
+            found |= {name: (list(values), [tuple(each) for each in of]) for name, values, of in results}
+    each = [(gpu,) for gpu in range(count)]
+    gib, quarter, product = 2**30, 2**28, 2 * 8192**3
+    rates = {
+        "memory_bandwidth_gb_s": 2 * gib / 1e-3 / 1e9,
+        "memory_read_gb_s": gib / 1e-3 / 1e9,
+        "host_to_gpu_gb_s": quarter / 1e-3 / 1e9,
+        "gpu_to_host_gb_s": quarter / 1e-3 / 1e9,
+        "bf16_tflops": product / 1e-3 / 1e12,
+        "bf16_sm_clock_mhz": 1500,
+        "bf16_tflops_per_ghz": product / 1e-3 / 1e12 / 1.5,
+    }
+    for name, rate in rates.items():
+        values, of = found[name]
+        assert (values, of) == (pytest.approx([rate] * count), each), name
+    if count == 3:
+        values, of = found["peer_gb_s"]
+        assert of == [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]
+        assert values == pytest.approx([quarter / 1e-3 / 1e9] * 6)
+        together = [3 * quarter / 1e-3 / 1e9]
+        assert found["peer_side_by_side_gb_s"] == (pytest.approx(together), [(0, 1, 2)])
+
+
+def test_all_gpus_begin_before_one_goes_on(cuda: MagicMock) -> None:
+    done: list[int] = []
+    assert measure.timed(2, {gpu: partial(done.append, gpu) for gpu in range(3)}) == [1e-3] * 3
+    assert done == [0, 1, 2, 0, 1, 2]
+
+
+def test_a_product_is_measured_once_the_clock_has_settled(
+    cuda: MagicMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([1.0, 1.0, 1.2, 1.3, 1.301, 1.4, 1.5, 1.6])
+    monkeypatch.setattr(measure, "timed", lambda *_: [next(answers)])
+    _, (rate,), _ = next(measure.matrices("bf16", 1, lambda: [1500]))
+    assert rate == pytest.approx(2 * 8192**3 / 1.5 / 1e12)
+
+
+def test_a_clock_that_does_not_settle_is_not_waited_for(
+    cuda: MagicMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "SETTLE_S", 0.0)
+    answers = iter([1.0, 2.0, 3.0, 4.0])
+    monkeypatch.setattr(measure, "timed", lambda *_: [next(answers)])
+    _, (rate,), _ = next(measure.matrices("fp8", 1, lambda: [1500]))
+    assert rate == pytest.approx(2 * 8192**3 / 3.0 / 1e12)
+
+
+def test_without_a_clock_there_is_still_a_rate(cuda: MagicMock) -> None:
+    first, last = sent(lambda: measure.matrices("fp8", 1, lambda: [None]), FP8)
+    assert first["name"] == "fp8_tflops"
+    assert (last["names"], last["why"]) == (
+        FP8[1:],
+        "the SM clock cannot be read (it needs the package nvidia-ml-py)",
+    )
+
+
+def test_the_program_measures_group_by_group(
+    cuda: MagicMock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cuda.cuda.device_count.return_value = 1
+    cuda.cuda.get_device_properties.return_value.name = "NVIDIA H200"
+    cuda.__version__, cuda.version.cuda = "2.11.0", "13.0"
+    one = (["fp8_tflops"], lambda: iter([("fp8_tflops", [1250.0], [[0]])]))
+    monkeypatch.setattr(measure, "groups", lambda *_: [one, (["bf16_tflops"], lambda: iter([1 / 0]))])
+    assert measure.main([]) == 0
+    software, probe, missing = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (software["torch"], software["cuda"], software["models"]) == ("2.11.0", "13.0", ["NVIDIA H200"])
+    assert (probe["name"], probe["values"]) == ("fp8_tflops", [1250.0])
+    assert (missing["names"], missing["why"]) == (["bf16_tflops"], "division by zero")
+    assert cuda.cuda.empty_cache.call_count == 2
 
 
 def test_a_rank_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
