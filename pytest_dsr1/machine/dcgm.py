@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 COMMAND = "dcgmi diag -r 1"
 TIMEOUT_S = 60.0
@@ -37,8 +38,11 @@ def short_diagnosis(environ: Mapping[str, str]) -> Diagnosis | None:
     Never raises, and never changes a GPU.
     """
     program = shutil.which("dcgmi", path=environ.get("PATH"))
-    if program is None:
-        return None
+    return None if program is None else _diagnosis(program)
+
+
+@cache  # once per session, not once per scenario
+def _diagnosis(program: str) -> Diagnosis:
     try:
         done = subprocess.run(
             [program, *COMMAND.split()[1:]],
@@ -47,7 +51,6 @@ def short_diagnosis(environ: Mapping[str, str]) -> Diagnosis | None:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env=dict(environ),
             timeout=TIMEOUT_S,
             check=False,
         )

@@ -71,7 +71,7 @@ def test_the_table_and_the_sentences(
         "all pairs of GPUs copy alike, to 0.3%",
         "memory copy reaches 83 to 89% of the peak of 4,800 GB/s",
         "not probed: memory read, host to GPU, GPU to host, ring of all GPUs, all-reduce of 256 MiB, "
-        "BF16 product, BF16 per clock, FP8 per clock: the probes ended with exit status 0 and no result; see "
+        "BF16 product: the probes ended with exit status 0 and no result; see "
         f"{kept}/probe.log",
         "not probed: FP8 product: no FP8",
     ]

@@ -23,6 +23,11 @@ Successfully ran diagnostic for group.
 """
 
 
+@pytest.fixture(autouse=True)
+def _afresh() -> None:
+    dcgm._diagnosis.cache_clear()
+
+
 def installed(folder: Path, script: str) -> dict[str, str]:
     """Return an environment in which `dcgmi` is this shell script."""
     program = folder / "dcgmi"
@@ -49,10 +54,17 @@ def test_the_diagnosis_of_level_1_is_asked_for(tmp_path: Path) -> None:
     assert (tmp_path / "arguments").read_text() == "diag -r 1\n"
 
 
+def test_it_runs_once_for_all_scenarios(tmp_path: Path) -> None:
+    environ = installed(tmp_path, f"echo run >> {tmp_path}/runs; {prints(PASSED)}")
+    assert short_diagnosis(environ) == short_diagnosis(environ) == Diagnosis("3 tests passed")
+    assert (tmp_path / "runs").read_text() == "run\n"
+
+
 def test_what_failed_is_named(tmp_path: Path) -> None:
     failed = PASSED.replace("Pass ", "Fail ", 2)
     found = short_diagnosis(installed(tmp_path, prints(failed) + "\nexit 226"))
     assert found == Diagnosis("failed", ("failed: Denylist, NVML Library",))
+    dcgm._diagnosis.cache_clear()
     rows = "".join(f"| Test {number} | Fail |\n" for number in range(5))
     found = short_diagnosis(installed(tmp_path, prints(rows)))
     assert found == Diagnosis("failed", ("failed: Test 0, Test 1, Test 2 and 2 more",))
@@ -78,5 +90,6 @@ def test_a_diagnosis_that_hangs_or_cannot_be_started(tmp_path: Path, monkeypatch
         "not run: no answer within 0.2 s"
     )
     environ = installed(tmp_path, "")
+    dcgm._diagnosis.cache_clear()
     (tmp_path / "dcgmi").write_bytes(b"\x7fELF")
     assert short_diagnosis(environ) == Diagnosis("not run: Exec format error")

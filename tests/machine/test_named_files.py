@@ -229,6 +229,22 @@ def test_folders_weights_and_large_files_have_path_size_and_time(
     assert str(facts(tmp_path, "--draft", "draft")["file.draft"]).endswith("01:46:41 UTC")
 
 
+@pytest.mark.parametrize(("size", "hashed"), [(64 * 2**20, True), (64 * 2**20 + 1, False)])
+def test_files_above_64_mib_are_not_read(tmp_path: Path, size: int, hashed: bool) -> None:
+    path = tmp_path / "large.txt"
+    path.touch()
+    os.truncate(path, size)  # sparse, so nothing is written
+    (fact,) = facts(tmp_path, "large.txt").values()
+    assert ("sha256" in str(fact)) is hashed
+
+
+@pytest.mark.parametrize(("size", "read"), [(256 * 2**10 - 1, True), (256 * 2**10, False)])
+def test_options_below_256_kib_are_read(tmp_path: Path, size: int, read: bool) -> None:
+    head = "tp: 8\n# "
+    write(tmp_path, "options.yml", head + "x" * (size - len(head)))
+    assert ("file.options.yml.tp" in facts(tmp_path, "options.yml")) is read
+
+
 def test_what_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "fifo")
     assert facts(tmp_path, "--x", "./fifo") == {"file../fifo": "not a regular file"}

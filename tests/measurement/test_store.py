@@ -106,7 +106,7 @@ def test_only_the_owner_reads_an_environment(tmp_path: Path, environment: dict[s
     of = scenario(engine=engine, model={"name": "m", "path": "/m"})
     umask = os.umask(0o022)
     try:
-        with ResultFolder.create(tmp_path, of, "suites/small.yaml", STARTED) as folder:
+        with ResultFolder.create(tmp_path, of, "suites/small.yaml", datetime.now(timezone.utc)) as folder:
             folder.complete(measurement(folder.path, scenario=of))
     finally:
         os.umask(umask)

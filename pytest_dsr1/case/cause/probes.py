@@ -15,15 +15,14 @@ from pytest_dsr1.measurement.measurement import Measurement
 WHAT: Mapping[str, str] = {
     "memory_bandwidth_gb_s": "memory_bandwidth",
     "memory_read_gb_s": "memory_read",
-    "bf16_tflops_per_ghz": "bf16",
-    "fp8_tflops_per_ghz": "fp8",
+    "bf16_tflops": "bf16",
+    "fp8_tflops": "fp8",
     "all_reduce_256mib_gb_s": "allreduce",
     "peer_gb_s": "peer_copy",
     "host_to_gpu_gb_s": "host_link_to",
     "gpu_to_host_gb_s": "host_link_from",
 }
-"""The probes that count as evidence, with the names that the rules have for them. A matrix rate counts per SM
-clock: what the clock itself does is watched during the run."""
+"""The probes that count as evidence, with the names that the rules have for them."""
 
 
 def probed(measurement: Measurement, references: References | None, *, other_work: bool) -> Probed | None:

@@ -8,7 +8,7 @@ descriptor in ``DSR1_EVENTS_FD``, or to standard output if that is not set:
   each value by their position in CUDA, and the ``seconds`` it took;
 * ``missing``: the ``names`` of probes that failed, and ``why``.
 
-It needs torch, and pynvml to relate matrix rates to the SM clock. It changes no setting. With the argument
+It needs torch, and pynvml for the SM clock under load. It changes no setting. With the argument
 ``cpu`` it copies memory and reduces with gloo on the processors, for tests.
 """
 
@@ -200,9 +200,7 @@ def matrices(kind: str, count: int, clocks: Callable[[], list[int | None]]) -> I
     read = [[mhz for mhz in column if mhz] for column in zip(*seen, strict=True)]
     if not read or not all(read):
         raise RuntimeError("the SM clock cannot be read (it needs the package nvidia-ml-py)")
-    mhz = [median(column) for column in read]
-    yield f"{kind}_sm_clock_mhz", mhz, each
-    yield f"{kind}_tflops_per_ghz", [rate / clock * 1e3 for rate, clock in zip(rates, mhz, strict=True)], each
+    yield f"{kind}_sm_clock_mhz", [median(column) for column in read], each
 
 
 def reduced(count: int, backend: str) -> Iterator[Result]:

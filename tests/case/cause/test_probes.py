@@ -32,13 +32,11 @@ def test_a_run_that_was_not_probed() -> None:
     assert found(with_probes(memory_bandwidth_gb_s=4258.0)) is None
     after: dict[str, Any] = {"after.memory_bandwidth_gb_s": 4258.0}
     assert found(None, **after) is None, "only probes before the run count"
-    assert found(None, bf16_tflops=700.0) is None, "a rate at the power cap depends on the clock"
+    assert found(None, bf16_sm_clock_mhz=1500.0) is None, "a clock is not a capability"
 
 
 def test_against_the_references_of_this_node() -> None:
-    seen = found(
-        with_probes(memory_bandwidth_gb_s=4000.0, fp8_tflops_per_ghz=700.0), memory_bandwidth_gb_s=3960.0
-    )
+    seen = found(with_probes(memory_bandwidth_gb_s=4000.0, fp8_tflops=700.0), memory_bandwidth_gb_s=3960.0)
     assert seen is not None
     assert (seen.against, seen.smallest) == ("references", {"memory_bandwidth": 0.3})
     assert seen.overall == pytest.approx({"memory_bandwidth": -1.0})
@@ -57,7 +55,7 @@ def test_a_gpu_that_differs_from_its_own_references() -> None:
 
 
 def test_without_references_gpus_are_held_against_each_other() -> None:
-    seen = found(None, memory_bandwidth_gb_s=["4000", "3600"], bf16_tflops_per_ghz=400.0)
+    seen = found(None, memory_bandwidth_gb_s=["4000", "3600"], bf16_tflops=400.0)
     assert seen is not None
     assert seen.against == "peers"
     assert seen.single[1] == pytest.approx({"memory_bandwidth": -100 * 200 / 3800})

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_dsr1.findings import Finding
-from pytest_dsr1.machine import host
+from pytest_dsr1.machine import dcgm, host
 from pytest_dsr1.machine.gpu.inventory import read_machine
 from pytest_dsr1.machine.preflight import fleet
 from pytest_dsr1.machine.preflight.check import Preflight
@@ -35,6 +35,7 @@ def told(findings: list[Finding], severity: str) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _fast_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    dcgm._diagnosis.cache_clear()
     monkeypatch.setattr(host, "cpu_governors", lambda: {"performance": 8})
 
 
@@ -226,6 +227,7 @@ def test_the_diagnosis_of_dcgm_is_shown_where_it_is_installed(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     assert "DCGM diagnosis: 1 tests passed" in told(look(one), "ok")
+    dcgm._diagnosis.cache_clear()
     program.write_text("#!/bin/sh\necho '| Persistence Mode | Fail - GPU 0 |'\nexit 1\n")
     assert told(look(one), "warning") == [
         f"DCGM diagnosis: failed: Persistence Mode; see `dcgmi diag -r 1` {UNVERIFIED}"

@@ -68,7 +68,7 @@ def test_the_program_needs_little(tmp_path: Path) -> None:
     assert not {"torch", "numpy", "pydantic", "pynvml", "yaml", "pytest"} & {*done.stdout.split()}
 
 
-FP8 = ["fp8_tflops", "fp8_sm_clock_mhz", "fp8_tflops_per_ghz"]
+FP8 = ["fp8_tflops", "fp8_sm_clock_mhz"]
 
 
 def sent(group: Any, names: list[str]) -> list[dict[str, Any]]:
@@ -151,7 +151,6 @@ def test_each_group_gives_the_values_that_it_names(cuda: MagicMock, count: int) 
         "gpu_to_host_gb_s": quarter / 1e-3 / 1e9,
         "bf16_tflops": product / 1e-3 / 1e12,
         "bf16_sm_clock_mhz": 1500,
-        "bf16_tflops_per_ghz": product / 1e-3 / 1e12 / 1.5,
     }
     for name, rate in rates.items():
         values, of = found[name]

@@ -33,4 +33,4 @@ def test_the_cause_of_a_sample_is_named(name: str) -> None:
 def test_every_sample_has_a_cause_and_a_source() -> None:
     assert {path.stem for path in OWN.glob("*.log")} == set(EXPECTED)
     assert all(entry["source"] for entry in EXPECTED.values())
-    assert len(EXPECTED) >= 25
+    assert len(EXPECTED) >= 30

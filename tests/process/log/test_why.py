@@ -34,6 +34,10 @@ def test_the_explanation_names_the_cause(name: str) -> None:
     assert [word for word in expected["must_not_contain"] if word in reason.lower()] == [], reason
 
 
+def test_there_are_enough_samples_by_others() -> None:
+    assert (len(EXPECTED["failed"]), len(EXPECTED["harmless"])) == (15, 20)
+
+
 @pytest.mark.parametrize("name", EXPECTED["harmless"])
 def test_a_harmless_log_has_no_cause(name: str) -> None:
     cause = read(BLIND / "harmless" / name).cause
