@@ -100,10 +100,10 @@ def of_saved(options: Mapping[str, object]) -> Iterator[Option]:
 _MISSING = object()
 
 
-def _attribute(settings: object, name: str) -> object:
-    if isinstance(settings, Mapping):
-        return settings.get(name, _MISSING)
-    return getattr(settings, name, _MISSING)
+def _attribute(effective: object, name: str) -> object:
+    if isinstance(effective, Mapping):
+        return effective.get(name, _MISSING)
+    return getattr(effective, name, _MISSING)
 
 
 def _plain(value: object) -> object:

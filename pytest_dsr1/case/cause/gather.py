@@ -60,7 +60,7 @@ def _software_same(measurement: Measurement, green: Green, changed: Collection[s
     """Return whether the software is as it was when the run was good; that of a server is not recorded."""
     if changed:
         return False
-    return None if green == "never" or measurement.scenario.engine.type == "openai" else True
+    return None if green == "never" or not measurement.scenario.engine.records_its_versions else True
 
 
 def _result(judgment: Judgment) -> Result | None:

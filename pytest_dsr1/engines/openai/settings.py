@@ -176,6 +176,11 @@ class OpenAi(EngineSettings):
         return self.url
 
     @property
+    def records_its_versions(self) -> bool:
+        """Not: a server may run elsewhere, and its packages are not looked at."""
+        return False
+
+    @property
     def process_environment(self) -> Mapping[str, str]:
         """The scenario's value."""
         return self.environment

@@ -180,6 +180,11 @@ class EngineSettings(Part):
         return None
 
     @property
+    def records_its_versions(self) -> bool:
+        """Whether a result has the versions of the software that answers."""
+        return True
+
+    @property
     def process_environment(self) -> Mapping[str, str]:
         """Environment variables of its processes, in addition to those of pytest."""
         return {}
