@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 
-from pytest_dsr1.machine.gpu.nvml_calls import NotOfferedError, NotPermittedError, call
+from pytest_dsr1.machine.gpu.nvml_calls import fill
 
 FABRIC_STATES = {0: "not supported", 1: "not started", 2: "in progress", 3: "completed"}
 """nvmlGpuFabricState_t in nvml.h."""
@@ -47,30 +47,11 @@ def read_fabric(handle: object) -> Fabric | None:
         GpuLostError: the GPU is gone.
         NvmlError: the driver failed otherwise.
     """
-    try:
-        info = call("nvmlDeviceGetGpuFabricInfoV", _fabric_info, handle)
-    except (NotOfferedError, NotPermittedError):
+    info = fill(_FabricInfo(version=_FabricInfo.VERSION), "nvmlDeviceGetGpuFabricInfoV", handle)
+    if info is None:
         return None
     state = FABRIC_STATES.get(info.state, f"state {info.state}")
     return Fabric(
         state if info.status == 0 else f"{state}, error {info.status}",
         tuple(problem for shift, problem in _PROBLEMS.items() if info.health_mask >> shift & 3 == 1),
     )
-
-
-def _fabric_info(handle: object) -> _FabricInfo:
-    """Read the fabric with a structure of our own, as pynvml reads it with its own.
-
-    Raises:
-        pynvml.NVMLError: the driver does not have the function, or it failed.
-    """
-    import pynvml
-
-    library = ctypes.CDLL("libnvidia-ml.so.1")  # pynvml has loaded it, so this is the same one
-    read = getattr(library, "nvmlDeviceGetGpuFabricInfoV", None)
-    if read is None:
-        raise pynvml.NVMLError(pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
-    info = _FabricInfo(version=_FabricInfo.VERSION)
-    if code := read(handle, ctypes.byref(info)):
-        raise pynvml.NVMLError(code)
-    return info

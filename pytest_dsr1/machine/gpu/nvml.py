@@ -18,6 +18,7 @@ from pytest_dsr1.machine.gpu.nvml_calls import (
     NvmlError,
     ask,
     call,
+    fill,
     need,
 )
 from pytest_dsr1.process.log.gpus import DRIVER_RELOAD, DRIVER_REPLACED
@@ -44,6 +45,18 @@ POWER_PROFILES = {
     7: "LLM training",
 }
 """NVML_POWER_PROFILE_* in nvml.h."""
+
+
+class _PowerProfiles(ctypes.Structure):
+    """nvmlWorkloadPowerProfileCurrentProfiles_v1_t in nvml.h."""
+
+    VERSION = 0x01000064
+    _fields_ = (
+        ("version", ctypes.c_uint),
+        ("known", ctypes.c_uint * 8),
+        ("requested", ctypes.c_uint * 8),
+        ("enforced", ctypes.c_uint * 8),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,16 +240,13 @@ class Gpu:
 
     def power_profiles(self) -> tuple[str, ...] | None:
         """Return the workload power profiles in force (Blackwell)."""
-        import pynvml
-
-        structure = getattr(pynvml, "c_nvmlWorkloadPowerProfileCurrentProfiles_v1_t", None)
-        if structure is None:
+        name = "nvmlDeviceWorkloadPowerProfileGetCurrentProfiles"
+        found = fill(_PowerProfiles(version=_PowerProfiles.VERSION), name, self._handle)
+        if found is None:
             return None
-        profiles = structure()
-        if self._read("nvmlDeviceWorkloadPowerProfileGetCurrentProfiles", ctypes.byref(profiles)) is None:
-            return None
-        words = profiles.enforcedProfilesMask.mask
-        numbers = [32 * at + bit for at, word in enumerate(words) for bit in range(32) if word >> bit & 1]
+        numbers = [
+            32 * at + bit for at, word in enumerate(found.enforced) for bit in range(32) if word >> bit & 1
+        ]
         return tuple(POWER_PROFILES.get(number, f"profile {number}") for number in numbers)
 
     def power_default_w(self) -> float | None:

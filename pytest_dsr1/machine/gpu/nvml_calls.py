@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from pytest_dsr1.errors import InvalidRunError
+
+_Structure = TypeVar("_Structure", bound=ctypes.Structure)
 
 
 class NvmlError(InvalidRunError):
@@ -81,3 +84,30 @@ def ask(names: str | Sequence[str], *arguments: object) -> Any:
         with suppress(NotOfferedError, NotPermittedError):
             return call(name, function, *arguments)
     return None
+
+
+def fill(structure: _Structure, name: str, handle: object) -> _Structure | None:
+    """Let a function of NVML fill a structure of our own; None if the driver does not offer it.
+
+    Older bindings declare neither the function nor the structure.
+
+    Raises:
+        GpuLostError: the GPU is gone.
+        NvmlError: the driver failed otherwise.
+    """
+    try:
+        call(name, _fill, structure, name, handle)
+    except (NotOfferedError, NotPermittedError):
+        return None
+    return structure
+
+
+def _fill(structure: ctypes.Structure, name: str, handle: object) -> None:
+    import pynvml
+
+    library = ctypes.CDLL("libnvidia-ml.so.1")  # pynvml has loaded it, so this is the same one
+    function = getattr(library, name, None)
+    if function is None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
+    if code := function(handle, ctypes.byref(structure)):
+        raise pynvml.NVMLError(code)
