@@ -229,7 +229,8 @@ def _published(case: Case, metric: str) -> str:
     known = published_value(case.scenario, case.run.measurement, metric)
     if known is None:
         return ""
-    return f"{number(known.value)} ({'; '.join(filter(None, [known.version, known.differs]))})"
+    changed = "; changed here" if known.differs else ""  # what, is in the table of published values
+    return f"{number(known.value)} ({known.version}{changed})"
 
 
 def _metrics(measurement: Measurement) -> Iterator[tuple[str, str, str]]:
