@@ -181,7 +181,7 @@ def case_of(
     scenario = measurement.scenario if measurement else outcome.loaded.scenario
     background = _background(judgment, scenario, measurement, store, now, past)
     run = _run_data(outcome, judgment, measurement, background.past, with_clues=with_clues)
-    return _case(outcome, judgment, run, background)
+    return _case(outcome, judgment, run, background, _cause(judgment, run, background))
 
 
 def case_without_data(outcome: ScenarioOutcome, error: Exception) -> Case:
@@ -207,7 +207,13 @@ def _measurement(outcome: ScenarioOutcome) -> Measurement | None:
     return outcome.measurement or (outcome.gate.latest if outcome.gate else None)
 
 
-def _case(outcome: ScenarioOutcome, judgment: Judgment, run: RunData, background: Background) -> Case:
+def _case(
+    outcome: ScenarioOutcome,
+    judgment: Judgment,
+    run: RunData,
+    background: Background,
+    cause: Cause | None = None,
+) -> Case:
     scenario = run.measurement.scenario if run.measurement else outcome.loaded.scenario
     return Case(
         scenario=scenario,
@@ -217,7 +223,7 @@ def _case(outcome: ScenarioOutcome, judgment: Judgment, run: RunData, background
         judgment=judgment,
         run=run,
         background=background,
-        cause=_cause(judgment, run, background),
+        cause=cause,
         scenario_warnings=outcome.loaded.warnings,
         notes=tuple(outcome.notes),
     )

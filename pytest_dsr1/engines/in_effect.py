@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
 
+from pytest_dsr1.masking import masked_tree
+
 CHANGES_THE_MEASUREMENT = (
     "tensor_parallel_size",
     "pipeline_parallel_size",
@@ -23,7 +25,8 @@ CHANGES_THE_MEASUREMENT = (
     "kv_cache_config.enable_block_reuse",
     "enable_chunked_prefill",
     "disable_overlap_scheduler",
-    "speculative_config.*",
+    "speculative_config.max_draft_len",
+    "speculative_config.num_nextn_predict_layers",
 )
 """TensorRT-LLM's options that change what is measured (patterns as in fnmatch): parallel sizes, batches,
 kernels, number formats, scheduling and drafts."""
@@ -86,8 +89,15 @@ def options_in_effect(asked: Mapping[str, object], effective: object) -> Iterato
 
 
 def saved(options: Iterator[Option]) -> dict[str, list[object]]:
-    """Return options as JSON values: name to the values asked for and in effect."""
-    return {option.name: [option.asked, option.in_effect] for option in options}
+    """Return options as JSON values: name to the values asked for and in effect, both without secrets."""
+    return {
+        option.name: [_masked(option, option.asked), _masked(option, option.in_effect)] for option in options
+    }
+
+
+def _masked(option: Option, value: object) -> object:
+    leaf = option.name.rpartition(".")[2]
+    return masked_tree({leaf: value})[leaf]
 
 
 def of_saved(options: Mapping[str, object]) -> Iterator[Option]:

@@ -47,7 +47,7 @@ def test_published_figures_stand_beside_runs_like_them(
     assert shown(published_value(case.scenario, case.run.measurement, METRIC)) == known
     assert ("| published |" in joined(summary([case], [], 0))) == (known is not None)
     first = section(case, 0, ReportContext(History(), (), now), tmp_path / "report.html").judged[0]
-    assert first.published == (f"11,489 ({known[1]}; {LOAD})" if known else "")
+    assert first.published == (f"11,489 ({known[1]}; changed here)" if known else "")
 
 
 def test_without_a_run_the_scenario_says_what_would_have_run(tmp_path: Path) -> None:

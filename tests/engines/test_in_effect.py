@@ -98,3 +98,10 @@ def test_options_come_back_as_they_were_saved() -> None:
     options = [Option("a", 1, 2), Option("b.c", [1], None)]
     assert list(of_saved(saved(iter(options)))) == options
     assert list(of_saved({"a": [1], "b": "xy", "c": None})) == [], "not of this form"
+
+
+def test_secrets_are_not_saved_and_do_not_differ() -> None:
+    asked: dict[str, object] = {"env_overrides": {"HF_TOKEN": "hunter2"}, "max_batch_size": 8}
+    kept = saved(options_in_effect(asked, settings(env_overrides={"HF_TOKEN": "hunter2"}, max_batch_size=4)))
+    assert "hunter2" not in str(kept)
+    assert [option.name for option in of_saved(kept) if option.differs] == ["max_batch_size"]

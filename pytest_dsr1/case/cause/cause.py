@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pytest_dsr1.case.cause.evidence import Evidence
-from pytest_dsr1.case.cause.rules import RULES, Effect, Suspect
+from pytest_dsr1.case.cause.rules import OTHER_WORK, RULES, Effect, Suspect
 
 CauseKind = Literal["machine", "options", "software", "contradiction", "unknown"]
 
@@ -76,6 +76,8 @@ def cause_of(evidence: Evidence) -> Cause:
     if machine and options:
         both = [*(f"machine: {each}" for each in machine), *(f"options: {each}" for each in options)]
         return _cause("contradiction", both)
+    if machine == [OTHER_WORK]:
+        return Cause("machine", (OTHER_WORK,), "end it, and run again")
     if machine:
         return _cause("machine", machine)
     if options:

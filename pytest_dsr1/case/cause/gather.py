@@ -96,7 +96,7 @@ def _watched(measurement: Measurement, clues: Mapping[str, str]) -> Watched | No
     return Watched(
         throttled_share=max(throttled, default=None),
         power_capped="power-cap" in clues and _limit_is_lowered(measurement.fingerprint.facts),
-        locked_clock="sm-clock" in clues,
+        locked_clock="sm-clock" in clues and measurement.scenario.gpu_setup.lock_sm_clock_mhz is None,
         clock_loss_percent=_clock_loss_percent(measurement),
         lost=any(event.kind == "lost" for event in telemetry.events),
         # A process is reported once: one from before the measured time may still have been there.

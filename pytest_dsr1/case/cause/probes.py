@@ -53,14 +53,21 @@ def probed(measurement: Measurement, references: References | None, *, other_wor
     return Probed(
         "references" if against_references else "peers",
         overall={WHAT[name]: median(each) for name, each in differences.items()},
-        single={
-            gpu: {WHAT[name]: each[place] for name, each in differences.items() if len(each) > place}
-            for place, gpu in enumerate(measurement.telemetry.gpus)
-            if any(len(each) > 1 for each in differences.values())
-        },
+        single=_by_gpu(differences, measurement.telemetry.gpus),
         smallest={WHAT[name]: KINDS[name].smallest_percent for name in differences},
         other_work=other_work,
     )
+
+
+def _by_gpu(differences: Mapping[str, Sequence[float]], gpus: Sequence[int]) -> dict[int, dict[str, float]]:
+    """Return by GPU what has a value per GPU: those of pairs by NVML's index, others in CUDA's order."""
+    found: dict[int, dict[str, float]] = {}
+    for name, each in differences.items():
+        if len(each) == len(gpus) > 1:
+            order = sorted(gpus) if KINDS[name].of == "pair" else gpus
+            for gpu, difference in zip(order, each, strict=True):
+                found.setdefault(gpu, {})[WHAT[name]] = difference
+    return found
 
 
 def _matches(now: Sequence[float], usual: Sequence[float] | None) -> bool:

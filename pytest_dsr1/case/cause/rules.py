@@ -33,6 +33,7 @@ _INVALIDATING_CLUES = ("number-format", "acceptance-length")
 _PLANNED_CLUES = ("attention-dp", "chunked-context", "cuda-graphs")
 """Clues that show what the scenario asks for. They convict only if the options in effect were read."""
 
+OTHER_WORK = "other work ran on the machine meanwhile"
 _NOT_IN_DECODE = ("host_link",)
 """Probes of what decode hardly uses: alone they do not convict."""
 _NEEDED = ({"memory_bandwidth"}, {"bf16", "fp8"})
@@ -68,7 +69,7 @@ def _memory_errors(evidence: Evidence) -> Iterator[str]:
 
 def _shared(evidence: Evidence) -> Iterator[str]:
     if evidence.watched and evidence.watched.shared:
-        yield "other work ran on the machine meanwhile"
+        yield OTHER_WORK
 
 
 def _throttled(evidence: Evidence, *, enough: bool) -> Iterator[str]:
@@ -140,8 +141,10 @@ def _same_probes(evidence: Evidence) -> Iterator[str]:
         return
     if any(not evidence.negligible(loss) for loss in _slow(evidence).values()):
         return
-    coarse = (probed.smallest.get(name, 0.0) for name in probed.overall)
-    if evidence.missing_percent and not all(evidence.negligible(percent) for percent in coarse):
+    finest = (
+        min(probed.smallest.get(name, 0.0) for name in kinds & probed.overall.keys()) for kinds in needed
+    )
+    if evidence.missing_percent and not all(evidence.negligible(percent) for percent in finest):
         return
     largest = max(abs(difference) for difference in probed.overall.values())
     yield f"probes as in the references, to {largest:.1f}%"

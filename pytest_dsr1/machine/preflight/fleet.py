@@ -190,7 +190,7 @@ def alike(look: Preflight) -> Iterator[Finding]:
         for value in dict.fromkeys(each for each in values.values() if each != usual):
             differing = True
             indices = [index for index, each in values.items() if each == value]
-            others = f"the other {count} have" if count > 1 else "another has"
+            others = f"{count} others have" if count > 1 else "another has"
             message = f"{_word(value)}, but {others} {_word(usual)} {UNVERIFIED}"
             yield Finding("warning", f"{gpu_list(indices)} {what}", message)
     if not differing:

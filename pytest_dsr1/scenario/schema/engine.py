@@ -106,9 +106,7 @@ class EngineSettings(Part):
         if cls.__module__.startswith("pytest_dsr1."):
             return
         for name, asked in vars(EngineSettings).items():
-            own = vars(cls).get(name)
-            if name.startswith("_"):
-                continue
+            own = None if name.startswith("_") else vars(cls).get(name)
             if isinstance(asked, property) and isinstance(own, property) and own.fget:
                 setattr(cls, name, property(_named(own.fget)))
             elif isfunction(asked) and isfunction(own):
@@ -168,10 +166,7 @@ class EngineSettings(Part):
 
     @property
     def computes_on_cpus(self) -> bool:
-        """Whether the model of a scenario without a GPU runs on this machine's CPUs.
-
-        Other work on them then makes it slower. It does if pytest-dsr1 starts the engine.
-        """
+        """Whether a scenario without a GPU runs on this machine's CPUs, where other work slows it."""
         return self.attached_url is None
 
     @property

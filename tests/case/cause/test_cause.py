@@ -182,3 +182,11 @@ def test_a_changed_setting_of_the_machine_is_a_suspicion() -> None:
     cleared = replace(evidence, probed=FINE, options_read=True)
     cleared = replace(cleared, software_same=False, software_changed=("driver 570 -> 575",))
     assert cause_of(cleared).kind == "software"
+
+
+def test_other_work_is_ended_and_not_mended() -> None:
+    found = cause_of(Evidence("INVALID", watched=Watched(shared=True)))
+    assert (found.sentence, found.next_step) == (
+        "the machine: other work ran on the machine meanwhile",
+        "end it, and run again",
+    )

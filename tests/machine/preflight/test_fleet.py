@@ -81,15 +81,15 @@ WARNINGS: list[tuple[dict[str, object], str]] = [
         "GPU 3 power profile: the profile max-Q is in force, which saves power at the cost of speed; see "
         "`nvidia-smi power-profiles -h`",
     ),
-    ({"vbios": "96.00.A5.00.03"}, "GPU 3 VBIOS: 96.00.A5.00.03, but the other 7 have 96.00.A5.00.1A"),
-    ({"sm_clock_max": 1830}, "GPU 3 highest SM clock in MHz: 1830, but the other 7 have 1980"),
-    ({"application_clock": 1410}, "GPU 3 application clock in MHz: 1410, but the other 7 have 1980"),
+    ({"vbios": "96.00.A5.00.03"}, "GPU 3 VBIOS: 96.00.A5.00.03, but 7 others have 96.00.A5.00.1A"),
+    ({"sm_clock_max": 1830}, "GPU 3 highest SM clock in MHz: 1830, but 7 others have 1980"),
+    ({"application_clock": 1410}, "GPU 3 application clock in MHz: 1410, but 7 others have 1980"),
     (
         {"application_memory_clock": 2619},
-        "GPU 3 application memory clock in MHz: 2619, but the other 7 have 3201",
+        "GPU 3 application memory clock in MHz: 2619, but 7 others have 3201",
     ),
-    ({"vboost": 4}, "GPU 3 vboost: 4, but the other 7 have 0"),
-    ({"pcie_generation_max": 4}, "GPU 3 highest PCIe generation: 4, but the other 7 have 5"),
+    ({"vboost": 4}, "GPU 3 vboost: 4, but 7 others have 0"),
+    ({"pcie_generation_max": 4}, "GPU 3 highest PCIe generation: 4, but 7 others have 5"),
 ]
 
 
@@ -112,8 +112,8 @@ def test_settings_that_are_compared_with_the_published_ones_are_not_named_twice(
     published = machine_scenario(gpu_setup={"vboost": 0})
     assert told(look(published), "warning") == []
     assert told(look(published, setup="off"), "warning") == [
-        f"GPU 3 power limit in W: 600, but the other 7 have 700 {UNVERIFIED}",
-        f"GPU 3 vboost: 1, but the other 7 have 0 {UNVERIFIED}",
+        f"GPU 3 power limit in W: 600, but 7 others have 700 {UNVERIFIED}",
+        f"GPU 3 vboost: 1, but 7 others have 0 {UNVERIFIED}",
     ]
 
 

@@ -131,7 +131,7 @@ class Server:
         draft_length_kept(job.draft_tokens, whole, self._version, job.dialect)
         self._llm = library.LLM(**whole)
         asked = {**arguments, **job.options}
-        self._in_effect = saved(options_in_effect(masked_tree(asked), getattr(self._llm, "args", None)))
+        self._in_effect = saved(options_in_effect(asked, getattr(self._llm, "args", None)))
         self._stopping = asyncio.Event()
         self._reset()
 
