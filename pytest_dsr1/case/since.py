@@ -98,7 +98,7 @@ class Since:
     def sentence(self) -> str:
         """The changes in a sentence."""
         if not self.good:
-            never = "this scenario was never green on this machine, and has no references"
+            never = "no earlier run on this machine meets today's targets, and there are no references"
             return f"{never}; {self.published}" if self.published else never
         if not self.changes:
             return f"since {self.good}: no recorded fact differs"

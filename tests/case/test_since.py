@@ -151,7 +151,7 @@ def test_without_a_green_run_the_references_are_compared() -> None:
     assert (found.green, found.good) == ("references", "the accepted references (2025-03-24)")
     assert [each.text for each in found.changes] == ["driver 570 -> 575.57"]
     assert since(now(), [], None, [MISSED]).sentence == (
-        "this scenario was never green on this machine, and has no references"
+        "no earlier run on this machine meets today's targets, and there are no references"
     )
 
 
@@ -160,7 +160,9 @@ def test_a_scenario_that_was_never_green_is_compared_with_the_published_run() ->
     as_published = shipped("h200/max-throughput")
     run = measurement(scenario=as_published, fingerprint=Fingerprint(gpus))
     newest = as_published.publications[0].version
-    never = "this scenario was never green on this machine, and has no references; compared with "
+    never = (
+        "no earlier run on this machine meets today's targets, and there are no references; compared with "
+    )
     assert since(run, [], None, []).sentence == f"{never}{newest}: the scenario is as published"
     file = SUITES / "h200" / "max-throughput.yaml"
     other = load(file, overrides=("load.concurrency=512",)).scenario
