@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Any
 
 import pytest
 
 from tests.helpers.suites import CONFTEST, SCENARIO, Suites
-from tests.standins.nvml.control import FakeMachine, build
+from tests.standins.nvml.control import plug_into
 
 PROFILE = "--dsr1-profile=pair"
 PAIR = (
@@ -55,11 +54,7 @@ class Pair:
 
 @pytest.fixture
 def pair(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> Pair:
-    place = suites.pytester.mkdir("node")
-    machine = FakeMachine(build(place / "driver"), place, 2)
-    for name, value in machine.environ(os.environ).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    plug_into(suites, monkeypatch, 2)
     return Pair(suites)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from tests.helpers.openai_jobs import remarks
 from tests.helpers.real_run import TRIES, disturbed
 from tests.helpers.suites import Suites
 from tests.standins import started_server
-from tests.standins.nvml.control import FakeMachine, build
+from tests.standins.nvml.control import FakeMachine, plug_into
 
 pytestmark = pytest.mark.needs("httptools")
 
@@ -219,11 +218,7 @@ def pytest_runtest_teardown(item):
 @pytest.fixture
 def gpu(serving: Suites, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
     """An H200, on which the profiles ``one`` to ``four`` run; the servers' processes show on it."""
-    place = serving.pytester.mkdir("node")
-    machine = FakeMachine(build(place / "driver"), place, 1)
-    for name, value in machine.environ(os.environ).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    machine = plug_into(serving, monkeypatch, 1)
     one = serving.folder / "one.yaml"
     hardware = "hardware: {gpu: NVIDIA H200, count: 1}\ngpu_setup: {vboost: 1}\n"
     one.write_text(one.read_text().replace("hardware: {}\n", hardware), encoding="utf-8")

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.standins.nvml import state
+
+if TYPE_CHECKING:
+    import pytest
+
+    from tests.helpers.suites import Suites
 
 HERE = Path(__file__).parent
 GIB = 1024**3
@@ -194,3 +201,13 @@ class FakeMachine:
         """Return the arguments of every nvidia-smi run that changed something."""
         runs = [call.removeprefix("nvidia-smi ") for call in self.calls() if call.startswith("nvidia-smi ")]
         return [run for run in runs if run != "boost-slider -l"]
+
+
+def plug_into(suites: Suites, monkeypatch: pytest.MonkeyPatch, count: int) -> FakeMachine:
+    """Return a new machine below a folder of scenarios, in the environment of the runs there."""
+    place = suites.pytester.mkdir("node")
+    machine = FakeMachine(build(place / "driver"), place, count)
+    for name, value in machine.environ(os.environ).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return machine
