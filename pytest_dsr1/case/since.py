@@ -40,8 +40,9 @@ KNOWN_EFFECT = (
     "option.engine.tp",
     "option.load.*",
     "library.tensorrt-llm",
-    "library.vllm",
     "engine.tensorrt_llm",
+    "engine.sglang",
+    "engine.vllm",
 )
 """Patterns of the facts whose effect on these figures is known: clocks and power by our own measurements and
 NVIDIA's article, options by NVIDIA's tech blogs 2 and 3, engines by the figures published per version."""

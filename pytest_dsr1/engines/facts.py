@@ -44,7 +44,7 @@ class EngineFacts:
         not_measured: by metric, the reason why it was not measured and what to do.
         server_started: whether the server was started for this run; None for an engine that always is.
         server_kept_from: the other scenario that a reused server was started for.
-        options_in_effect: by option, the values asked for and in effect
+        options_in_effect: by option, the value in effect, where it was read, and the value asked for
             (:func:`~pytest_dsr1.engines.in_effect.saved`).
         other: facts that are only saved with the result; JSON values. A key that a field is saved under is
             refused: a saved result would be read into that field.

@@ -1,132 +1,144 @@
-"""Options in effect: what an engine made of the options that it was given."""
+"""Options in effect: what an engine made of the options that it was given, and what it chose by itself.
+
+All engines use the same names for the same options (:data:`KNOWN`), so a run of one can be held against a
+run of another. An option of one engine alone keeps that engine's name.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from fnmatch import fnmatchcase
 
 from pytest_dsr1.masking import masked_tree
 
-CHANGES_THE_MEASUREMENT = (
-    "tensor_parallel_size",
-    "pipeline_parallel_size",
-    "moe_expert_parallel_size",
-    "enable_attention_dp",
-    "max_batch_size",
-    "max_num_tokens",
-    "backend",
-    "attn_backend",
-    "moe_config.backend",
-    "cuda_graph_config.enable_padding",
-    "cuda_graph_config.max_batch_size",
-    "kv_cache_config.dtype",
-    "kv_cache_config.enable_block_reuse",
-    "enable_chunked_prefill",
-    "disable_overlap_scheduler",
-    "speculative_config.max_draft_len",
-    "speculative_config.num_nextn_predict_layers",
-)
-"""TensorRT-LLM's options that change what is measured (patterns as in fnmatch): parallel sizes, batches,
-kernels, number formats, scheduling and drafts."""
+KNOWN: Mapping[str, bool] = {
+    "version": False,
+    "quantization": True,
+    "kv_cache_dtype": True,
+    "attention_backend": True,
+    "moe_backend": True,
+    "tp": True,
+    "pp": True,
+    "dp": True,
+    "ep": True,
+    "attention_dp": True,
+    "max_batch_size": True,
+    "max_num_tokens": True,
+    "max_seq_len": False,
+    "cuda_graphs": True,
+    "cuda_graph_padding": True,
+    "cuda_graph_max_batch_size": True,
+    "cuda_graph_batch_sizes": False,
+    "overlap_scheduler": True,
+    "draft_tokens": True,
+    "chunked_prefill": True,
+    "block_reuse": True,
+    "gpu_memory_fraction": False,
+    "kv_cache_blocks": False,
+    "kv_cache_tokens": False,
+    "kv_cache_gib": False,
+}
+"""The names that engines share, in the order in which they are shown, and whether an option changes what is
+measured. ``tp``, ``pp``, ``dp`` and ``ep`` are the parallel sizes, ``draft_tokens`` is the draft length.
+``cuda_graph_batch_sizes`` does not count, because engines leave out sizes that cannot occur."""
 
-_AUTOMATIC = {"AUTO", "NONE"}
+_AUTOMATIC = "AUTO"
 """A value with which the engine chooses by itself, so any value in effect is right."""
+
+
+class _NotAsked(Enum):
+    NOT_ASKED = "not asked"
+
+
+NOT_ASKED = _NotAsked.NOT_ASKED
+"""Stands for the value of an option that the engine was not given."""
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option that was given to an engine.
+    """One option of an engine that has started.
 
     Attributes:
-        name: its name in the engine, with dots for nested options.
-        asked: the value that was given, as a JSON value.
+        name: its name in :data:`KNOWN`, or else the engine's own, with dots for nested options.
         in_effect: the value that the engine has, as a JSON value.
+        read_from: where that was read, such as ``server.log``.
+        asked: the value that was given, as a JSON value; :data:`NOT_ASKED` if the engine chose by itself.
     """
 
     name: str
-    asked: object
     in_effect: object
+    read_from: str
+    asked: object = NOT_ASKED
 
     @property
     def differs(self) -> bool:
-        """Whether another value is in effect; not if the engine was asked to choose."""
-        if str(self.asked).upper() in _AUTOMATIC:
+        """Whether another value was asked for; not if the engine was asked to choose."""
+        if self.asked is NOT_ASKED or str(self.asked).upper() == _AUTOMATIC:
             return False
         return _comparable(self.asked) != _comparable(self.in_effect)
 
     @property
     def changes_the_measurement(self) -> bool:
-        """Whether the option changes what is measured; not known of a list, which an engine may sort."""
-        if isinstance(self.asked, list | dict) or isinstance(self.in_effect, list | dict):
-            return False
-        return any(fnmatchcase(self.name, pattern) for pattern in CHANGES_THE_MEASUREMENT)
+        """Whether the option changes what is measured."""
+        return KNOWN.get(self.name, False)
 
     @property
     def sentence(self) -> str:
         """The difference in words."""
-        return f"{self.name} was {self.in_effect} instead of {self.asked}"
+        return f"{self.name} was {shown(self.in_effect)} instead of {shown(self.asked)} ({self.read_from})"
 
 
-def options_in_effect(asked: Mapping[str, object], effective: object) -> Iterator[Option]:
-    """Yield each option that was asked for, with its value in the engine's own settings object.
-
-    An option that the object does not have under the same name was not read, and is left out.
-
-    Args:
-        asked: option to value; nested options are mappings.
-        effective: the engine's settings, such as TensorRT-LLM's ``LLM.args``.
-    """
-    for name, value in asked.items():
-        if (found := _attribute(effective, name)) is _MISSING:
-            continue
-        if isinstance(value, Mapping) and found is not None:
-            for inner in options_in_effect(value, found):
-                yield Option(f"{name}.{inner.name}", inner.asked, inner.in_effect)
-        else:
-            yield Option(name, _plain(value), _plain(found))
+def shown(value: object) -> str:
+    """Return a value as text: ``on`` and ``off`` for a switch, ``none`` for nothing."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(map(shown, value))
+    return str(value)
 
 
-def saved(options: Iterator[Option]) -> dict[str, list[object]]:
-    """Return options as JSON values: name to the values asked for and in effect, both without secrets."""
-    return {
-        option.name: [_masked(option, option.asked), _masked(option, option.in_effect)] for option in options
-    }
+def with_asked(in_effect: Iterable[Option], asked: Mapping[str, object]) -> Iterator[Option]:
+    """Yield each option with the value that was asked for; of several with one name, the first counts."""
+    seen = set()
+    for option in in_effect:
+        if option.name not in seen:
+            seen.add(option.name)
+            given = asked.get(option.name, NOT_ASKED)
+            yield Option(option.name, option.in_effect, option.read_from, given)
 
 
-def _masked(option: Option, value: object) -> object:
+def saved(options: Iterable[Option]) -> dict[str, dict[str, object]]:
+    """Return options as JSON values by name, without secrets; what was not asked for has no key ``asked``."""
+    return {option.name: _saved(option) for option in options}
+
+
+def _saved(option: Option) -> dict[str, object]:
     leaf = option.name.rpartition(".")[2]
-    return masked_tree({leaf: value})[leaf]
+    values = {"in_effect": option.in_effect}
+    if option.asked is not NOT_ASKED:
+        values["asked"] = option.asked
+    masked = {key: masked_tree({leaf: value})[leaf] for key, value in values.items()}
+    return {**masked, "read_from": option.read_from}
 
 
 def of_saved(options: Mapping[str, object]) -> Iterator[Option]:
     """Yield the options of :func:`saved`; what has another form is left out."""
     for name, values in options.items():
-        if isinstance(values, Sequence) and not isinstance(values, str) and len(values) == 2:
-            yield Option(name, *values)
+        if isinstance(values, Mapping) and "in_effect" in values:
+            asked = values.get("asked", NOT_ASKED)
+            yield Option(name, values["in_effect"], str(values.get("read_from", "")), asked)
 
 
-_MISSING = object()
-
-
-def _attribute(effective: object, name: str) -> object:
-    if isinstance(effective, Mapping):
-        return effective.get(name, _MISSING)
-    return getattr(effective, name, _MISSING)
-
-
-def _plain(value: object) -> object:
-    """Return a value as JSON has it; an object of the engine as its text."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value.value if isinstance(value, Enum) else value
-    if isinstance(value, Enum):
-        return _plain(value.value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, Sequence | set | frozenset):
-        return [_plain(each) for each in value]
-    return str(value)
+def differing(options: Mapping[str, object], *, matter: bool) -> list[str]:
+    """Return a sentence for each saved option that differs, of those that change what is measured or not."""
+    return [
+        option.sentence
+        for option in of_saved(options)
+        if option.differs and option.changes_the_measurement == matter
+    ]
 
 
 def _comparable(value: object) -> object:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic import BaseModel
 
 from pytest_dsr1.engines import registry
+from pytest_dsr1.engines.in_effect import differing
 from pytest_dsr1.engines.protocol import Engine, EngineResult, Job
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.machine import warm_start
@@ -290,6 +291,7 @@ def _with_metrics(made: Measurement, of_the_run: Iterable[str]) -> Measurement:
         *made.workload.warnings,
         *result.warnings,
         *of_the_run,
+        *(f"engine option {each}" for each in differing(result.facts.options_in_effect, matter=False)),
         *suspicions(scenario, result.report, from_records, metrics),
         *zeros,
         *failed,

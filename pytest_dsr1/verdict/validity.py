@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_dsr1.engines.in_effect import of_saved
+from pytest_dsr1.engines.in_effect import differing
 from pytest_dsr1.machine.gpu.inventory import sentences
 from pytest_dsr1.machine.gpu.known import UNCERTAINTY
 from pytest_dsr1.machine.values import FORCED
@@ -83,8 +83,7 @@ def _not_forced(measurement: Measurement) -> Iterator[str]:
 
 def _other_options(measurement: Measurement) -> Iterator[str]:
     """Yield a sentence about options that change what is measured and were not in effect as asked for."""
-    options = of_saved(measurement.result.facts.options_in_effect)
-    wrong = [option.sentence for option in options if option.differs and option.changes_the_measurement]
+    wrong = differing(measurement.result.facts.options_in_effect, matter=True)
     if wrong:
         yield f"the engine did not use the options that it was given: {'; '.join(wrong)}"
 

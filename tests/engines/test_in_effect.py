@@ -1,55 +1,20 @@
-"""Options asked for, against those in effect: what is read, what is equal, and what matters."""
+"""Options asked for, against those in effect: what is equal, what matters, and what is saved."""
 
 from __future__ import annotations
-
-from enum import Enum
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.engines.in_effect import Option, of_saved, options_in_effect, saved
-
-
-class Backend(str, Enum):
-    CUTLASS = "CUTLASS"
-
-
-def settings(**fields: object) -> SimpleNamespace:
-    return SimpleNamespace(**fields)
-
-
-def read(asked: dict[str, object], effective: object) -> list[Option]:
-    return list(options_in_effect(asked, effective))
-
-
-def test_each_option_is_read_under_its_name() -> None:
-    asked: dict[str, object] = {
-        "max_batch_size": 128,
-        "moe_config": {"backend": "CUTLASS"},
-        "cuda_graph_config": {"batch_sizes": [1, 2]},
-        "not_there": 1,
-        "kv_cache_config": {"not_there": True},
-    }
-    effective = settings(
-        max_batch_size=64,
-        moe_config=settings(backend=Backend.CUTLASS),
-        cuda_graph_config={"batch_sizes": (1, 2)},
-        kv_cache_config=settings(),
-    )
-    assert read(asked, effective) == [
-        Option("max_batch_size", 128, 64),
-        Option("moe_config.backend", "CUTLASS", "CUTLASS"),
-        Option("cuda_graph_config.batch_sizes", [1, 2], [1, 2]),
-    ]
-    assert read(asked, None) == [], "an engine without readable settings"
-
-
-def test_a_whole_group_that_is_not_in_effect() -> None:
-    (option,) = read({"cuda_graph_config": {"batch_sizes": [1]}}, settings(cuda_graph_config=None))
-    assert option.sentence == "cuda_graph_config was None instead of {'batch_sizes': [1]}"
-    assert option.differs
+from pytest_dsr1.engines.in_effect import (
+    NOT_ASKED,
+    Option,
+    differing,
+    of_saved,
+    saved,
+    shown,
+    with_asked,
+)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +27,8 @@ def test_a_whole_group_that_is_not_in_effect() -> None:
         ("fp8", "bfloat16", True),
         ("auto", "fp8", False),
         ("AUTO", None, False),
-        (None, 4, False),
+        (NOT_ASKED, 4, False),
+        (None, 4, True),
         (True, True, False),
         (True, False, True),
         (False, None, True),
@@ -71,37 +37,72 @@ def test_a_whole_group_that_is_not_in_effect() -> None:
     ],
 )
 def test_when_an_option_differs(asked: object, in_effect: object, differs: bool) -> None:
-    assert Option("x", asked, in_effect).differs is differs
+    """Null is a value: it switches something off. An engine that may choose is always right."""
+    assert Option("x", in_effect, "log", asked).differs is differs
 
 
 @pytest.mark.parametrize(
-    ("name", "in_effect", "changes"),
+    ("name", "changes"),
     [
-        ("tensor_parallel_size", 4, True),
-        ("moe_config.backend", "TRTLLM", True),
-        ("speculative_config.num_nextn_predict_layers", 1, True),
-        ("cuda_graph_config.batch_sizes", [1, 2], False),
-        ("print_iter_log", False, False),
+        ("tp", True),
+        ("moe_backend", True),
+        ("draft_tokens", True),
+        ("cuda_graph_batch_sizes", False),
+        ("max_seq_len", False),
+        ("print_iter_log", False),
     ],
 )
-def test_what_changes_the_measurement(name: str, in_effect: object, changes: bool) -> None:
-    """Of a list it is not known: an engine may sort it, or leave out what cannot happen."""
-    assert Option(name, 8, in_effect).changes_the_measurement is changes
+def test_what_changes_the_measurement(name: str, changes: bool) -> None:
+    assert Option(name, 1, "log", 8).changes_the_measurement is changes
 
 
-@given(st.dictionaries(st.text(min_size=1), st.one_of(st.integers(), st.text(), st.booleans(), st.none())))
-def test_equal_settings_do_not_differ(asked: dict[str, object]) -> None:
-    assert not any(option.differs for option in read(asked, asked))
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "none"), (True, "on"), (False, "off"), (8, "8"), ("FP8", "FP8"), ([1, 2, True], "1, 2, on")],
+)
+def test_values_in_words(value: object, text: str) -> None:
+    assert shown(value) == text
 
 
-def test_options_come_back_as_they_were_saved() -> None:
-    options = [Option("a", 1, 2), Option("b.c", [1], None)]
-    assert list(of_saved(saved(iter(options)))) == options
-    assert list(of_saved({"a": [1], "b": "xy", "c": None})) == [], "not of this form"
+def test_the_first_value_read_counts_beside_the_one_asked_for() -> None:
+    read = [Option("tp", 4, "/metrics"), Option("tp", 8, "server.log"), Option("version", "1.2", "/version")]
+    assert list(with_asked(read, {"tp": 8, "never_read": 1})) == [
+        Option("tp", 4, "/metrics", 8),
+        Option("version", "1.2", "/version"),
+    ]
+
+
+def test_the_sentences_of_what_differs() -> None:
+    """What changes the measurement makes a run INVALID; the rest is a warning."""
+    options = saved(
+        [
+            Option("cuda_graphs", False, "server.log", True),
+            Option("max_seq_len", 4096, "server.log", 8192),
+            Option("tp", 8, "server.log", 8),
+            Option("version", "1.2", "server.log"),
+        ]
+    )
+    assert differing(options, matter=True) == ["cuda_graphs was off instead of on (server.log)"]
+    assert differing(options, matter=False) == ["max_seq_len was 4096 instead of 8192 (server.log)"]
+
+
+values = st.one_of(st.integers(), st.text(), st.booleans(), st.none(), st.lists(st.integers()))
+
+
+@given(st.dictionaries(st.text(min_size=1), values))
+def test_options_come_back_as_they_were_saved(asked: dict[str, object]) -> None:
+    options = [Option(name, value, "log", value) for name, value in asked.items()]
+    options += [Option("what the engine chose", 1, "log"), Option("asked for null", 2, "log", None)]
+    back = list(of_saved(saved(options)))
+    assert [option.name for option in back if option.differs] == ["asked for null"]
+    assert back == options
+
+
+def test_what_is_not_a_saved_option_is_left_out() -> None:
+    assert list(of_saved({"a": [1, 2], "b": "xy", "c": None, "d": {"asked": 1}})) == []
 
 
 def test_secrets_are_not_saved_and_do_not_differ() -> None:
-    asked: dict[str, object] = {"env_overrides": {"HF_TOKEN": "hunter2"}, "max_batch_size": 8}
-    kept = saved(options_in_effect(asked, settings(env_overrides={"HF_TOKEN": "hunter2"}, max_batch_size=4)))
+    kept = saved([Option("env_overrides.HF_TOKEN", "hunter2", "LLM.args", "hunter2")])
     assert "hunter2" not in str(kept)
-    assert [option.name for option in of_saved(kept) if option.differs] == ["max_batch_size"]
+    assert not differing(kept, matter=False)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from pytest_dsr1.engines.in_effect import Option, saved
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.measurement import Measurement
@@ -158,14 +159,16 @@ def test_without_records_the_workload_says_the_lengths() -> None:
 def test_options_that_were_not_in_effect_make_a_run_invalid() -> None:
     """Those that change what is measured; the engine itself reported the values."""
     run = measurement()
-    options = {
-        "max_batch_size": [128, 64],
-        "tensor_parallel_size": [8, 8],
-        "print_iter_log": [True, False],
-        "moe_config.backend": ["CUTLASS", "TRTLLM"],
-    }
+    options = saved(
+        [
+            Option("max_batch_size", 64, "LLM.args", 128),
+            Option("tp", 8, "LLM.args", 8),
+            Option("print_iter_log", False, "LLM.args", True),
+            Option("moe_backend", "TRTLLM", "server.log", "CUTLASS"),
+        ]
+    )
     facts = replace(run.result.facts, options_in_effect=options)
     assert invalid_reasons(replace(run, result=replace(run.result, facts=facts))) == (
-        "the engine did not use the options that it was given: max_batch_size was 64 instead of 128; "
-        "moe_config.backend was TRTLLM instead of CUTLASS",
+        "the engine did not use the options that it was given: max_batch_size was 64 instead of 128 "
+        "(LLM.args); moe_backend was TRTLLM instead of CUTLASS (server.log)",
     )

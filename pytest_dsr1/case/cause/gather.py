@@ -11,7 +11,7 @@ from pytest_dsr1.case.judgment import Judgment
 from pytest_dsr1.case.published import published_values
 from pytest_dsr1.case.since import Change, Green, Since
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
-from pytest_dsr1.engines.in_effect import of_saved
+from pytest_dsr1.engines.in_effect import of_saved, shown
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.machine.cpu_load import SHARED
@@ -57,10 +57,12 @@ def evidence_of(
 
 
 def _software_same(measurement: Measurement, green: Green, changed: Collection[str]) -> bool | None:
-    """Return whether the software is as it was when the run was good; that of a server is not recorded."""
+    """Return whether the software is as it was when the run was good; a server may not say it."""
     if changed:
         return False
-    return None if green == "never" or not measurement.scenario.engine.records_its_versions else True
+    said = "version" in measurement.result.facts.options_in_effect
+    known = said or measurement.scenario.engine.records_its_versions
+    return True if known and green != "never" else None
 
 
 def _result(judgment: Judgment) -> Result | None:
@@ -153,7 +155,7 @@ def _options(measurement: Measurement) -> Iterable[OptionDifference]:
     for option in of_saved(measurement.result.facts.options_in_effect):
         if option.differs:
             matters: Literal["yes", "unknown"] = "yes" if option.changes_the_measurement else "unknown"
-            yield OptionDifference(option.name, str(option.asked), str(option.in_effect), matters)
+            yield OptionDifference(option.name, shown(option.asked), shown(option.in_effect), matters)
 
 
 def _as_published(measurement: Measurement) -> bool | None:

@@ -10,16 +10,19 @@ import asyncio
 import contextlib
 import importlib.util
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_dsr1.engines.facts import EngineFacts
+from pytest_dsr1.engines.in_effect import Option, saved, with_asked
 from pytest_dsr1.engines.openai.client import loop
 from pytest_dsr1.engines.openai.endpoint import Site, site
 from pytest_dsr1.engines.openai.requests import Requests
+from pytest_dsr1.engines.openai.server.asked import asked_of
 from pytest_dsr1.engines.openai.server.command import launch_command
+from pytest_dsr1.engines.openai.server.in_effect import read_options
 from pytest_dsr1.engines.openai.server.reuse import ServerLease, ServerPool
 from pytest_dsr1.engines.openai.server.sampler import ServerMetrics
 from pytest_dsr1.engines.openai.settings import OpenAi
@@ -234,16 +237,18 @@ class _Pass:
             records = [replace(record, first_token_s=None) for record in records]
         # The server also counts tokens of failed or aborted requests, which never reached us.
         server = self.metrics.summary(None if tally.failed or tally.stopped else tally.tokens)
+        options = saved(self._options())
         return EngineResult(
             records=tuple(sorted(records, key=lambda record: record.last_token_s)),
             report={**(tally.gaps.metrics() if self.requests.engine.streaming else {}), **server.report},
             measured_from_s=min(record.start_s for record in records),
             measured_to_s=to_s,
             gpus=self.job.scenario.hardware.count,
-            versions=_versions(),
+            versions={**_versions(), **_server_version(self.requests.engine.server, options)},
             facts=EngineFacts(
                 server_metrics=server.server_metrics,
                 not_measured={**server.not_measured, **clumped.not_measured(self.job.scenario.slo)},
+                options_in_effect=options,
                 other={
                     "url": self.where.url,
                     "model": self.requests.model,
@@ -260,6 +265,12 @@ class _Pass:
             series=tally.series.series(to_s),
             stopped=tally.stopped,
         )
+
+    def _options(self) -> Iterator[Option]:
+        """Yield the server's options in effect, next to those that its command asks for."""
+        engine, server = self.requests.engine, self.server
+        read = read_options(engine.server, self.where, None if server is None else server.log)
+        return with_asked(read, {} if server is None else asked_of(server.command, engine))
 
     def _warnings(self, tally: Tally, client_load: ClientLoad) -> Iterator[str]:
         if tally.failed:
@@ -284,7 +295,7 @@ class _Pass:
         if unjudged := client_load.unjudged():
             yield unjudged
         if self.server is not None:
-            yield from self.server.warnings
+            yield from self.server.command.warnings
             if unsearched := self.server.child.unsearched:
                 yield unsearched
         if importlib.util.find_spec("uvloop") is None:
@@ -306,6 +317,12 @@ def _lateness(records: list[RequestRecord]) -> dict[str, object]:
         f"late_{name}_ms": round(late[min(int(len(late) * share), len(late) - 1)] * 1e3, 3)
         for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
     }
+
+
+def _server_version(server: str, options: Mapping[str, Mapping[str, object]]) -> dict[str, str]:
+    """Return the version of the server's software, by its package, if the server says it."""
+    package = {"trtllm-serve": "tensorrt_llm"}.get(server, server)
+    return {package: str(options["version"]["in_effect"])} if "version" in options else {}
 
 
 def _versions() -> dict[str, str]:

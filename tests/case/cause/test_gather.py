@@ -12,6 +12,7 @@ from pytest_dsr1.case.cause.gather import evidence_of
 from pytest_dsr1.case.judgment import Judgment
 from pytest_dsr1.case.since import Change, Since
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
+from pytest_dsr1.engines.in_effect import Option, saved
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine.telemetry.health import GpuStatistics, GpuSummary
 from pytest_dsr1.machine.values import UNVERIFIED, Event, FactValue, Fingerprint, Telemetry
@@ -176,11 +177,16 @@ def test_what_changed() -> None:
 
 def test_options_in_effect() -> None:
     run = measurement()
-    facts = replace(run.result.facts, options_in_effect={"max_batch_size": [8, 4], "x": [1, 2], "y": [1, 1]})
+    options = [
+        Option("max_batch_size", 4, "log", 8),
+        Option("x", True, "log", False),
+        Option("y", 1, "log", 1),
+    ]
+    facts = replace(run.result.facts, options_in_effect=saved(options))
     evidence = found(result=replace(run.result, facts=facts))
     assert evidence.options == (
         OptionDifference("max_batch_size", "8", "4", "yes"),
-        OptionDifference("x", "1", "2", "unknown"),
+        OptionDifference("x", "off", "on", "unknown"),
     )
     assert (evidence.options_read, found().options_read) == (True, False)
 

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import pytest
 
+from pytest_dsr1.engines.in_effect import Option, differing, of_saved
 from pytest_dsr1.engines.openai.client import connection, pool, self_check
 from pytest_dsr1.engines.openai.client.connection import Connection, Owner
 from pytest_dsr1.engines.openai.client.exchange import Exchange
@@ -25,7 +26,7 @@ from pytest_dsr1.engines.openai.engine import OpenAiEngine
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.scenario.schema.load import Slo
-from tests.helpers.openai_jobs import make_job, served
+from tests.helpers.openai_jobs import make_job, served, started
 from tests.helpers.watcher import Watcher
 from tests.standins.openai_server import (
     DONE,
@@ -78,7 +79,7 @@ def test_whole_measurement(tmp_path: Path) -> None:
     )
     assert result.facts.other["model"] == "served"
     assert len(seen.bodies) == 6, "two requests warm up"
-    assert seen.connections == 4, "one asks for the model, one for metrics, two are kept"
+    assert seen.connections == 5, "one each for the model, metrics and options, two are kept"
     assert min(seen.bodies, key=lambda body: body["prompt"]) == {
         "model": "served",
         "prompt": [0, *range(7)],
@@ -88,6 +89,27 @@ def test_whole_measurement(tmp_path: Path) -> None:
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+
+
+def test_a_server_says_its_version(tmp_path: Path) -> None:
+    job = make_job(tmp_path, served(0))
+    pages = {"/version": lambda: plain("200 OK", b'{"version": "0.26.0"}')}
+    with serving(lambda _: GOOD, pages=pages) as port:
+        result = OpenAiEngine().run(replace(job, scenario=served(port)), Watcher())
+    assert result.versions["vllm"] == "0.26.0"
+    assert list(of_saved(result.facts.options_in_effect)) == [Option("version", "0.26.0", "/version")]
+
+
+def test_the_log_of_a_started_server_is_held_against_its_command(tmp_path: Path) -> None:
+    """The stand-in logs its arguments, one of which is a line of vLLM."""
+    line = "Initializing a V1 LLM engine (v0.26.0) with config: tensor_parallel_size=1, enforce_eager=False,"
+    options: dict[str, Any] = {"server": "vllm", "tp": 2, "arguments": ["--enforce-eager", line]}
+    result = OpenAiEngine().run(make_job(tmp_path, started(**options)), Watcher())
+    assert result.versions["vllm"] == "0.26.0"
+    assert differing(result.facts.options_in_effect, matter=True) == [
+        "tp was 1 instead of 2 (server.log)",
+        "cuda_graphs was on instead of off (server.log)",
+    ]
 
 
 def test_a_run_too_short_to_judge_the_client_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -445,7 +467,7 @@ def test_a_host_with_several_addresses(tmp_path: Path, monkeypatch: pytest.Monke
         result = OpenAiEngine().run(make_job(tmp_path, of), Watcher())
     assert [r.error for r in result.records] == [None] * 4
     assert asked == ["localhost"], "all connections after the first go where that went"
-    assert seen.connections == 3, "one for metrics, two are kept"
+    assert seen.connections == 4, "one each for metrics and options, two are kept"
 
 
 @pytest.mark.parametrize("order", [1, -1])

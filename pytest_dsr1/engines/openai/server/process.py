@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_dsr1.engines.openai.endpoint import Site, site
-from pytest_dsr1.engines.openai.server.command import launch_command
+from pytest_dsr1.engines.openai.server.command import LaunchCommand, launch_command
 from pytest_dsr1.engines.openai.server.port import ADDRESS, free_port, reported, server_chooses
 from pytest_dsr1.engines.openai.server.random_model import model_folder, write_model
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import Job
-from pytest_dsr1.engines.trtllm_options.dialects import Dialect
 from pytest_dsr1.engines.trtllm_options.file import OPTIONS_FILE, file_text, rejection
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.process.child import Child, environment, signal_name
@@ -47,8 +46,7 @@ class Server:
     Attributes:
         url: its address.
         steps: the next steps that only its kind of server knows, by the name of the family of causes.
-        dialect: the names in its options file; None without one.
-        warnings: sentences for the result, from its command.
+        command: its command.
         reader: remembers the cause of a failure.
     """
 
@@ -57,8 +55,7 @@ class Server:
     child: Child
     log: Path
     steps: why.NextSteps
-    dialect: Dialect | None = None
-    warnings: tuple[str, ...] = ()
+    command: LaunchCommand
     reader: LogReader = field(default_factory=LogReader)
 
     def read(self, timeout_s: float = 0.0) -> list[str]:
@@ -109,8 +106,8 @@ class Server:
         return self._rejection() or why.symptom(self.reader, self.steps)
 
     def _rejection(self) -> str | None:
-        cause = self.reader.cause
-        return None if cause is None or self.dialect is None else rejection(cause, self.dialect)
+        cause, dialect = self.reader.cause, self.command.dialect
+        return None if cause is None or dialect is None else rejection(cause, dialect)
 
 
 def next_steps(engine: OpenAi) -> why.NextSteps:
@@ -156,7 +153,7 @@ def launched(job: Job, observer: Observer) -> Iterator[Server]:
     with Child(command.argv, env=env, cwd=job.artifacts, log=log, grace_s=_GRACE_S) as child:
         url = f"http://127.0.0.1:{port}"
         steps = next_steps(engine)
-        server = Server(scenario.name, url, child, log, steps, command.dialect, command.warnings)
+        server = Server(scenario.name, url, child, log, steps, command)
         limit_s = engine.startup_timeout_s
         if chooses:
             limit_s = _await_address(server, job.artifacts / ADDRESS, limit_s, observer)

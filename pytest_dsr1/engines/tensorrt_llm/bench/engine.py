@@ -18,9 +18,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_dsr1.engines.facts import EngineFacts
+from pytest_dsr1.engines.in_effect import saved
+from pytest_dsr1.engines.log_options import start_of
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.engines.tensorrt_llm.bench import command
 from pytest_dsr1.engines.tensorrt_llm.bench.command import Invocation, invocation
+from pytest_dsr1.engines.tensorrt_llm.bench.in_effect import options_in_effect
 from pytest_dsr1.engines.tensorrt_llm.bench.log import BenchLog, series
 from pytest_dsr1.engines.tensorrt_llm.bench.report import (
     IncompleteReportError,
@@ -287,6 +290,11 @@ class _Run:
                 {
                     **report.facts,
                     "not_measured": {} if timed else dict(report.not_measured),
+                    "options_in_effect": saved(
+                        options_in_effect(
+                            report, start_of(self.folder / LOG), self.engine, self.call.options, version
+                        )
+                    ),
                     "report": form,
                     "dialect": f"{self.call.dialect} ({self.call.dialect.evidence})",
                     "command": " ".join(masked_words(self.call.argv)),

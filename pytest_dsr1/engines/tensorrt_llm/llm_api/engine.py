@@ -19,7 +19,6 @@ import time
 from collections.abc import Iterator, Sequence
 
 from pytest_dsr1.engines.facts import EngineFacts
-from pytest_dsr1.engines.in_effect import of_saved
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.engines.tensorrt_llm.failures import next_steps
 from pytest_dsr1.engines.tensorrt_llm.llm_api.arguments import asked, worker_job, write_model
@@ -176,7 +175,7 @@ class LoadedModel:
             gpus=engine.gpus,
             versions=report.result.versions,
             facts=facts,
-            warnings=(*report.warnings, *self._warnings(), *_other_options(facts)),
+            warnings=(*report.warnings, *self._warnings()),
             series=report.series,
             stopped=stopped,
         )
@@ -221,13 +220,6 @@ class LoadedModel:
             options_in_effect=options,
             other={**facts, "iterations": len(samples), "iterations_file": path.name},
         )
-
-
-def _other_options(facts: EngineFacts) -> Iterator[str]:
-    """Yield a warning for each option with another value in effect that does not make the run INVALID."""
-    for option in of_saved(facts.options_in_effect):
-        if option.differs and not option.changes_the_measurement:
-            yield f"engine option {option.sentence}"
 
 
 class _Listener(WorkerListener):

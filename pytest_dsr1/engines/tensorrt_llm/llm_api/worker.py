@@ -25,7 +25,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pytest_dsr1.engines.in_effect import options_in_effect, saved
+from pytest_dsr1.engines.in_effect import Option, saved
 from pytest_dsr1.engines.tensorrt_llm.llm_api.job import (
     Order,
     TrtllmJob,
@@ -33,6 +33,7 @@ from pytest_dsr1.engines.tensorrt_llm.llm_api.job import (
     nothing_unknown,
     refusal,
 )
+from pytest_dsr1.engines.trtllm_options.in_effect import options_in_effect
 from pytest_dsr1.masking import masked_tree
 from pytest_dsr1.process.worker import (
     STOP,
@@ -131,7 +132,8 @@ class Server:
         draft_length_kept(job.draft_tokens, whole, self._version, job.dialect)
         self._llm = library.LLM(**whole)
         asked = {**arguments, **job.options}
-        self._in_effect = saved(options_in_effect(asked, getattr(self._llm, "args", None)))
+        in_effect = options_in_effect(asked, getattr(self._llm, "args", None), "LLM.args")
+        self._in_effect = saved([Option("version", self._version, "tensorrt_llm"), *in_effect])
         self._stopping = asyncio.Event()
         self._reset()
 

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from pytest_dsr1.engines.in_effect import of_saved
+from pytest_dsr1.engines.in_effect import Option, of_saved
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.engines.tensorrt_llm.llm_api import engine as engine_module
 from pytest_dsr1.engines.tensorrt_llm.llm_api.arguments import worker_job
@@ -324,28 +324,22 @@ def test_newer_names_for_a_newer_version(api: Api) -> None:
 
 def test_the_options_in_effect_are_read_from_the_engine(api: Api) -> None:
     result = api.installed("1.2.0").run(llm_api=MTP)
-    options = list(of_saved(result.facts.options_in_effect))
-    assert {option.name for option in options} >= {
-        "tensor_parallel_size",
-        "max_batch_size",
-        "speculative_config.num_nextn_predict_layers",
-    }
-    assert not [option for option in options if option.differs]
+    options = {option.name: option for option in of_saved(result.facts.options_in_effect)}
+    assert options["version"] == Option("version", "1.2.0", "tensorrt_llm")
+    assert options["tp"].asked == options["tp"].in_effect == 8
+    assert options["draft_tokens"] == Option("draft_tokens", 3, "LLM.args", 3)
+    assert not [option for option in options.values() if option.differs]
     assert "options_in_effect" not in result.facts.other
 
 
 def test_an_option_that_is_not_in_effect(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that changes what is measured is left to the verdict; any other is a warning."""
     changed = {"max_batch_size": 2, "trust_remote_code": False}
     monkeypatch.setenv("DSR1_STANDIN_IN_EFFECT", json.dumps(changed))
     result = api.installed("1.2.0").run()
     differing = [option for option in of_saved(result.facts.options_in_effect) if option.differs]
     assert [option.sentence for option in differing] == [
-        "trust_remote_code was False instead of True",
-        "max_batch_size was 2 instead of 4",
-    ]
-    assert [each for each in result.warnings if "engine option" in each] == [
-        "engine option trust_remote_code was False instead of True"
+        "max_batch_size was 2 instead of 4 (LLM.args)",
+        "trust_remote_code was off instead of on (LLM.args)",
     ]
 
 

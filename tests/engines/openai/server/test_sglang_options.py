@@ -1,0 +1,94 @@
+"""The options in effect of an SGLang server, from its page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_dsr1.engines.openai.server.sglang_options import options_in_info
+
+PAGE: dict[str, Any] = {
+    "version": "0.5.23",
+    "api_key": "hunter2",
+    "tp_size": 8,
+    "pp_size": 1,
+    "ep_size": 8,
+    "dp_size": 1,
+    "enable_dp_attention": False,
+    "quantization": "fp8",
+    "kv_cache_dtype": "auto",
+    "attention_backend": None,
+    "moe_runner_backend": "auto",
+    "context_length": 4096,
+    "max_running_requests": 512,
+    "chunked_prefill_size": 8192,
+    "cuda_graph_max_bs": None,
+    "cuda_graph_max_bs_decode": 256,
+    "disable_cuda_graph": False,
+    "disable_overlap_schedule": False,
+    "disable_radix_cache": True,
+    "speculative_num_steps": 3,
+    "max_total_num_tokens": 201681,
+    "internal_states": [
+        {
+            "attention_backend": "fa3",
+            "kv_cache_dtype": "fp8_e4m3",
+            "effective_max_running_requests_per_dp": 256,
+        }
+    ],
+}
+
+
+def values(page: dict[str, Any]) -> dict[str, object]:
+    return {option.name: option.in_effect for option in options_in_info(page, "/server_info")}
+
+
+def test_what_the_page_shows() -> None:
+    assert values(PAGE) == {
+        "version": "0.5.23",
+        "quantization": "fp8",
+        "kv_cache_dtype": "fp8_e4m3",
+        "attention_backend": "fa3",
+        "tp": 8,
+        "pp": 1,
+        "ep": 8,
+        "attention_dp": False,
+        "max_seq_len": 4096,
+        "cuda_graph_max_batch_size": 256,
+        "draft_tokens": 3,
+        "kv_cache_tokens": 201681,
+        "cuda_graphs": True,
+        "overlap_scheduler": True,
+        "block_reuse": False,
+        "max_batch_size": 256,
+        "max_num_tokens": 8192,
+    }
+
+
+def test_limits_are_divided_among_data_parallel_ranks() -> None:
+    """The server divides the chunk of prompts by itself, so it is not held against what was asked for."""
+    found = values({**PAGE, "enable_dp_attention": True, "dp_size": 4, "chunked_prefill_size": 2048})
+    assert (found["attention_dp"], found["max_batch_size"]) == (True, 1024)
+    assert "max_num_tokens" not in found
+
+
+def test_secrets_are_not_taken() -> None:
+    assert "hunter2" not in str(list(options_in_info(PAGE, "/server_info")))
+
+
+@pytest.mark.parametrize("states", [None, [], ["x"], {}])
+def test_a_page_without_states(states: object) -> None:
+    found = values({**PAGE, "internal_states": states})
+    assert "attention_backend" not in found
+    assert "max_batch_size" not in found
+    assert found["tp"] == 8
+
+
+@given(
+    st.dictionaries(st.sampled_from(sorted(PAGE)), st.one_of(st.none(), st.text(), st.lists(st.integers())))
+)
+def test_a_strange_page_is_no_error(page: dict[str, Any]) -> None:
+    assert all(isinstance(value, str | int | float) for value in values(page).values())
