@@ -141,7 +141,14 @@ def _published(measurement: Measurement) -> str:
     found = next(published_values(measurement.scenario, measurement), None)
     if found is None:
         return ""
-    return f"compared with {found.version}: {found.differs or 'the scenario is as published'}"
+    differs = "; ".join(found.differences[:_SHOWN])
+    more = len(found.differences) - _SHOWN
+    also = f"; and {more} more" if more > 0 else ""
+    return (
+        f"compared with {found.version}: {differs}{also}"
+        if differs
+        else (f"compared with {found.version}: the scenario is as published")
+    )
 
 
 def _is_green(run: PastRun, measurement: Measurement, missed: Sequence[Verdict]) -> bool:

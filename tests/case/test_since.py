@@ -167,7 +167,13 @@ def test_a_scenario_that_was_never_green_is_compared_with_the_published_run() ->
     file = SUITES / "h200" / "max-throughput.yaml"
     other = load(file, overrides=("load.concurrency=512",)).scenario
     changed = since(replace(run, scenario=other), [], None, []).sentence
-    assert changed == f"{never}{newest}: changed here: load.concurrency"
+    assert changed == f"{never}{newest}: load.concurrency: 512 here"
+    settings = ["load.concurrency=512", "load.num_requests=4", "load.warmup_requests=1", "engine.ep=2"]
+    settings += ["engine.streaming=true", "engine.max_num_tokens=2048", "dataset.seed=1"]
+    settings += ["engine.startup_timeout_s=60"]
+    many = since(replace(run, scenario=load(file, overrides=tuple(settings)).scenario), [], None, []).sentence
+    assert many.count(" here") == 6
+    assert many.endswith("; and 2 more")
 
 
 def texts(old: Mapping[str, FactValue], new: Mapping[str, FactValue]) -> tuple[str, ...]:
@@ -199,8 +205,8 @@ def test_the_most_suspect_facts_come_first() -> None:
 def test_what_was_not_read_does_not_differ() -> None:
     """An earlier version did not read the VBIOS; but an option that is missing was not given."""
     old: dict[str, FactValue] = {"gpu.vboost": None, "option.engine.ep": 8, "gpu.uuids": ["GPU-a"]}
-    new: dict[str, FactValue] = {"gpu.vboost": 0, "gpu.vbios": "96.00", "library.vllm": "0.11.2"}
-    assert texts(old, new) == ("library.vllm not given -> 0.11.2", "option.engine.ep 8 -> not given")
+    new: dict[str, FactValue] = {"gpu.vboost": 0, "gpu.vbios": "96.00", "library.tensorrt-llm": "1.2.0"}
+    assert texts(old, new) == ("library.tensorrt-llm not given -> 1.2.0", "option.engine.ep 8 -> not given")
 
 
 def test_what_one_of_the_gpus_did_not_report_does_not_differ() -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 from pytest_dsr1.case.cause.evidence import ChangedRole, Evidence, OptionDifference, Result, Watched
 from pytest_dsr1.case.cause.probes import probed
 from pytest_dsr1.case.judgment import Judgment
+from pytest_dsr1.case.known_costs import known_cost
 from pytest_dsr1.case.published import published_values
 from pytest_dsr1.case.since import Change, Green, Since
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
@@ -155,7 +156,14 @@ def _options(measurement: Measurement) -> Iterable[OptionDifference]:
     for option in of_saved(measurement.result.facts.options_in_effect):
         if option.differs:
             matters: Literal["yes", "unknown"] = "yes" if option.changes_the_measurement else "unknown"
-            yield OptionDifference(option.name, shown(option.asked), shown(option.in_effect), matters)
+            cost = known_cost(option.name, option.in_effect, measurement.scenario)
+            yield OptionDifference(
+                option.name,
+                shown(option.asked),
+                shown(option.in_effect),
+                matters,
+                cost_percent=cost.least_percent if cost else None,
+            )
 
 
 def _as_published(measurement: Measurement) -> bool | None:

@@ -20,6 +20,7 @@ from pytest_dsr1.case.answers import (
 )
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.case.published import published_value, published_values
+from pytest_dsr1.engines.in_effect import KNOWN, NOT_ASKED, of_saved, shown
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.masking import exported, without_secrets
@@ -111,6 +112,9 @@ class Section:
         messages: the full messages of what did not pass.
         pictures: of the measurement, then of comparisons.
         published: metric, published value, this run's share of it, publication, note.
+        differences: of the newest publication, each key with another value here and its known cost.
+        options: of the engine: name, value in effect, value asked for, where it was read, and whether the two
+            values differ.
         metrics: label, value with unit, origin.
         no_energy: why the energy was not measured; empty if it was, and on the CPU.
         steady_window: an explanation of the steady window; empty without one.
@@ -130,6 +134,8 @@ class Section:
     messages: tuple[str, ...]
     pictures: tuple[Picture, ...]
     published: tuple[tuple[str, str, str, str, str], ...]
+    differences: tuple[str, ...]
+    options: tuple[tuple[str, str, str, str, bool], ...]
     metrics: tuple[tuple[str, str, str], ...]
     no_energy: str
     steady_window: str
@@ -150,6 +156,7 @@ def section(case: Case, index: int, context: ReportContext, page: Path) -> Secti
     measurement = case.run.measurement
     health = measurement.gpu_health if measurement else None
     found = faults(case)
+    published = tuple(published_values(case.scenario, measurement)) if measurement else ()
     return Section(
         id=f"scenario-{index}",
         case=case,
@@ -161,9 +168,9 @@ def section(case: Case, index: int, context: ReportContext, page: Path) -> Secti
         answers=tuple(_answers(case, found)),
         messages=tuple(dict.fromkeys(fault.message for fault in found)),
         pictures=(*of_measurement(measurement), *comparison_pictures(case, context)) if measurement else (),
-        published=tuple(each.cells for each in published_values(case.scenario, measurement))
-        if measurement
-        else (),
+        published=tuple(each.cells for each in published),
+        differences=published[0].differences if published else (),
+        options=tuple(_options(measurement)) if measurement else (),
         metrics=tuple(_metrics(measurement)) if measurement else (),
         no_energy=(health.why_no_energy or "") if health else "",
         steady_window=_STEADY_WINDOW if measurement and "steady_window" in measurement.metrics else "",
@@ -231,6 +238,15 @@ def _published(case: Case, metric: str) -> str:
         return ""
     changed = "; changed here" if known.differs else ""  # what, is in the table of published values
     return f"{number(known.value)} ({known.version}{changed})"
+
+
+def _options(measurement: Measurement) -> Iterator[tuple[str, str, str, str, bool]]:
+    """Yield the options, first those that all engines share, in their order."""
+    order = {name: index for index, name in enumerate(KNOWN)}
+    options = of_saved(measurement.result.facts.options_in_effect)
+    for option in sorted(options, key=lambda option: order.get(option.name, len(order))):
+        asked = "" if option.asked is NOT_ASKED else shown(option.asked)
+        yield option.name, shown(option.in_effect), asked, option.read_from, option.differs
 
 
 def _metrics(measurement: Measurement) -> Iterator[tuple[str, str, str]]:

@@ -191,6 +191,17 @@ def test_options_in_effect() -> None:
     assert (evidence.options_read, found().options_read) == (True, False)
 
 
+def test_the_known_cost_of_an_option_that_was_not_in_effect() -> None:
+    run = measurement(scenario=shipped("b200/min-latency"))
+    options = saved([Option("cuda_graphs", False, "log", True), Option("max_batch_size", 1, "log", 4)])
+    facts = replace(run.result.facts, options_in_effect=options)
+    evidence = found(scenario=run.scenario, result=replace(run.result, facts=facts))
+    assert evidence.options == (
+        OptionDifference("cuda_graphs", "on", "off", "yes", cost_percent=86.1),
+        OptionDifference("max_batch_size", "4", "1", "yes"),
+    )
+
+
 def test_whether_the_options_are_the_published_ones() -> None:
     published = shipped("h200/max-throughput")
     gpus: dict[str, FactValue] = {"gpu.name": "NVIDIA H200", "gpu.count": 8}

@@ -14,6 +14,7 @@ import pytest
 
 from pytest_dsr1.case.case import Case, case_of
 from pytest_dsr1.engines.facts import EngineFacts
+from pytest_dsr1.engines.in_effect import Option, saved
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.gate.history import History
@@ -410,6 +411,26 @@ def test_what_was_published_has_a_table_with_its_notes(tmp_path: Path) -> None:
     on_b200 = replace(ran, fingerprint=Fingerprint({"gpu.name": "NVIDIA B200"}))
     other = one_case(scenario=offline, measurement=on_b200, status=Status.MEASURED, verdicts=())
     assert "For information; never judged" not in page(tmp_path / "report.html", other).text
+
+
+def test_options_in_effect_and_differences_from_the_published_run(tmp_path: Path) -> None:
+    run = save(tmp_path / "results", replace(RUN, overrides=("load.concurrency=32",)))
+    options = saved(
+        [
+            Option("stream_interval", 10, "server.log"),
+            Option("max_batch_size", 64, "server.log", 128),
+            Option("version", "1.2.0", "/version"),
+        ]
+    )
+    facts = replace(run.result.facts, options_in_effect=options)
+    run = replace(run, result=replace(run.result, facts=facts))
+    case = case_of(judged(run, RUN), tmp_path / "store", NOW)
+    text = re.sub(r"\s+", " ", page(tmp_path / "report.html", case).text)
+    assert (
+        "Engine options in effect Option In effect Asked for Read from version 1.2.0 /version "
+        "max_batch_size 64 128 server.log stream_interval 10 server.log"
+    ) in text
+    assert "Other values than where it was published: load.concurrency: 32 here" in text
 
 
 def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
