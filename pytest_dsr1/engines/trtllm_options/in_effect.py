@@ -86,16 +86,14 @@ def _leaves(options: Mapping[str, object], prefix: str = "") -> Iterator[tuple[s
             yield f"{prefix}{name}", value
 
 
-def _at(settings: object, path: str) -> object:
+def _at(group: object, path: str) -> object:
     """Return the value at a path with dots; missing if there is none."""
+    value = group
     for name in path.split("."):
-        if isinstance(settings, Mapping):
-            settings = settings.get(name, _MISSING)
-        else:
-            settings = getattr(settings, name, _MISSING)
-        if settings is _MISSING:
+        value = value.get(name, _MISSING) if isinstance(value, Mapping) else getattr(value, name, _MISSING)
+        if value is _MISSING:
             return _MISSING
-    return settings
+    return value
 
 
 def _plain(value: object) -> object:
