@@ -59,8 +59,8 @@ _VALUES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "gpu_memory_fraction": ("--kv_cache_free_gpu_memory_fraction",),
     },
 }
-"""By server, the options that have a value, with their words. Some are left out because a server calls them by
-other names in its log, such as vLLM's MoE backend (`deep_gemm`, then DEEPGEMM) and quantization."""
+"""By server, the options that have a value, with their words. Some are left out, because a server calls them
+by other names in its log, such as vLLM's MoE backend (`deep_gemm`, then DEEPGEMM) and quantization."""
 _SWITCHES: Mapping[str, Mapping[str, tuple[str, bool]]] = {
     "vllm": {
         "--enforce-eager": ("cuda_graphs", False),
