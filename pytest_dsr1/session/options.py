@@ -141,19 +141,19 @@ def mode(config: pytest.Config) -> Literal["gate", "record"] | None:
     """Return whether runs are compared with references or recorded; None for neither.
 
     Raises:
-        UsageError: both are requested, or one of them or a probe with a replay, which starts no engine.
+        UsageError: both are requested, or an option that needs new runs with a replay.
     """
     gate, record = config.getoption("--dsr1-gate"), config.getoption("--dsr1-reference")
-    if config.getoption("--dsr1-replay") and config.getoption("--dsr1-probe"):
-        raise pytest.UsageError("--dsr1-probe needs new runs, but --dsr1-replay makes none: remove one")
     if gate and record:
         raise pytest.UsageError(
             "--dsr1-gate and --dsr1-reference=record cannot be used together: a gate judges runs but does "
             "not record them; remove one"
         )
-    if config.getoption("--dsr1-replay") and (gate or record):
-        option = "--dsr1-gate" if gate else "--dsr1-reference=record"
-        raise pytest.UsageError(f"{option} needs new engine starts, but --dsr1-replay makes none: remove one")
+    probe = config.getoption("--dsr1-probe")
+    running = {"--dsr1-probe": probe, "--dsr1-gate": gate, "--dsr1-reference=record": record}
+    for option, given in running.items():
+        if given and config.getoption("--dsr1-replay"):
+            raise pytest.UsageError(f"{option} needs new runs, but --dsr1-replay makes none: remove one")
     return "gate" if gate else record
 
 

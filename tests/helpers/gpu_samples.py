@@ -37,4 +37,5 @@ def watched(masks: Sequence[int | None], **facts: object) -> Telemetry:
         samples=tuple(samples),
         ecc_uncorrected_before=(0,),
         ecc_uncorrected_after=(0,),
+        xids_watched=True,
     )

@@ -747,7 +747,7 @@ def test_what_was_skipped_is_not_green(
         (["--dsr1-gate"], "*none is selected: add --dsr1-profile=NAME*"),
         (
             ["--dsr1-replay=x", "--dsr1-gate"],
-            "*--dsr1-gate needs new engine starts, but --dsr1-replay makes none*",
+            "*--dsr1-gate needs new runs, but --dsr1-replay makes none*",
         ),
         (["--dsr1-probe"], "*--dsr1-probe needs a scenario, but none is selected: *pytest-dsr1 probe"),
         (["--dsr1-replay=x", "--dsr1-probe"], "*--dsr1-probe needs new runs, but --dsr1-replay makes none*"),

@@ -115,7 +115,6 @@ class Evidence:
         software_same: whether the software is as it was then; None if that is not known.
         software_changed: what differs in the software, as ``vllm 0.11 -> 0.12``.
         clues: the keys of the clues that the run shows, with their sentences.
-        problem: why the run is INVALID.
     """
 
     result: Result
@@ -132,7 +131,6 @@ class Evidence:
     software_same: bool | None = None
     software_changed: tuple[str, ...] = ()
     clues: Mapping[str, str] = field(default_factory=dict)
-    problem: str = ""
 
     @property
     def missing_percent(self) -> float:

@@ -18,6 +18,8 @@ from pytest_dsr1.machine.preflight.check import Check, Preflight, check
 from pytest_dsr1.machine.values import UNVERIFIED
 from pytest_dsr1.scenario.schema.scenario import GpuSetup
 
+_ROUNDED_W = 0.5
+"""NVML rounds power limits, so limits closer than this are equal."""
 _Read = Callable[[GpuReading], object]
 
 _ALIKE: Mapping[str, _Read] = {
@@ -122,7 +124,7 @@ def power(look: Preflight) -> Iterator[Finding]:
     def limited(gpu: GpuReading) -> str | None:
         if gpu.power_enforced_w is None or gpu.power_limit_w is None:
             return None
-        if gpu.power_enforced_w >= gpu.power_limit_w:
+        if gpu.power_enforced_w >= gpu.power_limit_w - _ROUNDED_W:
             return None
         return (
             f"{gpu.power_enforced_w:g} W is enforced although the limit is {gpu.power_limit_w:g} W: the "

@@ -80,9 +80,6 @@ KINDS: Mapping[str, Kind] = {
 """All probes, in the order in which they run. Bandwidths count bytes read and written for copies within a
 GPU, bytes sent for other copies, and 2 (n - 1) / n times the size for an all-reduce of n GPUs."""
 
-SMALLEST: Mapping[str, float] = {name: kind.smallest_percent for name, kind in KINDS.items()}
-"""The smallest difference that each probe can show, in percent; ``KINDS`` has the sources."""
-
 PREFIX = "probe."
 """Begins the name of each fact."""
 
@@ -160,11 +157,6 @@ class Probes:
             for why, names in reasons.items()
         )
 
-    @property
-    def sm_clocks_mhz(self) -> Mapping[str, tuple[float, ...]]:
-        """The SM clocks under load, by the name of their probe: one per GPU."""
-        return {one.name: one.values for one in self.probes if one.unit == "MHz"}
-
 
 def _labels(names: Iterable[str]) -> str:
     return ", ".join(KINDS[name].label for name in names if KINDS[name].judged)
@@ -222,11 +214,11 @@ def numbers(fact: object) -> tuple[float, ...] | None:
 def alike(key: str, old: object, new: object) -> bool:
     """Return whether two facts of a probe are equal, as far as it can show a difference."""
     one, other = numbers(old), numbers(new)
-    smallest = SMALLEST.get(key.rpartition(".")[2])
-    if one is None or other is None or smallest is None:
+    kind = KINDS.get(key.rpartition(".")[2])
+    if one is None or other is None or kind is None:
         return old == new
     length = max(len(one), len(other))
     one, other = (values * length if len(values) == 1 else values for values in (one, other))
     return len(one) == len(other) and all(
-        spread_percent(pair) <= smallest for pair in zip(one, other, strict=True)
+        spread_percent(pair) <= kind.smallest_percent for pair in zip(one, other, strict=True)
     )

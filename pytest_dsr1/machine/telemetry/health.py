@@ -130,6 +130,8 @@ def assess(
     """
     findings = [*_unseen(len(telemetry.gpus), used), *_events(telemetry, from_s, to_s)]
     findings += hardware_errors(telemetry)
+    if telemetry.gpus and not telemetry.xids_watched:
+        findings.append(Finding("ok", "Xid errors", "not offered by the driver"))
     for position, gpu in enumerate(telemetry.gpus):
         spans = spans_of(telemetry, gpu, from_s, to_s)
         findings += _coverage(gpu, spans, to_s - from_s)

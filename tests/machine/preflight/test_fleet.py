@@ -105,6 +105,11 @@ def test_one_gpu_that_is_not_like_the_others(
     assert told(findings, "mismatch") == [], "nobody has seen yet what it costs"
 
 
+def test_power_limits_that_nvml_rounds_are_equal(h200: FakeMachine, machine_scenario: Make) -> None:
+    h200.set_gpu(3, power_enforced_mw=699_600)
+    assert told(look(machine_scenario()), "warning") == []
+
+
 def test_settings_that_are_compared_with_the_published_ones_are_not_named_twice(
     h200: FakeMachine, machine_scenario: Make
 ) -> None:

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pytest_dsr1.machine.probe.judge import Judged, judge
-from pytest_dsr1.machine.probe.values import KINDS, SMALLEST, Probe, Probes
+from pytest_dsr1.machine.probe.values import KINDS, Probe, Probes
 from tests.helpers.probes import of_all, peers, probe, probes
 
 READ = "memory_read_gb_s"
@@ -162,8 +162,8 @@ def test_one_slow_gpu_is_found_wherever_it_is(
     name: str, usual: float, count: int, data: st.DataObject
 ) -> None:
     slow = data.draw(st.integers(0, count - 1))
-    lost = data.draw(st.floats(SMALLEST[name] + 0.01, 90.0))
-    wobble = [1 + data.draw(st.floats(0, SMALLEST[name] / 1000)) for _ in range(count)]
+    lost = data.draw(st.floats(KINDS[name].smallest_percent + 0.01, 90.0))
+    wobble = [1 + data.draw(st.floats(0, KINDS[name].smallest_percent / 1000)) for _ in range(count)]
     values = [usual * each for each in wobble]
     values[slow] = usual * (1 - lost / 100)
     assert guilty(probe(name, *values)) == {f"GPU {slow}"}
@@ -171,7 +171,7 @@ def test_one_slow_gpu_is_found_wherever_it_is(
 
 @given(st.sampled_from(PER_GPU), rates, st.lists(st.floats(0, 1), min_size=1, max_size=16))
 def test_what_a_probe_cannot_show_convicts_no_gpu(name: str, usual: float, places: list[float]) -> None:
-    values = [usual * (1 + place * SMALLEST[name] * 0.999 / 100) for place in places]
+    values = [usual * (1 + place * KINDS[name].smallest_percent * 0.999 / 100) for place in places]
     found = judge(probes(probe(name, *values)), {name: [usual]})
     assert [one for one in found if one.verdict == "convicted"] == []
     if len(values) > 1:

@@ -6,7 +6,6 @@ import pytest
 
 from pytest_dsr1.machine.probe.values import (
     KINDS,
-    SMALLEST,
     Probe,
     Probes,
     alike,
@@ -19,7 +18,6 @@ from tests.helpers.probes import probe, probes
 
 
 def test_every_probe_says_what_it_can_show_and_why() -> None:
-    assert {*SMALLEST} == {*KINDS}
     for kind in KINDS.values():
         assert 0 < kind.smallest_percent <= 10
         assert "H200" in kind.source or kind.source.startswith("assumed: ")
@@ -86,8 +84,3 @@ def test_why_probes_are_missing() -> None:
     assert some.not_probed == ("not probed: BF16 product: no", "not probed: FP8 product: never")
     assert Probes(None, (), missing=dict.fromkeys(KINDS, "no GPU")).not_probed == ("not probed: no GPU",)
     assert Probes(None, ()).not_probed == ()
-
-
-def test_the_clocks_have_a_place_of_their_own() -> None:
-    found = probes(probe("bf16_tflops", 690.0), probe("bf16_sm_clock_mhz", 1500.0))
-    assert found.sm_clocks_mhz == {"bf16_sm_clock_mhz": (1500.0,)}

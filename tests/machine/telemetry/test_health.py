@@ -554,3 +554,10 @@ def test_a_pcie_link_that_never_reaches_its_generation(
     judged_now = judged(replace(telemetry, samples=samples, pcie_generation_max=(most,)))
     assert judged_now == ([] if found is None else [message])
     assert judged(replace(telemetry, samples=samples)) == [], "a result of an earlier version"
+
+
+def test_xid_errors_that_the_driver_does_not_report_are_said_once() -> None:
+    """Saved with the result, because an Xid error of such a run would not be seen."""
+    telemetry = replace(watched([0] * 3), xids_watched=False)
+    findings = [each for each in assess(telemetry, Validity(), FROM_S, TO_S) if each.subject == "Xid errors"]
+    assert [(each.severity, each.message) for each in findings] == [("ok", "not offered by the driver")]
