@@ -6,6 +6,7 @@ inherit this and never end by the signal.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import signal
@@ -66,6 +67,21 @@ VERSIONS = (
     "workload/test_synthetic.py",
 )
 """Tests marked `versions`: they use most of each dependency and of Python in a short time."""
+UNCOVERED = (
+    "gate/test_gate_simulation.py",
+    "plugin/test_benchmark.py",
+    "plugin/test_example_plugin.py",
+    "plugin/test_other_plugins.py",
+    "plugin/test_probing.py",
+    "plugin/test_published.py",
+    "plugin/test_serving.py",
+    "plugin/test_third_party.py",
+    "reporting/html",
+    "reporting/terminal/test_plan.py",
+    "storage/test_yaml_loaders.py",
+    "test_docs.py",
+)
+"""Tests whose coverage is not measured, because others cover the same lines: measuring doubles their time."""
 
 
 @pytest.hookimpl(trylast=True)
@@ -133,8 +149,13 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     if item.path.is_relative_to(TESTS):
         item.add_marker(pytest.mark.filterwarnings("error"))
         place = item.path.relative_to(TESTS).as_posix()
-        if any(place == one or place.startswith(f"{one}/") for one in VERSIONS):
+        if _is_in(place, VERSIONS):
             item.add_marker(pytest.mark.versions)
+
+
+def _is_in(place: str, places: Iterable[str]) -> bool:
+    """Return whether a test file is one of these files, or in one of these folders."""
+    return any(place == one or place.startswith(f"{one}/") for one in places)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -143,13 +164,30 @@ def pytest_xdist_auto_num_workers() -> int:
     return min((os.cpu_count() or 1) + 1, 8)
 
 
-@pytest.fixture(scope="module")
-def uncovered() -> Iterator[None]:
-    """Pause the measuring of coverage, for tests that repeat many times what other tests cover."""
+@pytest.fixture(scope="module", autouse=True)
+def uncovered(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Pause the measuring of coverage for some modules, here and in programs that they start."""
+    if not _is_in(request.path.relative_to(TESTS).as_posix(), UNCOVERED):
+        yield
+        return
     measuring = sys.gettrace()
     sys.settrace(None)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
     sys.settrace(measuring)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def drawn_once() -> Iterator[None]:
+    """Draw equal pictures once: the tests draw 55 different ones 420 times, which takes 50 ms each."""
+    if importlib.util.find_spec("vl_convert") is None:
+        yield
+        return
+    vl_convert = importlib.import_module("vl_convert")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vl_convert, "vegalite_to_svg", functools.cache(vl_convert.vegalite_to_svg))
+        yield
 
 
 @pytest.fixture

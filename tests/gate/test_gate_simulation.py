@@ -32,8 +32,6 @@ from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.steady.run_length import EnoughSeen
 from tests.helpers import reference_store, values
 
-pytestmark = pytest.mark.usefixtures("uncovered")
-
 GATES = 20_000
 PATHS = 100
 """Of windows within a run, for the gates whose runs end early."""
