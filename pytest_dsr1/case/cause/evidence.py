@@ -138,7 +138,12 @@ class Evidence:
         return 0.0 if self.share_of_target is None else max(100 * (1 - self.share_of_target), 0.0)
 
     def explains(self, loss_percent: float) -> bool:
-        """Return whether a loss explains at least half of what is missing; a tiny one explains nothing."""
+        """Return whether a loss explains at least half of what is missing; a tiny one explains nothing.
+
+        No loss of a run that does not count is explained, because nobody knows how much it misses.
+        """
+        if self.result == "INVALID" and self.share_of_target is None:
+            return False
         return loss_percent >= max(self.missing_percent / 2, NOTABLE_PERCENT)
 
     def negligible(self, loss_percent: float) -> bool:

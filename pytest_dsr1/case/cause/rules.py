@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_dsr1.case.cause.evidence import Evidence
+from pytest_dsr1.case.cause.evidence import NOTABLE_PERCENT, Evidence
 from pytest_dsr1.machine.gpu.xids import XIDS, described
 
 Suspect = Literal["machine", "options", "software"]
@@ -73,9 +73,11 @@ def _shared(evidence: Evidence) -> Iterator[str]:
 
 
 def _throttled(evidence: Evidence, *, enough: bool) -> Iterator[str]:
-    share = (evidence.watched.throttled_share if evidence.watched else None) or 0.0
-    if share > 0 and evidence.explains(100 * share) == enough:
-        yield f"heat or the hardware slowed down a GPU for {share:.1%} of the time"
+    percent = 100 * ((evidence.watched.throttled_share if evidence.watched else None) or 0.0)
+    # This much is itself why a run does not count.
+    spoils = evidence.result == "INVALID" and percent >= NOTABLE_PERCENT
+    if percent > 0 and (spoils or evidence.explains(percent)) == enough:
+        yield f"heat or the hardware slowed down a GPU for {percent:.1f}% of the time"
 
 
 def _lost(evidence: Evidence) -> Iterator[str]:
@@ -158,7 +160,9 @@ def _different_options(evidence: Evidence, *, enough: bool) -> Iterator[str]:
     for each in evidence.options:
         if each.matters == "no":
             continue
-        known = each.cost_percent is None or evidence.explains(each.cost_percent)
+        # A sure difference spoils a run by itself, whatever it costs.
+        spoils = each.cost_percent is None or evidence.result == "INVALID"
+        known = spoils or evidence.explains(each.cost_percent or 0.0)
         if (each.matters == "yes" and each.sure and known) == enough:
             cost = f", known to cost {each.cost_percent:g}%" if each.cost_percent is not None else ""
             yield f"{each.what} was {each.effective} instead of {each.asked}{cost}"

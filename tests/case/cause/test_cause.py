@@ -190,3 +190,13 @@ def test_other_work_is_ended_and_not_mended() -> None:
         "the machine: other work ran on the machine meanwhile",
         "end it, and run again",
     )
+
+
+def test_a_small_loss_is_not_why_a_run_does_not_count() -> None:
+    """Nobody knows how much such a run misses, so a slow probe or clock is a suspicion alone."""
+    slow = Probed("references", {"memory_bandwidth": -4.0}, smallest={"memory_bandwidth": 0.3})
+    cause = cause_of(Evidence("INVALID", probed=slow, watched=AT_REST))
+    assert cause.kind == "unknown"
+    assert cause.evidence == ("memory bandwidth -4.0% against the references",)
+    capped = replace(AT_REST, power_capped=True, clock_loss_percent=6.0)
+    assert cause_of(Evidence("INVALID", watched=capped)).kind == "unknown"
