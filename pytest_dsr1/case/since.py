@@ -50,6 +50,9 @@ NVIDIA's article, options by NVIDIA's tech blogs 2 and 3, engines by the figures
 _ABSENT_MEANS_DEFAULT = ("option.", "library.", "setup.")
 """A missing fact of these groups has a meaning: not given, not installed. Of others it means: not read."""
 
+_SAYS_WHERE = (comparability.NODE, "hostname")
+"""Facts about which machine it was. It is the same one, and a container has a new host name each time."""
+
 _SOFTWARE = ("library.", "engine.", "driver", "cuda.driver", "container.image", "python")
 """Facts of the software under test, by how they begin."""
 
@@ -188,7 +191,7 @@ def changes(old: Mapping[str, FactValue], new: Mapping[str, FactValue]) -> tuple
 
 
 def _is_read(key: str, old: Mapping[str, FactValue], new: Mapping[str, FactValue]) -> bool:
-    if key == comparability.NODE:
+    if key in _SAYS_WHERE:
         return False
     values = old.get(key), new.get(key)
     if any(isinstance(value, list) and "None" in value for value in values):

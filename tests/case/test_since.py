@@ -181,15 +181,17 @@ def texts(old: Mapping[str, FactValue], new: Mapping[str, FactValue]) -> tuple[s
 
 
 def test_the_most_suspect_facts_come_first() -> None:
-    """Known effects, then what a gate compares, then what may change by itself."""
+    """Known effects, then what a gate compares, then what may change by itself; not where it ran."""
     old: dict[str, FactValue] = {
         "hostname": "a",
+        "kernel": "6.8",
         "container.image": "1.2.0",
         "option.engine.llm_api.cuda_graph_config.batch_sizes": ["128"],
         "gpu.power_limit_w": 700.0,
     }
     new: dict[str, FactValue] = {
         "hostname": "b",
+        "kernel": "6.9",
         "container.image": "1.2.1",
         "option.engine.llm_api.cuda_graph_config.batch_sizes": ["64"],
         "gpu.power_limit_w": 600.0,
@@ -198,7 +200,7 @@ def test_the_most_suspect_facts_come_first() -> None:
         "gpu.power_limit_w 700 -> 600",
         "option.engine.llm_api.cuda_graph_config.batch_sizes [128] -> [64]",
         "container.image 1.2.0 -> 1.2.1",
-        "hostname a -> b",
+        "kernel 6.8 -> 6.9",
     )
 
 

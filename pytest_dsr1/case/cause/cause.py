@@ -29,11 +29,13 @@ class Cause:
         kind: the cause; ``contradiction`` if the evidence names two or contradicts itself.
         evidence: what was seen, most important first.
         next_step: what to do.
+        changed: for software, what changed in it.
     """
 
     kind: CauseKind
     evidence: tuple[str, ...]
     next_step: str
+    changed: tuple[str, ...] = ()
 
     @property
     def word(self) -> str:
@@ -54,7 +56,8 @@ class Cause:
                     else "not known: no evidence about machine, options or software"
                 )
             case "software":
-                return f"the software: machine and options are excluded ({seen})"
+                changed = f"; {'; '.join(self.changed)}" if self.changed else ""
+                return f"the software: machine and options are excluded ({seen}){changed}"
             case _:
                 return f"the {self.kind}: {seen}"
 
@@ -92,7 +95,7 @@ def cause_of(evidence: Evidence) -> Cause:
         return (
             _cause("unknown", [*excluded, *software_fine])
             if software_fine
-            else _cause("software", [*excluded, *software])
+            else Cause("software", tuple(excluded), _NEXT["software"], tuple(software))
         )
     unprobed = evidence.watched is not None and evidence.probed is None
     step = _PROBE if unprobed else _NEXT["unknown"]

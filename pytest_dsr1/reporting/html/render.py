@@ -100,7 +100,8 @@ def _write(path: Path, text: str) -> None:
 def render(template: str, **values: Any) -> str:
     """Return a page made from a template of this package.
 
-    Every value is escaped, and control characters are made visible; ``|block`` keeps line breaks.
+    Every value is escaped, and control characters are made visible; ``|block`` keeps line breaks, and
+    ``|commands`` marks what is between backticks.
     """
     import jinja2
     from markupsafe import Markup
@@ -113,6 +114,14 @@ def render(template: str, **values: Any) -> str:
     def block(text: str) -> Markup:
         return Markup("\n").join(plain(line, _LINE_LIMIT) for line in text.splitlines())
 
+    def commands(text: str) -> Markup:
+        parts = plain(text, _TEXT_LIMIT).split("`")
+        if len(parts) % 2 == 0:  # a backtick without its end
+            return Markup("`").join(parts)
+        return Markup("").join(
+            Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts)
+        )
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pytest_dsr1.reporting.html"),
         autoescape=True,
@@ -122,6 +131,7 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters["block"] = block
+    environment.filters["commands"] = commands
     environment.filters["svg"] = lambda spec: Markup(svg(spec))  # noqa: S704 - drawn and escaped by Vega
     return environment.get_template(template).render(
         **values, version=metadata.version("pytest-dsr1"), style=_part("style.css"), script=_part("script.js")

@@ -83,7 +83,7 @@ def test_each_verdict_in_words() -> None:
     )
     assert cause_of(newer).sentence == (
         "the software: machine and options are excluded (probes as in the references, to 0.2%; options in "
-        "effect as published; changed since it was good: library.tensorrt-llm 1.2.0 -> 1.2.1)"
+        "effect as published); changed since it was good: library.tensorrt-llm 1.2.0 -> 1.2.1"
     )
     both = Evidence("FAIL", watched=Watched(throttled_share=0.4), options=(graphs,))
     assert cause_of(both).sentence == (

@@ -111,6 +111,20 @@ def test_a_page_of_three_scenarios(tmp_path: Path) -> None:
     assert found.count("article") == 3
 
 
+def test_commands_are_marked_and_stay_harmless(tmp_path: Path) -> None:
+    run = Made(throttled=(5, 0.2, 0.5))
+    case = case_of(judged(save(tmp_path / "results", run), run), tmp_path / "store", NOW)
+    path = tmp_path / "report.html"
+    page(path, case)
+    assert re.search(r"<dt>What is the cause\?</dt><dd>[^<]*</dd>", path.read_text(encoding="utf-8"))
+    odd = replace(case.cause, next_step="run `x <b>` and `y`") if case.cause else None
+    page(path, replace(case, cause=odd))
+    assert "Run <code>x &lt;b&gt;</code> and <code>y</code>" in path.read_text(encoding="utf-8")
+    odd = replace(odd, next_step="run `x and <b>") if odd else None
+    page(path, replace(case, cause=odd))
+    assert "Run `x and &lt;b&gt;" in path.read_text(encoding="utf-8")
+
+
 def test_it_needs_nothing_else_and_its_links_lead_somewhere(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     found = page(path, *cases(tmp_path))
