@@ -140,7 +140,7 @@ class Evidence:
     def explains(self, loss_percent: float) -> bool:
         """Return whether a loss explains at least half of what is missing; a tiny one explains nothing.
 
-        No loss of a run that does not count is explained, because nobody knows how much it misses.
+        No loss explains a run that does not count, because it is unknown how much that misses.
         """
         if self.result == "INVALID" and self.share_of_target is None:
             return False

@@ -54,9 +54,14 @@ def probed(measurement: Measurement, references: References | None, *, other_wor
         "references" if against_references else "peers",
         overall={WHAT[name]: median(each) for name, each in differences.items()},
         single=_by_gpu(differences, measurement.telemetry.gpus),
-        smallest={WHAT[name]: KINDS[name].smallest_percent for name in differences},
+        smallest={WHAT[name]: _smallest(name, among_peers=not against_references) for name in differences},
         other_work=other_work,
     )
+
+
+def _smallest(name: str, *, among_peers: bool) -> float:
+    kind = KINDS[name]
+    return kind.cards_percent if among_peers else kind.smallest_percent
 
 
 def _by_gpu(differences: Mapping[str, Sequence[float]], gpus: Sequence[int]) -> dict[int, dict[str, float]]:

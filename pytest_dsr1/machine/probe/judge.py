@@ -108,7 +108,7 @@ def _against_others(probe: Probe) -> Iterator[Judged]:
     for place, (gpus, value) in enumerate(zip(probe.gpus, probe.values, strict=True)):
         usual = median(each for other, each in enumerate(probe.values) if other != place)
         slower = slower_percent(kind, value, usual)
-        if slower > probe.smallest_percent:
+        if slower > kind.cards_percent:
             slow = True
             yield Judged(
                 "convicted",
@@ -119,7 +119,7 @@ def _against_others(probe: Probe) -> Iterator[Judged]:
                 f"({figure(value)} against {figure(usual)} {kind.unit})",
             )
     spread = spread_percent(probe.values)
-    if not slow and spread <= probe.smallest_percent:
+    if not slow and spread <= kind.cards_percent:
         yield Judged(
             "acquitted", "gpus", probe.name, _all(count), f"{_plural(kind.does)} alike, to {_to(spread)}"
         )
@@ -141,7 +141,7 @@ def _against_pairs(probe: Probe) -> Iterator[Judged]:
         own = median_high(value for pair, value in pairs.items() if gpu in pair)
         without = [value for pair, value in pairs.items() if gpu not in pair]
         slower = slower_percent(kind, own, median(without)) if without else 0.0
-        if slower > probe.smallest_percent:
+        if slower > kind.cards_percent:
             guilty.add(gpu)
             yield Judged(
                 "convicted",
@@ -153,7 +153,7 @@ def _against_pairs(probe: Probe) -> Iterator[Judged]:
             )
     yield from _slow_pairs(probe, {pair: value for pair, value in pairs.items() if not guilty & {*pair}})
     spread = spread_percent(probe.values)
-    if spread <= probe.smallest_percent and len(pairs) > 1:
+    if spread <= kind.cards_percent and len(pairs) > 1:
         yield Judged("acquitted", "gpus", probe.name, "all pairs of GPUs", f"copy alike, to {_to(spread)}")
 
 
@@ -161,7 +161,7 @@ def _slow_pairs(probe: Probe, pairs: Mapping[tuple[int, ...], float]) -> Iterato
     slow: dict[tuple[int, ...], float] = {}
     for pair, value in pairs.items():
         others = [each for other, each in pairs.items() if other != pair]
-        if others and slower_percent(probe.kind, value, median(others)) > probe.smallest_percent:
+        if others and slower_percent(probe.kind, value, median(others)) > probe.kind.cards_percent:
             slow[pair] = slower_percent(probe.kind, value, median(others))
     if not slow:
         return

@@ -193,7 +193,7 @@ def test_other_work_is_ended_and_not_mended() -> None:
 
 
 def test_a_small_loss_is_not_why_a_run_does_not_count() -> None:
-    """Nobody knows how much such a run misses, so a slow probe or clock is a suspicion alone."""
+    """It is unknown how much such a run misses, so a slow probe or clock is a suspicion alone."""
     slow = Probed("references", {"memory_bandwidth": -4.0}, smallest={"memory_bandwidth": 0.3})
     cause = cause_of(Evidence("INVALID", probed=slow, watched=AT_REST))
     assert cause.kind == "unknown"
