@@ -169,7 +169,7 @@ class ResultFolder:
             write_atomically(self.path / "requests.jsonl", "".join(lines))
         slim = replace(
             measurement,
-            result=replace(measurement.result, records=()),
+            result=replace(measurement.result, records=(), answers=()),
             telemetry=replace(measurement.telemetry, samples=()),
         )
         body = _saved(json.loads(_MEASUREMENT.dump_json(slim, by_alias=True)))
@@ -181,11 +181,12 @@ _MEASUREMENT = TypeAdapter(Measurement)
 
 def _saved(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return a measurement in the form of version 1 of the file."""
-    left_out = {"folder"}
+    left_out = {"folder", "asked"}
     left_out |= set() if body["cpu_load"] else {"cpu_load"}
     left_out |= {"definitions"} if body["definitions"] == 1 else set()
     saved = {name: value for name, value in body.items() if name not in left_out}
-    return {**saved, "gpu_health": saved["gpu_health"] or {}}
+    result = {name: value for name, value in body["result"].items() if name != "answers"}
+    return {**saved, "result": result, "gpu_health": saved["gpu_health"] or {}}
 
 
 def newest(folder: Path) -> Path | None:

@@ -60,6 +60,17 @@ def _options_of_trtllm_serve(engine: OpenAi, _: Scenario) -> Findings:
         yield "engine.arguments", message
 
 
+@RULES.should("accuracy", "engine.endpoint")
+def _asked_as_in_a_chat(engine: OpenAi, scenario: Scenario) -> Findings:
+    """With the engine openai, `accuracy.tasks` are asked with `engine.endpoint: chat`, through the model's chat template."""  # noqa: E501
+    if scenario.accuracy and scenario.accuracy.tasks and not engine.uses_chat_template:
+        message = (
+            "the questions are sent without the model's chat template, which most chat models need for good "
+            "answers: set engine.endpoint: chat, and dataset.path to a file with prompts"
+        )
+        yield "accuracy.tasks", message
+
+
 _MORE_RANKS = ("--pp_size", "--cp_size")
 
 
