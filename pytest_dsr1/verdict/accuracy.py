@@ -12,6 +12,8 @@ CONFIDENCE = 0.99
 """A share is too low only if its one-sided upper bound at this confidence is below what is required."""
 MOST_UNANSWERED = 0.01
 """The largest share of a task's questions that may have no answer."""
+SHOWN_WRONG = 10
+"""The most wrong answers that a verdict keeps; ``answers.jsonl`` has all."""
 _HALVINGS = 60
 """Steps of a bisection of [0, 1]: then the interval is as small as a floating-point number allows."""
 
@@ -45,7 +47,7 @@ class AccuracyVerdict:
             0 to 1; None if it is unknown.
         at_least: the share that is required, or the least agreement that passes; None without one.
         bound: the most that the share may be (:data:`CONFIDENCE`); None for ``same_answers``.
-        wrong: the wrong answers of a task, or the answers that differ from the references.
+        wrong: the first wrong answers of a task, or answers that no reference gave (:data:`SHOWN_WRONG`).
     """
 
     __pydantic_config__: ClassVar[Any] = {"alias_generator": saved_key}
@@ -187,7 +189,7 @@ def judge_task(name: str, marks: Marks, at_least: float, source: str) -> Accurac
         measured=right / answered,
         at_least=at_least,
         bound=bound,
-        wrong=marks.wrong,
+        wrong=marks.wrong[:SHOWN_WRONG],
     )
 
 

@@ -57,7 +57,7 @@ def test_too_few_right_answers_are_a_fail() -> None:
         measured=0.75,
         at_least=0.9538,
         bound=upper_bound(150, 200),
-        wrong=wrong(50),
+        wrong=wrong(10),
     )
 
 
