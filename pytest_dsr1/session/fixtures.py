@@ -237,7 +237,8 @@ def run(
     if requests is not None:
         workload = first(workload, requests)
         load = scenario.load.model_copy(update={"num_requests": requests})
-        scenario = scenario.model_copy(update={"load": load})
+        # A part of a run is for a gate alone, which judges no answers.
+        scenario = scenario.model_copy(update={"load": load, "accuracy": None})
     asked = RunRequest(
         scenario=scenario,
         test_id_prefix=outcome.test_id_prefix,

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from pytest_dsr1.scenario.schema.accuracy import SAME_ANSWERS
 from pytest_dsr1.verdict.verdict import Status, saved_key, subject_of
 
 CONFIDENCE = 0.99
@@ -59,6 +60,17 @@ class AccuracyVerdict:
     at_least: float | None = None
     bound: float | None = None
     wrong: tuple[Wrong, ...] = ()
+
+    @property
+    def compares(self) -> bool:
+        """Whether its numbers are agreements with the answers of references, not shares of right answers."""
+        return self.subject == accuracy_subject(SAME_ANSWERS)
+
+    def shown(self, value: float | None) -> str:
+        """Return one of its numbers as text: a share in percent, or an agreement; empty for None."""
+        if value is None:
+            return ""
+        return f"agreement {value:.3f}" if self.compares else percent(value)
 
 
 def accuracy_subject(name: str) -> str:
@@ -194,5 +206,5 @@ def judge_task(name: str, marks: Marks, at_least: float, source: str) -> Accurac
 
 
 def percent(share: float) -> str:
-    """Return a share in percent with at most two decimals."""
+    """Return a share in percent, with at most two decimals."""
     return f"{share * 100:.2f}".rstrip("0").rstrip(".") + "%"

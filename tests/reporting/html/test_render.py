@@ -31,7 +31,7 @@ from tests.helpers.paths import SUITES
 from tests.helpers.published import measured, shipped
 from tests.helpers.saved_gate import GATE
 from tests.helpers.saved_runs import Made, judged, references, save, steady
-from tests.helpers.values import NOISE, changed, measurement, records
+from tests.helpers.values import NOISE, answers, changed, measurement, records
 from tests.helpers.values import case as one_case
 
 pytestmark = pytest.mark.needs("jinja2", "vl_convert")
@@ -163,6 +163,25 @@ def test_a_scenario_without_targets_is_measured(tmp_path: Path) -> None:
     assert "1 scenario: 1 MEASURED." in text
     assert "MEASURED h200-min-latency measured, nothing to judge: total output throughput " in text
     assert "Is it real?" not in text
+
+
+def test_answers_have_a_section(tmp_path: Path) -> None:
+    one = one_case(status=Status.FAIL, accuracy=(answers(), answers(Status.PASS, "same_answers")))
+    page = tmp_path / "page.html"
+    write_html(page, [one], BACKGROUND)
+    told = " ".join(Page(page.read_text(encoding="utf-8")).text.split())
+    assert "Accuracy Verdict Test Measured At most Required FAIL accuracy[questions] 75% 81.81% 95% " in told
+    assert "PASS accuracy[same_answers] agreement 0.500 agreement 0.950 At most: " in told
+    assert "questions: 150 of 200 answers are right." in told
+    assert (
+        "Wrong answers of accuracy[questions], the first 1 Question Text Expected Found questions/7 " in told
+    )
+    assert " questions/7 3 + 4? 7 8 & 9 " in told
+    assert "Are the answers right? No: if the share were as high as required" in told
+    assert "Is it real?" not in told
+    compared = one_case(status=Status.FAIL, accuracy=(answers(name="same_answers"),))
+    write_html(page, [compared], BACKGROUND)
+    assert "Other answers of accuracy[same_answers], the first 1" in page.read_text(encoding="utf-8")
 
 
 def test_a_scenario_that_was_not_measured(tmp_path: Path) -> None:
