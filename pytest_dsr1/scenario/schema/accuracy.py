@@ -59,7 +59,7 @@ PRESETS: Mapping[PresetName, Preset] = {
 class SameAnswers(Part):
     """Greedy answers to prompts of the dataset."""
 
-    prompts: PositiveInt = 32
+    prompts: Annotated[int, Field(ge=2)] = 32
     """The number of prompts: the first requests of the dataset. They are asked one at a time, because batches change answers."""  # noqa: E501
     output_tokens: PositiveInt = 64
     """The length of each answer; the end token does not end it."""

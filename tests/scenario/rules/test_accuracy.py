@@ -91,6 +91,10 @@ def test_presets_are_the_published_shares() -> None:
             [ENGINE, asked("{tasks: [{at_least: gsm8k}]}")],
             "28:31: accuracy.tasks.0.at_least: expected a number above 0 and at most 1, or one of 'trtllm-gsm8k-fp8', 'trtllm-gsm8k-fp4', 'trtllm-gsm8k-fp8-kv-cache', 'inferencex-gsm8k', 'inferencex-gpqa', 'mlperf', found the text 'gsm8k' (did you mean 'trtllm-gsm8k-fp8'?)",
         ),
+        (
+            [ENGINE, asked("{same_answers: {prompts: 1}}")],
+            "28:36: accuracy.same_answers.prompts: expected a whole number of at least 2, found the number 1",
+        ),
     ],
 )
 def test_what_cannot_be_asked(tmp_path: Path, changes: list[tuple[str, str]], message: str) -> None:
