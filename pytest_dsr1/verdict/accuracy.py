@@ -170,6 +170,19 @@ def unanswered(name: str, marks: Marks, most: float = MOST_UNANSWERED) -> Accura
     )
 
 
+def pooled(marks: Marks, right: int, answered: int) -> float:
+    """Return the share of right answers of a task and of its references together.
+
+    If both are alike, this is the best estimate of their share; the references alone would also err.
+
+    Args:
+        marks: of the task; at least one answer.
+        right: the right answers of the references.
+        answered: the answers of the references.
+    """
+    return (right + marks.right) / (answered + marks.answered)
+
+
 def judge_task(name: str, marks: Marks, at_least: float, source: str) -> AccuracyVerdict:
     """Return the verdict on the answers of a task.
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from scipy.stats import beta, binom
 
@@ -12,6 +13,7 @@ from pytest_dsr1.verdict.accuracy import (
     Wrong,
     at_most,
     judge_task,
+    pooled,
     unanswered,
     upper_bound,
 )
@@ -75,6 +77,23 @@ def test_the_verdict_changes_where_the_bound_does() -> None:
     first = statuses.index(Status.FAIL)
     assert upper_bound(200 - first, 200) < 0.9538 <= upper_bound(201 - first, 200)
     assert set(statuses[first:]) == {Status.FAIL}
+
+
+@pytest.mark.parametrize("share", [0.8, 0.95, 0.99, 0.999, 1.0])
+@pytest.mark.parametrize("references", [1, 3, 15])
+def test_a_run_like_its_references_fails_in_less_than_1_of_100(share: float, references: int) -> None:
+    random = np.random.default_rng(3)
+    own, theirs = random.binomial(200, share, 5000), random.binomial(200 * references, share, 5000)
+    bounds = [upper_bound(right, 200) for right in range(201)]
+    required = [
+        pooled(Marks(200, wrong(200 - int(right))), int(of_references), 200 * references)
+        for right, of_references in zip(own, theirs, strict=True)
+    ]
+    assert np.mean([bounds[int(right)] < least for right, least in zip(own, required, strict=True)]) < 0.01
+
+
+def test_the_share_of_a_run_and_its_references_is_that_of_all_answers() -> None:
+    assert pooled(Marks(200, wrong(49), 1), 1900, 2000) == 2050 / 2199
 
 
 def test_an_unanswered_question_is_not_a_wrong_answer() -> None:

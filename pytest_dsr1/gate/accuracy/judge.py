@@ -32,6 +32,7 @@ from pytest_dsr1.verdict.accuracy import (
     accuracy_subject,
     judge_task,
     percent,
+    pooled,
 )
 from pytest_dsr1.verdict.verdict import Status
 
@@ -62,8 +63,9 @@ def judge(name: str, measurement: Measurement, store: Path, now: datetime) -> Ac
     if name == SAME_ANSWERS:
         return _judge_same(name, asked, [each.answers for each in known])
     right, answered = sum(each.right for each in known), sum(each.answered for each in known)
-    source = f"{right:,} of {answered:,} answers in {_count(known)}"
-    return judge_task(name, marks(asked), right / answered, source)
+    source = f"{right:,} of {answered:,} answers in {_count(known)}, and this run's"
+    given = marks(asked)
+    return judge_task(name, given, pooled(given, right, answered), source)
 
 
 def only_recorded(name: str, measurement: Measurement) -> AccuracyVerdict | None:
