@@ -36,7 +36,8 @@ def _dsr1_accuracy_verdict(
     from pytest_dsr1.verdict.verdict import GOOD, Status
 
     state, outcome = request.config.stash[STATE], outcome_of(request, dsr1_measurement.scenario)
-    verdict = only_recorded(_dsr1_accuracy, dsr1_measurement) if state.mode == "record" else None
+    records = state.mode == "record" and dsr1_measurement.scenario.name in state.gated
+    verdict = only_recorded(_dsr1_accuracy, dsr1_measurement) if records else None
     if verdict is None:
         verdict = judge(_dsr1_accuracy, dsr1_measurement, state.store, datetime.now(timezone.utc))
     if verdict.status not in GOOD:

@@ -278,7 +278,8 @@ def _script(case: Case, folder: Path) -> str:
     if facts.get("setup.mode") == "apply":
         command += " --dsr1-gpu-setup=apply"
     if case.judgment.gate is not None:
-        command += " --dsr1-gate" + ("" if case.judgment.verdicts else " -k regression")
+        whole = case.judgment.verdicts or case.judgment.accuracy
+        command += " --dsr1-gate" + ("" if whole else " -k regression")
     image = facts.get("container.image")
     inside = [f"# in the container {plain(str(image))}"] if image else []
     lines = ["# Run the scenario again, as it ran", *inside, command]

@@ -299,12 +299,14 @@ def test_a_test_without_enough_answers_is_not_recorded() -> None:
 
 def test_a_run_that_is_recorded_is_not_compared() -> None:
     assert only_recorded(NAME, same(ids())) == AccuracyVerdict(
-        Status.MEASURED, "accuracy[same_answers]", "same_answers: 8 answers are recorded; nothing to judge"
+        Status.MEASURED,
+        "accuracy[same_answers]",
+        "same_answers: 8 answers; nothing to judge, because this is to become a reference",
     )
     assert only_recorded("sums", task(190, 10)) == AccuracyVerdict(
         Status.MEASURED,
         "accuracy[sums]",
-        "sums: 200 answers are recorded, 190 of them right; nothing to judge",
+        "sums: 200 answers, 190 of them right; nothing to judge, because this is to become a reference",
         measured=0.95,
     )
     assert only_recorded("sums", task(190, 10, at_least=0.9)) is None

@@ -245,6 +245,9 @@ def test_a_gate_is_judged_by_references_and_run_again_as_one(tmp_path: Path) -> 
     text = " ".join(page(tmp_path / "report.html", case_of(outcome, tmp_path / "store", NOW)).text.split())
     assert " references 100 (2% worse: 98) " in text
     assert "scenario.yaml --dsr1-gpu-setup=apply --dsr1-gate -k regression" in text
+    outcome.accuracy = [answers(Status.PASS)]
+    text = " ".join(page(tmp_path / "report.html", case_of(outcome, tmp_path / "store", NOW)).text.split())
+    assert "scenario.yaml --dsr1-gpu-setup=apply --dsr1-gate #" in text
     both = case_of(judged(run, RUN), tmp_path / "store", NOW)
     text = " ".join(page(tmp_path / "report.html", both).text.split())
     assert "scenario.yaml --dsr1-gpu-setup=apply --dsr1-gate #" in text
