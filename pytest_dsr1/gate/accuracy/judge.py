@@ -71,7 +71,7 @@ def judge(name: str, measurement: Measurement, store: Path, now: datetime) -> Ac
 def only_recorded(name: str, measurement: Measurement) -> AccuracyVerdict | None:
     """Return MEASURED for a test that would compare a run with references, else None.
 
-    A run that is to become a reference is not compared with those before it.
+    A run that may become a reference is not compared with those before it.
     """
     task = task_of(measurement.scenario, name)
     if problem(measurement, name) is not None or (task is not None and task.least_share is not None):
@@ -81,7 +81,7 @@ def only_recorded(name: str, measurement: Measurement) -> AccuracyVerdict | None
     return AccuracyVerdict(
         Status.MEASURED,
         accuracy_subject(name),
-        f"{name}: {given.answered} answers{score}; nothing to judge, because this is to become a reference",
+        f"{name}: {given.answered} answers{score}; nothing to judge, because the run may become a reference",
         measured=None if task is None else given.right / given.answered,
     )
 

@@ -26,8 +26,9 @@ from scipy.special import stdtrit
 if TYPE_CHECKING:
     from pytest_dsr1.arrays import Floats
 
-ALPHA = 0.005
-"""The error of each of the two tests, one-sided."""
+ALPHA_PROMPTS, ALPHA_RUNS = 0.025, 0.005
+"""The errors of the two tests, one-sided. Both must hold, so below 0.5% of simulated innocent starts fail.
+With 0.5% over the prompts too, 68% of models that change 30% of 32 answers are found, instead of 95%."""
 LEAST_RUNS = 3
 """Fewer references do not show how much starts differ."""
 _ROUNDING = 1e-9
@@ -100,13 +101,13 @@ def decide(found: Floats) -> Decision:
     own = (among.sum(axis=1) - 1) / (references - 1)
     means = own.mean(axis=1)
     spread = float(means.std(ddof=1))
-    farthest = float(stdtrit(references - 1, 1 - ALPHA)) * spread * math.sqrt(1 + 1 / references)
+    farthest = float(stdtrit(references - 1, 1 - ALPHA_RUNS)) * spread * math.sqrt(1 + 1 / references)
     return Decision(
         mean=float(candidate.mean()),
         among_references=float(means.mean()),
         least=float(means.mean()) - farthest,
         t=_paired(candidate - own.mean(axis=0)),
-        t_limit=-float(stdtrit(len(candidate) - 1, 1 - ALPHA)),
+        t_limit=-float(stdtrit(len(candidate) - 1, 1 - ALPHA_PROMPTS)),
     )
 
 

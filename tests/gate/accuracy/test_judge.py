@@ -97,7 +97,7 @@ def test_equal_answers_pass(tmp_path: Path) -> None:
         "same_answers: 100% of the answers to 8 prompts equal those of 3 accepted references; 100% of theirs "
         "equal each other: no more different than starts are (mean agreement 1.000 here, 1.000 "
         "among them, at "
-        "least 1.000 expected of one more run; t 0.00 over the prompts, limit -3.50)",
+        "least 1.000 expected of one more run; t 0.00 over the prompts, limit -2.36)",
         measured=1.0,
         at_least=1.0,
     )
@@ -112,7 +112,7 @@ def test_other_answers_fail_and_are_shown_next_to_the_references(tmp_path: Path)
         "average up to token 2.0; 100% of theirs equal each other: these answers differ by more "
         "than starts do "
         "(mean agreement 0.562 here, 1.000 among them, at least 1.000 expected of one more run; t -7.00 over "
-        "the prompts, limit -3.50)"
+        "the prompts, limit -2.36)"
     )
     assert len(verdict.wrong) == 7
     assert verdict.wrong[1] == Wrong(f"{NAME}/1", "", "from token 2 on: 102 103", "from token 2 on: 152 153")
@@ -301,12 +301,12 @@ def test_a_run_that_is_recorded_is_not_compared() -> None:
     assert only_recorded(NAME, same(ids())) == AccuracyVerdict(
         Status.MEASURED,
         "accuracy[same_answers]",
-        "same_answers: 8 answers; nothing to judge, because this is to become a reference",
+        "same_answers: 8 answers; nothing to judge, because the run may become a reference",
     )
     assert only_recorded("sums", task(190, 10)) == AccuracyVerdict(
         Status.MEASURED,
         "accuracy[sums]",
-        "sums: 200 answers, 190 of them right; nothing to judge, because this is to become a reference",
+        "sums: 200 answers, 190 of them right; nothing to judge, because the run may become a reference",
         measured=0.95,
     )
     assert only_recorded("sums", task(190, 10, at_least=0.9)) is None
