@@ -85,7 +85,7 @@ class Decision:
     @property
     def differ(self) -> bool:
         """Whether the answers differ by more than those of the references: over prompts and over runs."""
-        return self.t < self.t_limit and self.mean < self.least - _ROUNDING
+        return self.t < self.t_limit and self.mean < self.least
 
 
 def decide(found: Floats) -> Decision:

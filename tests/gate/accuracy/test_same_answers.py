@@ -90,6 +90,12 @@ def test_the_limit_over_runs_is_that_of_one_more_run() -> None:
     assert not decision.differ, "so few, so different references rule nothing out"
 
 
+def test_the_candidate_is_compared_with_every_reference() -> None:
+    found = np.ones((4, 4, 2))
+    found[0, 1] = found[1, 0] = 0.4
+    assert decide(found).mean == pytest.approx(0.8)
+
+
 # The truth of the simulations: each prompt has one near tie, somewhere in its answer, that a start decides
 # otherwise with a probability of its own. A changed model differs on some prompts, from somewhere on.
 
