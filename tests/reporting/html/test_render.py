@@ -26,6 +26,7 @@ from pytest_dsr1.reporting.html.render import write_comparison, write_html
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.text import number
+from pytest_dsr1.verdict.accuracy import AccuracyVerdict, Wrong
 from pytest_dsr1.verdict.verdict import Status
 from tests.helpers.paths import SUITES
 from tests.helpers.published import measured, shipped
@@ -365,6 +366,7 @@ def test_nothing_from_outside_becomes_markup(tmp_path: Path) -> None:
         headline=HOSTILE,
         problem=HOSTILE,
         verdicts=(verdict, *case.judgment.verdicts[1:]),
+        accuracy=(AccuracyVerdict(Status.PASS, HOSTILE, HOSTILE, wrong=(Wrong(*[HOSTILE] * 4),)),),
         scenario_warnings=(HOSTILE,),
         measurement=replace(run, fingerprint=Fingerprint(facts)),
     )
