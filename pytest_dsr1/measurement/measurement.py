@@ -39,7 +39,7 @@ class Measurement:
         workload: the requests.
         fingerprint: the machine, software and work of the run.
         findings: from the preflight, and from the telemetry over the measured time.
-        result: what the engine measured.
+        result: what the engine measured; its answers are in ``asked``.
         telemetry: what the GPUs did over the run.
         metrics: by name, in the order of their declaration.
         folder: where it is saved.

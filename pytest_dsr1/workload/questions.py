@@ -21,8 +21,10 @@ from pytest_dsr1.workload.dataset import iter_requests
 from pytest_dsr1.workload.json_lines import half_surrogate, json_object
 from pytest_dsr1.workload.workload import Workload
 
-OWN_QUESTIONS = Path(__file__).parent / "data" / "questions.jsonl"
-"""The 200 questions that we ship."""
+OWN_FILE = Path(__file__).parent / "data" / "questions.jsonl"
+"""The questions that we ship."""
+OWN_QUESTIONS = 200
+"""Their number."""
 
 _LARGEST = 64 << 20
 """Bytes of a task file: GSM8K has 0.75 MB, MLPerf's questions have 30 MB."""
@@ -84,7 +86,7 @@ def questions_of(scenario: Scenario, workload: Workload) -> Questions:
         sets.append(QuestionSet(tuple(_prompts(scenario.accuracy.same_answers, workload)), at_once=1))
     for task in scenario.accuracy.tasks:
         try:
-            known = read_questions(OWN_QUESTIONS if task.path is None else Path(task.path), task.limit)
+            known = read_questions(OWN_FILE if task.path is None else Path(task.path), task.limit)
         except InvalidRunError as error:
             problems.append(str(error))
             continue

@@ -18,6 +18,7 @@ from pytest_dsr1.scenario.schema.accuracy import Accuracy, SameAnswers, Task
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.json_lines import json_object
 from pytest_dsr1.workload.questions import (
+    OWN_FILE,
     OWN_QUESTIONS,
     KnownQuestion,
     Questions,
@@ -179,8 +180,8 @@ def recomputed(prompt: str) -> list[int]:
 
 
 def test_our_own_questions_have_the_right_answers() -> None:
-    known = read_questions(OWN_QUESTIONS)
-    assert len(known) == len({each.prompt for each in known}) == 200
+    known = read_questions(OWN_FILE)
+    assert len(known) == len({each.prompt for each in known}) == OWN_QUESTIONS
     assert [[int(each.answer)] for each in known] == [recomputed(each.prompt) for each in known]
     instruction = " Put the final answer, a number, within \\boxed{}."
     assert all(each.prompt.endswith(instruction) for each in known)
