@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.cli.main import main
+from tests.helpers.full_disk import disk
 from tests.helpers.suites import Suites
 
 TASKS = """\
@@ -161,6 +162,20 @@ def test_missing_answers_are_invalid_and_keep_the_measurement(
     )
     assert message in result.stdout.str()
     assert " ".join(result.stdout.str().split()).count(f"INVALID accuracy: {message}") == 1
+
+
+@pytest.mark.parametrize("name", ["answers.jsonl", "accuracy.json"])
+def test_a_full_disk_is_a_sentence(asked: Suites, name: str) -> None:
+    with disk(asked.pytester.path) as watched:
+        watched.full = name
+        result = asked.run(PROFILE)
+    assert watched.refused
+    assert result.ret == 10
+    assert (
+        "results cannot be written: No space left on device; free space there, or choose"
+        in result.stdout.str()
+    )
+    assert "Traceback" not in result.stdout.str()
 
 
 def test_a_scenario_without_targets_is_judged_by_its_answers(asked: Suites) -> None:
