@@ -111,19 +111,12 @@ def at_most(right: int, answered: int, share: float) -> float:
     Args:
         right: from 0 to ``answered``.
         answered: the number of answers, at least 1.
-        share: from 0 to 1.
+        share: above 0 and below 1.
     """
-    if right >= answered or share <= 0:
+    if right == answered:
         return 1.0
-    if share >= 1:
-        return 0.0
-    odds = math.log(share) - math.log1p(-share)
-    # The shorter tail has fewer terms.
-    lower = right < answered - right
-    counts = range(right + 1) if lower else range(right + 1, answered + 1)
-    none = answered * math.log1p(-share)
-    tail = math.fsum(math.exp(none + k * odds + _log_choose(answered, k)) for k in counts)
-    return min(tail if lower else 1 - tail, 1.0)
+    odds, none = math.log(share) - math.log1p(-share), answered * math.log1p(-share)
+    return math.fsum(math.exp(none + k * odds + _log_choose(answered, k)) for k in range(right + 1))
 
 
 def _log_choose(n: int, k: int) -> float:
@@ -139,7 +132,7 @@ def upper_bound(right: int, answered: int) -> float:
         right: from 0 to ``answered``.
         answered: the number of answers, at least 1.
     """
-    if right >= answered:
+    if right == answered:
         return 1.0
     low, high = right / answered, 1.0
     for _ in range(_HALVINGS):

@@ -44,9 +44,14 @@ def test_all_right_has_the_bound_1() -> None:
     assert upper_bound(200, 200) == 1.0
 
 
-@pytest.mark.parametrize(("share", "expected"), [(0.0, 1.0), (1.0, 0.0)])
-def test_a_certain_answer_has_no_chance(share: float, expected: float) -> None:
-    assert at_most(3, 4, share) == expected
+def test_a_bound_as_high_as_required_passes() -> None:
+    assert judge_task("t", Marks(5), 1.0, "x").status is Status.PASS
+
+
+def test_numbers_are_shares_or_agreements() -> None:
+    task, same = (AccuracyVerdict(Status.PASS, f"accuracy[{name}]", "") for name in ("t", "same_answers"))
+    assert (task.compares, task.shown(0.955), task.shown(None)) == (False, "95.5%", "")
+    assert (same.compares, same.shown(0.955), same.shown(None)) == (True, "agreement 0.955", "")
 
 
 def test_too_few_right_answers_are_a_fail() -> None:
