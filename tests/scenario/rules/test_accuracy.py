@@ -38,6 +38,7 @@ def test_presets_are_the_published_shares() -> None:
         "trtllm-gsm8k-fp8": 0.9538,
         "trtllm-gsm8k-fp4": 0.9462,
         "trtllm-gsm8k-fp8-kv-cache": 0.9606,
+        "trtllm-gpqa": 0.697,
         "inferencex-gsm8k": 0.91,
         "inferencex-gpqa": 0.3,
         "mlperf": 0.8109,
@@ -89,7 +90,7 @@ def test_presets_are_the_published_shares() -> None:
         ),
         (
             [ENGINE, asked("{tasks: [{at_least: gsm8k}]}")],
-            "28:31: accuracy.tasks.0.at_least: expected a number above 0 and at most 1, or one of 'trtllm-gsm8k-fp8', 'trtllm-gsm8k-fp4', 'trtllm-gsm8k-fp8-kv-cache', 'inferencex-gsm8k', 'inferencex-gpqa', 'mlperf', found the text 'gsm8k' (did you mean 'trtllm-gsm8k-fp8'?)",
+            "28:31: accuracy.tasks.0.at_least: expected a number above 0 and at most 1, or one of 'trtllm-gsm8k-fp8', 'trtllm-gsm8k-fp4', 'trtllm-gsm8k-fp8-kv-cache', 'trtllm-gpqa', 'inferencex-gsm8k', 'inferencex-gpqa', 'mlperf', found the text 'gsm8k' (did you mean 'trtllm-gsm8k-fp8'?)",
         ),
         (
             [ENGINE, asked("{same_answers: {prompts: 1}}")],
