@@ -76,11 +76,11 @@ def _after_thoughts(text: str) -> str:
 
 def _box(text: str) -> str | None:
     """Return the content of the last box that is closed; None without one. Braces inside are balanced."""
-    last: tuple[int, int] | None = None
+    boxes: list[tuple[int, int]] = []
     opened: list[int | None] = []
     for brace in _BRACE.finditer(text):
         if brace[0] != "}":
             opened.append(brace.end() if brace[0] == _BOX else None)
-        elif opened and (begin := opened.pop()) is not None and (last is None or begin > last[0]):
-            last = begin, brace.start()
-    return None if last is None else text[last[0] : last[1]]
+        elif opened and (begin := opened.pop()) is not None:
+            boxes.append((begin, brace.start()))
+    return text[slice(*max(boxes))] if boxes else None

@@ -81,3 +81,17 @@ def _names_differ(scenario: Scenario) -> Findings:
         if used[name] > 1:
             taken = "the name of the other part" if name == SAME_ANSWERS else "the name of another task"
             yield key, f"{name} is {taken}; set another `name`"
+
+
+def sequence_needed(scenario: Scenario, longest_input: int) -> int:
+    """Return the least `engine.max_seq_len` that the questions need, in tokens; 0 without questions.
+
+    Args:
+        scenario: the scenario.
+        longest_input: of the dataset, in tokens. The length of a task's questions is unknown: one token.
+    """
+    if scenario.accuracy is None:
+        return 0
+    same = scenario.accuracy.same_answers
+    lengths = [1 + task.max_output_tokens for task in scenario.accuracy.tasks]
+    return max([*lengths, 0 if same is None else longest_input + same.output_tokens], default=0)

@@ -38,6 +38,7 @@ def test_presets_are_the_published_shares() -> None:
         "trtllm-gsm8k-fp8": 0.9538,
         "trtllm-gsm8k-fp4": 0.9462,
         "trtllm-gsm8k-fp8-kv-cache": 0.9606,
+        "trtllm-gpqa": 0.697,
         "inferencex-gsm8k": 0.91,
         "inferencex-gpqa": 0.3,
         "mlperf": 0.8109,
@@ -89,7 +90,7 @@ def test_presets_are_the_published_shares() -> None:
         ),
         (
             [ENGINE, asked("{tasks: [{at_least: gsm8k}]}")],
-            "28:31: accuracy.tasks.0.at_least: expected a number above 0 and at most 1, or one of 'trtllm-gsm8k-fp8', 'trtllm-gsm8k-fp4', 'trtllm-gsm8k-fp8-kv-cache', 'inferencex-gsm8k', 'inferencex-gpqa', 'mlperf', found the text 'gsm8k' (did you mean 'trtllm-gsm8k-fp8'?)",
+            "28:31: accuracy.tasks.0.at_least: expected a number above 0 and at most 1, or one of 'trtllm-gsm8k-fp8', 'trtllm-gsm8k-fp4', 'trtllm-gsm8k-fp8-kv-cache', 'trtllm-gpqa', 'inferencex-gsm8k', 'inferencex-gpqa', 'mlperf', found the text 'gsm8k' (did you mean 'trtllm-gsm8k-fp8'?)",
         ),
         (
             [ENGINE, asked("{same_answers: {prompts: 1}}")],
@@ -99,6 +100,31 @@ def test_presets_are_the_published_shares() -> None:
 )
 def test_what_cannot_be_asked(tmp_path: Path, changes: list[tuple[str, str]], message: str) -> None:
     assert f"s.yaml:{message}" in mistakes(tmp_path, changed(*changes))
+
+
+OPENAI = ("  type: trtllm-bench\n  tp: 8\n  ep: 8\n", "  type: openai\n  server: vllm\n")
+NO_OPTIONS = (
+    """  llm_api:
+    enable_attention_dp: true
+    cuda_graph_config:
+      batch_sizes: [128]
+""",
+    "",
+)
+
+
+@pytest.mark.parametrize("engine", [(ENGINE,), (OPENAI, NO_OPTIONS)])
+def test_answers_fit_into_the_longest_sequence(tmp_path: Path, engine: tuple[tuple[str, str], ...]) -> None:
+    def length(tokens: int) -> tuple[str, str]:
+        return "  max_num_tokens: 1151\n", f"  max_num_tokens: 1151\n  max_seq_len: {tokens}\n"
+
+    same, task = asked("{same_answers: {output_tokens: 3000}}"), asked("{tasks: [{max_output_tokens: 5000}]}")
+    for question, needed in ((same, 4024), (task, 5001)):
+        (message,) = mistakes(tmp_path, changed(*engine, question, length(needed - 1)))
+        assert message.partition(": ")[2] == (
+            f"engine.max_seq_len: expected at least {needed} tokens, which `accuracy` needs for its longest answer; found {needed - 1}"
+        )
+        assert load_text(tmp_path, changed(*engine, question, length(needed))).scenario.accuracy is not None
 
 
 def test_variables_are_expanded_in_the_path_of_every_task(tmp_path: Path) -> None:
