@@ -18,6 +18,7 @@ from pytest_dsr1.gate.reference_file import write
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.records import Answer, AskedQuestion
+from pytest_dsr1.scenario.schema.accuracy import PRESETS
 from pytest_dsr1.verdict.accuracy import AccuracyVerdict, Wrong, upper_bound
 from pytest_dsr1.verdict.verdict import Status
 from tests.helpers.reference_store import FACTS, NOW, references
@@ -229,10 +230,8 @@ def test_a_task_is_judged_by_its_share(tmp_path: Path) -> None:
 def test_a_preset_is_named_with_its_source(tmp_path: Path) -> None:
     verdict = judged("sums", task(200, 0, at_least="trtllm-gsm8k-fp8"), tmp_path)
     assert verdict.status is Status.PASS
-    assert (
-        "95.38% required (trtllm-gsm8k-fp8: TensorRT-LLM, deployment guide for DeepSeek-R1: GSM8K, FP8)"
-        in verdict.message
-    )
+    source = PRESETS["trtllm-gsm8k-fp8"].source
+    assert f"95.38% required (trtllm-gsm8k-fp8: {source})" in verdict.message
 
 
 def test_a_task_without_a_share_is_compared_with_the_references(tmp_path: Path) -> None:

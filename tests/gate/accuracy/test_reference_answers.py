@@ -59,6 +59,15 @@ def test_equal_answers_are_written_once_with_a_line_per_prompt_and_run(tmp_path:
     ]
 
 
+def test_a_task_has_no_prompts_in_the_file(tmp_path: Path) -> None:
+    write(tmp_path, "small", ANSWERS)
+    tests = json.loads(path_of(tmp_path, "small").read_text("utf-8"))["tests"]
+    assert {name: sorted(test) for name, test in tests.items()} == {
+        "same_answers": ["basis", "prompts", "runs"],
+        "questions": ["basis", "runs"],
+    }
+
+
 def test_without_answers_there_is_no_file(tmp_path: Path) -> None:
     write(tmp_path, "small", ANSWERS)
     write(tmp_path, "small", {})
