@@ -47,7 +47,7 @@ def same(answers: Sequence[tuple[int, ...] | str], **changes: Any) -> Measuremen
             None,
             Answer(f"{NAME}/{number}", text=answer)
             if isinstance(answer, str)
-            else Answer(f"{NAME}/{number}", tokens=answer, text="x"),
+            else Answer(f"{NAME}/{number}", tokens=answer),
         )
         for number, answer in enumerate(answers)
     ]
@@ -225,6 +225,20 @@ def test_a_task_is_judged_by_its_share(tmp_path: Path) -> None:
     )
     assert verdict.wrong[0] == Wrong("sums/150", "3 + 4? (150)", "7", "8")
     assert len(verdict.wrong) == 10
+
+
+def test_each_task_has_its_own_share(tmp_path: Path) -> None:
+    run = task(150, 50)
+    tasks = [
+        {"name": name, "path": "a.jsonl", "at_least": share} for name, share in (("a", 0.1), ("sums", 0.9))
+    ]
+    assert judged("sums", of(run.asked, {"tasks": tasks}), tmp_path).at_least == 0.9
+
+
+def test_the_first_error_is_said(tmp_path: Path) -> None:
+    errors = [Answer(f"sums/{number}", error=why) for number, why in enumerate(("timeout", "HTTP 500"))]
+    run = of([AskedQuestion("1 + 1?", "2", each) for each in errors], {"tasks": [{"name": "sums"}]})
+    assert judged("sums", run, tmp_path).message.endswith(", the first: sums/0: timeout")
 
 
 def test_a_preset_is_named_with_its_source(tmp_path: Path) -> None:
