@@ -41,7 +41,7 @@ def test_the_probability_is_the_sum_of_the_binomial_distribution(
 
 
 def test_all_right_has_the_bound_1() -> None:
-    assert upper_bound(200, 200) == 1.0
+    assert upper_bound(200, 200) == at_most(200, 200, 0.5) == 1.0
 
 
 def test_a_bound_as_high_as_required_passes() -> None:

@@ -99,8 +99,10 @@ def about(references: References, store: Path) -> list[str]:
             continue
         have = f"{name}: {len(known)} of {len(references.runs)} runs have answers"
         if name == SAME_ANSWERS:
-            equal = _equal_among([each.answers for each in known])
-            shared = "" if equal is None else f", {percent(equal)} of these equal each other"
+            all_answers = [each.answers for each in known]
+            shared = (
+                f", {percent(_equal_among(all_answers))} of these equal each other" if len(known) > 1 else ""
+            )
             found.append(f"{have} to {len(known[0].answers)} prompts{shared}")
         else:
             right, answered = sum(each.right for each in known), sum(each.answered for each in known)
@@ -135,8 +137,9 @@ def _comparable(
         )
     unlike = differences(known[0].basis, basis(measurement, name), {"*": False})
     if not unlike and name == SAME_ANSWERS:
-        here, there = _unit(texts(asked_in(measurement, name))), _unit(known[0].answers)
-        unlike = [] if here == there else [f"answers: {there} in the references, {here} here"]
+        here, there = _unit(texts(asked_in(measurement, name))), {_unit(each.answers) for each in known}
+        kinds = " and ".join(sorted(there))
+        unlike = [] if there == {here} else [f"answers: {kinds} in the references, {here} here"]
     if unlike:
         raise NoReferenceError(
             f"{path}: the references answered other questions, or another model did: {in_brief(unlike)}; "
@@ -161,7 +164,7 @@ def _judge_same(
     where = (
         f", the others on average up to {_unit(own)[:-1]} {sum(places) / len(places):.1f}" if places else ""
     )
-    among = percent(_equal_among(known) or 0.0)
+    among = percent(_equal_among(known))
     found = (
         f"{name}: {percent(equal)} of the answers to {len(own)} prompts equal those of {len(known)} accepted "
         f"references{where}; {among} of theirs equal each other"
@@ -193,11 +196,11 @@ def _first_difference(one: Sequence[Text], other: Sequence[Text]) -> list[int | 
     return [None if left == right else same_from_start(left, right) for left, right in pairs]
 
 
-def _equal_among(answers: Sequence[Sequence[Text]]) -> float | None:
-    """Return the share of answers that are equal, of all pairs of runs; None with less than two runs."""
+def _equal_among(answers: Sequence[Sequence[Text]]) -> float:
+    """Return the share of answers that are equal, of all pairs of runs, at least two runs."""
     rows = [_first_difference(one, other) for index, one in enumerate(answers) for other in answers[:index]]
     places = [place for row in rows for place in row]
-    return places.count(None) / len(places) if places else None
+    return places.count(None) / len(places)
 
 
 def _different(

@@ -186,6 +186,31 @@ def test_answers_to_other_prompts_or_of_another_model_are_not_compared(tmp_path:
     )
 
 
+def test_token_ids_are_not_compared_with_text_of_some_references(tmp_path: Path) -> None:
+    accepted(tmp_path, same(ids()), same(ids()), same(["abcd"] * PROMPTS), same(ids()))
+    assert "another model did: answers: characters and tokens in the references, tokens here; " in (
+        judged(NAME, same(ids()), tmp_path).message
+    )
+
+
+def test_of_a_long_answer_the_beginning_of_the_difference_is_shown(tmp_path: Path) -> None:
+    accepted(tmp_path, *[same([tuple(range(20))] * PROMPTS)] * 3)
+    verdict = judged(NAME, same([(0, *range(2, 21))] * PROMPTS), tmp_path)
+    assert verdict.wrong[0].found == "from token 1 on: 2 3 4 5 6 7 8 9"
+    accepted(tmp_path, *[same(["a" * 60] * PROMPTS)] * 3)
+    assert judged(NAME, same(["b" * 60] * PROMPTS), tmp_path).wrong[0].found == (
+        f"from character 0 on: {'b' * 40}"
+    )
+
+
+def test_references_of_which_no_two_are_equal(tmp_path: Path) -> None:
+    other = [[(*answer[:-1], 900 + run) for answer in ids()] for run in range(4)]
+    accepted(tmp_path, *map(same, other[:3]))
+    verdict = judged(NAME, same(other[3]), tmp_path)
+    assert verdict.status is Status.PASS
+    assert "; 0% of theirs equal each other: no more different" in verdict.message
+
+
 def test_text_is_not_compared_with_token_ids(tmp_path: Path) -> None:
     path = accepted(tmp_path, *[same(ids())] * 3)
     assert judged(NAME, same(["abcd"] * PROMPTS), tmp_path).message == (
@@ -256,6 +281,9 @@ def test_a_task_without_a_share_is_compared_with_the_references(tmp_path: Path) 
         verdict.message
     )
     assert judged("sums", task(188, 12), tmp_path).status is Status.PASS
+    accepted(tmp_path, task(190, 10))
+    source = "(190 of 200 answers in 1 accepted reference, and this run's)"
+    assert source in judged("sums", task(188, 12), tmp_path).message
 
 
 def test_a_task_without_a_share_and_without_references(tmp_path: Path) -> None:
@@ -336,3 +364,9 @@ def test_what_is_said_about_the_answers_of_references(tmp_path: Path) -> None:
         "sums: 1 of 16 runs have answers, 95% of these right (190 of 200)"
     ]
     assert about(references(15), tmp_path) == []
+    accepted(tmp_path, same(ids()))
+    assert about(references(16), tmp_path) == ["same_answers: 1 of 16 runs have answers to 8 prompts"]
+    kept = references(16).runs[15].recording
+    gone = RecordedAnswers({}, right=1, answered=1)
+    reference_answers.write(tmp_path, "small", {"a": {"gone": gone}, "b": {kept: gone}})
+    assert about(references(16), tmp_path) == ["b: 1 of 16 runs have answers, 100% of these right (1 of 1)"]
