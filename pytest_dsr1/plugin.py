@@ -13,7 +13,7 @@ import pytest
 
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.session import options, plugins, selection
-from pytest_dsr1.session.collection import ScenarioFile, parametrize, scenario_file
+from pytest_dsr1.session.collection import ScenarioFile, of_answers, parametrize, scenario_file
 from pytest_dsr1.session.selection import SELECTION
 from pytest_dsr1.session.state import NOT_WRITTEN, STATE, RunState
 from pytest_dsr1.text import harmless, say
@@ -50,6 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     plugins.register(config)
     config.stash[SELECTION] = selection.select(config)
     config.pluginmanager.import_plugin("pytest_dsr1.session.gate_fixtures")
+    config.pluginmanager.import_plugin("pytest_dsr1.session.accuracy_fixtures")
     from pytest_dsr1.reporting import formats
     from pytest_dsr1.reporting.terminal import progress
 
@@ -164,9 +165,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         from pytest_dsr1.reporting.ci.files import cause_so_far
         from pytest_dsr1.reporting.ci.junit import properties
 
-        item.user_properties.extend(
-            properties(outcome, status, item.name, cause_so_far(state, outcome, status))
-        )
+        # Wrong answers are not a matter of performance, which a cause explains.
+        cause = None if of_answers(item) else cause_so_far(state, outcome, status)
+        item.user_properties.extend(properties(outcome, status, item.name, cause))
     report: pytest.TestReport = yield
     note_skipped(state, item, call, report)
     shorten(state, call, report)

@@ -1,4 +1,4 @@
-"""The reports of a running engine: phases, progress, and a record of each request."""
+"""The reports of a running engine: phases, progress, a record of each request, and answers to questions."""
 
 from __future__ import annotations
 
@@ -62,6 +62,73 @@ class RequestRecord:
     def start_s(self) -> float:
         """The start of its latency: in an open loop, waiting before it is sent also counts."""
         return self.submitted_s if self.scheduled_s is None else self.scheduled_s
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question, answered after the measured part by greedy sampling.
+
+    Attributes:
+        id: ``NAME/N``: the name in the test ``accuracy[NAME]``, and a number from 0.
+        prompt: token ids, or text.
+        max_output_tokens: the most tokens of the answer; exactly as many unless it ``ends``.
+        ends: whether the end token ends the answer.
+    """
+
+    id: str
+    prompt: tuple[int, ...] | str
+    max_output_tokens: int
+    ends: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionSet:
+    """Questions that are asked together; several sets are asked one at a time.
+
+    Attributes:
+        questions: asked in this order.
+        at_once: the most of them that are in the engine at the same time.
+    """
+
+    questions: tuple[Question, ...]
+    at_once: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to one question.
+
+    Attributes:
+        id: of the question.
+        tokens: its token ids; None if the engine does not return them.
+        text: None if the engine does not return it.
+        error: why there is no answer; None if there is one.
+    """
+
+    id: str
+    tokens: tuple[int, ...] | None = None
+    text: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AskedQuestion:
+    """A question with its answer, as a result keeps it.
+
+    Attributes:
+        prompt: the text; None if the question had token ids.
+        expected: the right answer; None if none is known.
+        answer: with the question's id. A question that was never asked has an error.
+    """
+
+    prompt: str | None
+    expected: str | None
+    answer: Answer
+
+    @property
+    def test(self) -> str:
+        """The name in the test ``accuracy[NAME]``."""
+        return self.answer.id.rpartition("/")[0]
 
 
 Enough = Callable[[RequestRecord], bool]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.verdict.accuracy import AccuracyVerdict
 from pytest_dsr1.verdict.verdict import EXIT_STATUS, WORST_FIRST, Status, Verdict, subject_of
 
 
@@ -18,9 +19,10 @@ class Fault:
     Attributes:
         status: the verdict.
         subject: the test's name, such as ``target[average_ttft]``, or ``scenario`` for the run as a whole.
-        label: the metric's label, or ``gate``; empty for the run as a whole.
+        label: the metric's label, ``gate`` or ``accuracy``; empty for the run as a whole.
         message: the full message.
         where: ``file:line`` in the scenario.
+        answers: what a wrong answer means and what to do; empty for a fault of performance.
     """
 
     status: Status
@@ -28,6 +30,7 @@ class Fault:
     label: str
     message: str
     where: str
+    answers: str = ""
 
 
 def faults(case: Case) -> tuple[Fault, ...]:
@@ -40,6 +43,10 @@ def faults(case: Case) -> tuple[Fault, ...]:
         Fault(each.status, each.subject, METRICS[each.metric].label, each.message, lines[each.subject])
         for each in judgment.verdicts
         if each.status is not Status.PASS
+    ]
+    found += [
+        Fault(each.status, each.subject, "accuracy", each.message, lines[each.subject], about_answers(each))
+        for each in judgment.bad_answers
     ]
     found += [
         Fault(status, test, "", message, lines.get(test, lines["scenario"]))
@@ -77,6 +84,22 @@ _NEXT = {
     Status.INCONCLUSIVE: "Use a larger gate.delta_percent, more references, or a quieter machine "
     "(`pytest-dsr1 docs gate`).",
 }
+_ANSWERS = {
+    Status.INVALID: "Unknown: answers are missing. Do what the message says, then run it again.",
+    Status.NO_REFERENCE: "Unknown: there are no answers to compare with. Record and accept references. The "
+    "message has the commands.",
+}
+_WRONG = (
+    "No: if the share were as high as required, fewer than 1 of 100 runs would have as few right answers. "
+)
+_OTHER = (
+    "They differ from the references': fewer than 1 of 100 starts do as much, if starts vary as those of the "
+    "references did. "
+)
+_LOOK_AT_ANSWERS = (
+    "Read `answers.jsonl`, then look at what changes numbers: kernels, quantization, the KV cache's format, "
+    "the chat template."
+)
 _ALWAYS = (
     "The change under test is not the cause: the gate ruled out a loss of {delta:g}% compared with the "
     "references, so the reference runs miss this target too. Compare machine, settings and target "
@@ -107,6 +130,13 @@ def is_it_real(case: Case, status: Status) -> str:
         f"Yes: the run is valid, and {METRICS[clear.metric].label} misses its bound by more than twice the "
         f"standard deviation between engine starts{how_much}."
     )
+
+
+def about_answers(verdict: AccuracyVerdict) -> str:
+    """Answer whether the answers are right, and what to do, after a verdict on them other than PASS."""
+    if verdict.status is not Status.FAIL:
+        return _ANSWERS[verdict.status]
+    return (_OTHER if verdict.compares else _WRONG) + _LOOK_AT_ANSWERS
 
 
 def where_is_it(locations: Iterable[str], lines: Iterable[str]) -> str:

@@ -26,6 +26,7 @@ from pytest_dsr1.roofline.bounds import Bound, bounds
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.text import head, number
+from pytest_dsr1.verdict.accuracy import AccuracyVerdict
 from pytest_dsr1.verdict.targets import Noise
 from pytest_dsr1.verdict.verdict import GOOD, NOTHING_TO_JUDGE, Status, Verdict
 
@@ -233,7 +234,9 @@ def _cause(judgment: Judgment, run: RunData, background: Background) -> Cause | 
     if run.measurement is None:
         return None
     since, references = background.since, background.references
-    evidence = evidence_of(judgment, run.measurement, run.clues, since, references)
+    # Wrong answers are not a matter of performance, which a cause explains.
+    of_performance = replace(judgment, status=judgment.performance)
+    evidence = evidence_of(of_performance, run.measurement, run.clues, since, references)
     return cause_of(evidence) if evidence else None
 
 
@@ -256,8 +259,8 @@ def _run_data(
         folder=measurement.folder,
         run_folder=run_folder,
         bounds=bounds(measurement),
-        clues=diagnose(measurement) if with_clues or judgment.status in _BAD else (),
-        locations=() if judgment.status in GOOD else tuple(locations(measurement, others)),
+        clues=diagnose(measurement) if with_clues or judgment.performance in _BAD else (),
+        locations=() if judgment.performance in GOOD else tuple(locations(measurement, others)),
     )
 
 
@@ -289,15 +292,16 @@ def _background(
 def _since(
     judgment: Judgment, measurement: Measurement, past: History, references: References | None
 ) -> Since | None:
-    if judgment.status not in _BAD:
+    status = judgment.performance
+    if status not in _BAD:
         return None
     missed = [verdict for verdict in judgment.verdicts if verdict.status is Status.FAIL]
     # Targets say nothing about a loss: runs of the same candidate may have met all of them.
-    lost = judgment.status is Status.FAIL and not missed
+    lost = status is Status.FAIL and not missed
     runs = [] if lost else _without_gate_runs(judgment.gate, past.runs)
     found = since(measurement, runs, references, missed)
     # Of a run that does not count, it does not matter whether the scenario was ever green.
-    return None if judgment.status is Status.INVALID and found.green == "never" else found
+    return None if status is Status.INVALID and found.green == "never" else found
 
 
 def _comparable(references: References, measurement: Measurement) -> References | None:
@@ -329,13 +333,14 @@ def _headline(judgment: Judgment, run: RunData) -> Iterable[str]:
     yield from _outcome(judgment, measurement)
     if status in {Status.FAIL, *GOOD} and measurement is not None:
         yield from _gpus(measurement, (clue.gpu_state for clue in clues if clue.gpu_state))
-    if status is Status.FAIL and clues:
+    if judgment.performance is Status.FAIL and clues:
         count = "one finding" if len(clues) == 1 else f"{len(clues)} findings"
         yield f"{count}: {', '.join(clue.key.replace('-', ' ') for clue in clues)}"
 
 
 def _outcome(judgment: Judgment, measurement: Measurement | None) -> Iterable[str]:
-    status, judged, gate = judgment.status, judgment.judged, judgment.gate
+    status, gate = judgment.status, judgment.gate
+    judged: tuple[Verdict | AccuracyVerdict, ...] = (*judgment.judged, *judgment.accuracy)
     if status in {Status.FAIL, Status.PASS}:
         of_status = [verdict for verdict in judged if verdict.status is status]
         yield head(of_status[0].message.split("; that is ")[0])
@@ -351,7 +356,8 @@ def _outcome(judgment: Judgment, measurement: Measurement | None) -> Iterable[st
     elif gate is not None and gate.error:
         yield head(gate.error)
     elif judged:
-        yield head(judged[0].message)
+        worst = [verdict for verdict in judged if verdict.status is status]
+        yield head((worst or judged)[0].message)
     elif judgment.unjudged:
         yield head(next(iter(judgment.unjudged.values()))[1])
     else:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.gate.saved import SavedGate, read_gate
 from pytest_dsr1.scenario.loading import LoadedScenario
-from pytest_dsr1.session.collection import GATES, MEASURED
+from pytest_dsr1.session.collection import GATES, MEASURED, accuracy_keys
 from pytest_dsr1.session.state import ScenarioOutcome
-from pytest_dsr1.verdict.verdict import WORST_FIRST, Status, Verdict, subject_of
+from pytest_dsr1.verdict.accuracy import AccuracyVerdict, accuracy_subject
+from pytest_dsr1.verdict.verdict import GOOD, WORST_FIRST, Status, Verdict, subject_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Judgment:
         refused: the status of a gate or recording that ended without a verdict, and why.
         unjudged: by test, the status of other tests that ended without a verdict, and why; no status if this
             is allowed.
+        accuracy: the verdicts on its answers.
         lines: ``file:line`` in the scenario of each test's subject, such as ``target[average_ttft]``; for
             ``scenario`` the line of its name, which is always in its own file.
     """
@@ -46,6 +48,32 @@ class Judgment:
     undecided: str = ""
     refused: tuple[Status, str] | None = None
     unjudged: Mapping[str, tuple[Status | None, str]] = field(default_factory=dict)
+    accuracy: tuple[AccuracyVerdict, ...] = ()
+
+    @property
+    def performance(self) -> Status | None:
+        """The worst of its verdicts without those on answers, which say nothing about performance."""
+        return _worst(self.without_accuracy) if self.accuracy else self.status
+
+    @property
+    def without_accuracy(self) -> set[Status]:
+        """Its statuses without those of answers."""
+        gate = [self.gate.status] if self.gate is not None else []
+        refused = [self.refused[0]] if self.refused is not None else []
+        found = {
+            *(verdict.status for verdict in self.verdicts),
+            *([Status.INVALID] if self.problem else []),
+            *gate,
+            *refused,
+            *(status for status, _ in self.unjudged.values()),
+            *([Status.MEASURED] if self.measured else []),
+        }
+        return {status for status in found if status is not None}
+
+    @property
+    def bad_answers(self) -> tuple[AccuracyVerdict, ...]:
+        """The verdicts on its answers with which something is wrong."""
+        return tuple(verdict for verdict in self.accuracy if verdict.status not in GOOD)
 
     @property
     def judged(self) -> tuple[Verdict, ...]:
@@ -74,16 +102,9 @@ def judgment_of(outcome: ScenarioOutcome) -> Judgment:
             unreadable = str(error)
     problem = outcome.problem or ""
     measured = outcome.measurement is not None and not problem and not outcome.loaded.scenario.targets
-    statuses = {verdict.status for verdict in outcome.verdicts} | ({Status.INVALID} if problem else set())
-    if gate is not None and gate.status is not None:
-        statuses.add(gate.status)
-    if outcome.refused is not None:
-        statuses.add(outcome.refused[0])
-    statuses |= {status for status, _ in outcome.unjudged.values() if status is not None}
-    statuses |= {Status.MEASURED} if measured else set()
-    return Judgment(
+    found = Judgment(
         profile=outcome.loaded.scenario.name,
-        status=next((each for each in WORST_FIRST if each in statuses), None),
+        status=None,
         problem=problem,
         verdicts=tuple(outcome.verdicts),
         lines=lines_of(outcome.loaded),
@@ -94,7 +115,16 @@ def judgment_of(outcome: ScenarioOutcome) -> Judgment:
         undecided=undecided,
         refused=outcome.refused,
         unjudged=dict(outcome.unjudged),
+        accuracy=tuple(outcome.accuracy),
     )
+    of_answers = {verdict.status for verdict in found.accuracy}
+    return replace(found, status=_worst(found.without_accuracy | of_answers))
+
+
+def _worst(statuses: Iterable[Status]) -> Status | None:
+    """Return the status that comes first; None without any."""
+    known = set(statuses)
+    return next((each for each in WORST_FIRST if each in known), None)
 
 
 def lines_of(loaded: LoadedScenario) -> dict[str, str]:
@@ -106,4 +136,5 @@ def lines_of(loaded: LoadedScenario) -> dict[str, str]:
         MEASURED: loaded.where("targets"),
         **{subject_of("target", metric): loaded.where(f"targets.{i}") for i, metric in enumerate(targets)},
         **{subject_of(gate, gated): loaded.where("gate") for gate in GATES},
+        **{accuracy_subject(name): loaded.where(key) for name, key in accuracy_keys(loaded.scenario).items()},
     }

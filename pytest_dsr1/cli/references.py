@@ -200,6 +200,7 @@ def _summary(store: Path, found: References) -> tuple[str, ...]:
 
 
 def _show_one(store: Path, profile: str) -> int:
+    from pytest_dsr1.gate.accuracy.judge import about
     from pytest_dsr1.gate.comparability import short
     from pytest_dsr1.gate.reference_file import read
 
@@ -228,6 +229,8 @@ def _show_one(store: Path, profile: str) -> int:
     for node in found.nodes:
         if short(node) != node:
             say(f"{short(node)} stands for {node}")
+    for line in about(found, store):
+        say(line)
     say(f"{len(_waiting(store, found))} other recorded runs are not accepted")
     return 0
 
@@ -253,6 +256,7 @@ def _accept(options: argparse.Namespace) -> int:
     from pytest_dsr1.cli.suites import folders
     from pytest_dsr1.errors import Dsr1Error
     from pytest_dsr1.gate.acceptance import accept
+    from pytest_dsr1.gate.accuracy import reference_answers
     from pytest_dsr1.gate.plan import gate_plan
     from pytest_dsr1.gate.reference_file import path_of
     from pytest_dsr1.gate.references import by_node
@@ -276,7 +280,9 @@ def _accept(options: argparse.Namespace) -> int:
         say(gate_plan(store, accepted, scenario, None, _now()).runs_and_cost)
     except Dsr1Error as error:
         say(_advice(options, f"warning: there will be no gate: {error}"))
-    say("commit this file, so that the references are reviewed")
+    answers = reference_answers.path_of(store, scenario.name)
+    with_answers = f"this file and {answers}" if answers.exists() else "this file"
+    say(f"commit {with_answers}, so that the references are reviewed")
     return 0
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pytest_dsr1.engines.facts import EngineFacts
-from pytest_dsr1.records import Enough, Observer, RequestRecord
+from pytest_dsr1.records import Answer, Enough, Observer, QuestionSet, RequestRecord
 from pytest_dsr1.scenario.schema.engine import EngineSchema
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.workload import Workload
@@ -26,6 +26,8 @@ class Job:
         enough: called with each record; ends the measurement when it returns true. Requests in flight are
             then given up, and the result has those that ended. An engine that cannot stop does not call it.
             If None, all requests are answered.
+        questions: asked after the measured part, when its clock and all that watches it have ended, and
+            before the model or the server ends. Empty for an engine that does not answer questions.
     """
 
     scenario: Scenario
@@ -33,6 +35,7 @@ class Job:
     artifacts: Path
     run_timeout_s: float
     enough: Enough | None = None
+    questions: tuple[QuestionSet, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class EngineResult:
         warnings: sentences for the user, shown with the verdict.
         series: output tokens per second over time as (monotonic time, value), if the engine knows it.
         stopped: whether requests are missing only because ``Job.enough`` ended the measurement.
+        answers: to ``Job.questions``, in any order. A question that failed has an answer with its error, and
+            one without an answer was not asked: neither makes the measurement fail.
     """
 
     records: tuple[RequestRecord, ...]
@@ -63,6 +68,7 @@ class EngineResult:
     warnings: tuple[str, ...] = ()
     series: tuple[tuple[float, float], ...] = ()
     stopped: bool = False
+    answers: tuple[Answer, ...] = ()
 
 
 class Engine(Protocol):

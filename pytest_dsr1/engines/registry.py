@@ -12,7 +12,7 @@ from pytest_dsr1 import extensions
 from pytest_dsr1.engines.protocol import Engine, EnginePool, EngineResult, EngineSpec, Job
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.records import Observer, RequestRecord
+from pytest_dsr1.records import Answer, Observer, RequestRecord
 from pytest_dsr1.scenario.schema.engine import HOOK, EngineSettings, plugin_of
 
 
@@ -80,12 +80,16 @@ def _refuse_wrong_values(settings: EngineSettings, result: EngineResult) -> None
     _refuse_wrong_types(settings, "", result)
     for record in result.records:
         _refuse_wrong_types(settings, " of a record", record)
+    for answer in result.answers:
+        _refuse_wrong_types(settings, " of an answer", answer)
     for name, value in result.report.items():
         if name in METRICS and not METRICS[name].allows(value):
             raise _wrong(settings, "run", f"the {name} {value!r}", METRICS[name].allowed)
 
 
-def _refuse_wrong_types(settings: EngineSettings, of: str, value: EngineResult | RequestRecord) -> None:
+def _refuse_wrong_types(
+    settings: EngineSettings, of: str, value: EngineResult | RequestRecord | Answer
+) -> None:
     kind: Any = type(value)
     for name, adapter in _adapters(kind).items():
         found = getattr(value, name)

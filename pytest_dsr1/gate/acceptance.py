@@ -11,6 +11,8 @@ from statistics import fmean, median
 
 from pytest_dsr1.errors import NoReferenceError, ReferencesError, UserError
 from pytest_dsr1.gate import comparability, recordings
+from pytest_dsr1.gate.accuracy import reference_answers
+from pytest_dsr1.gate.accuracy.judge import about
 from pytest_dsr1.gate.comparability import any_node, short
 from pytest_dsr1.gate.eligibility import gated_metric
 from pytest_dsr1.gate.noise import apart
@@ -45,7 +47,7 @@ from pytest_dsr1.text import number
 def accept(
     store: Path, scenario: Scenario, *, reason: str, by: str, now: datetime, commit: str | None
 ) -> tuple[References, list[str]]:
-    """Make the recorded runs of the newest fingerprint the references of a scenario.
+    """Make the recorded runs of the newest fingerprint the references of a scenario, with their answers.
 
     The recorded runs stay. The number of requests of a gated run is computed here by the method of Kalibera
     and Jones, from the median start-up time and the variances within and between these runs.
@@ -72,6 +74,7 @@ def accept(
         raise UserError("--reason is empty; say why these runs represent the scenario's normal performance")
     with locked(store, scenario.name, f"pytest-dsr1 references accept {scenario.name}"):
         before = _before(store, scenario.name, now)
+        reference_answers.read(store, scenario.name)  # a changed file is not overwritten either
         runs, left_out = _newest(_recorded(store, scenario.name, now))
         under_test = scenario.gate.under_test
         counts = Counter(run.node for run in runs)
@@ -101,8 +104,14 @@ def accept(
                 )
             ),
         )
+        reference_answers.write(store, scenario.name, reference_answers.chosen(runs))
         write(store, accepted)
-    notes = [*_doubts(accepted), *comparability.unfit(under_test, runs[-1].facts), *left_out]
+    notes = [
+        *about(accepted, store),
+        *_doubts(accepted),
+        *comparability.unfit(under_test, runs[-1].facts),
+        *left_out,
+    ]
     if before:
         notes += [*_changes(before, accepted), *_steps(store, before, accepted)]
     return accepted, notes

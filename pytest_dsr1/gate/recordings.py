@@ -3,13 +3,14 @@
 ``<store>/candidates/<profile>/<UTC time>-<8 hex digits>.json``::
 
     {"format": "pytest-dsr1 candidate", "version": 1, "profile": ..., "at": ..., "place": ..., "result": ...,
-     "facts": {...}, "trace": {...}, "gpus": {...}, "sha256": ...}
+     "facts": {...}, "trace": {...}, "gpus": {...}, "answers": {...}, "sha256": ...}
 
 ``at`` is when the run began, ``place`` the scenario's path in test ids, ``result`` the folder of the saved
 result, and ``facts`` the fingerprint's facts. A figure of the run is computed from ``trace``
 (:class:`~pytest_dsr1.steady.trace.Trace`). ``gpus`` is what the GPUs did meanwhile; it is null on the CPU and
-missing in files of earlier versions. A file never changes after it is written: ``sha256`` is the checksum of
-everything else in it, as JSON with sorted keys.
+missing in files of earlier versions. ``answers`` has the answers by accuracy test; it is missing without any.
+A file never changes after it is written: ``sha256`` is the checksum of everything else in it, as JSON with
+sorted keys.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from hashlib import sha256
 from pathlib import Path
@@ -40,6 +41,23 @@ _ADVICE = "restore the file, or move it out of the folder; until then nothing is
 
 
 @dataclass(frozen=True, slots=True)
+class RecordedAnswers:
+    """The answers of a run to the questions of one accuracy test.
+
+    Attributes:
+        basis: what was asked, and which model answered. Only answers with an equal basis are compared.
+        answers: of ``same_answers``, by prompt: token ids, or text. Empty for a task.
+        right: the number of right answers of a task.
+        answered: the number of answers of a task.
+    """
+
+    basis: Mapping[str, FactValue]
+    answers: tuple[tuple[int, ...] | str, ...] = ()
+    right: int = 0
+    answered: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RecordedRun:
     """One recorded run.
 
@@ -52,6 +70,7 @@ class RecordedRun:
         facts: the fingerprint.
         trace: the data from which a figure of the run is computed.
         gpus: what the GPUs did meanwhile; None on the CPU and in files of earlier versions.
+        answers: by accuracy test; empty without any.
     """
 
     name: str
@@ -62,6 +81,7 @@ class RecordedRun:
     facts: Mapping[str, FactValue]
     trace: Trace
     gpus: Conditions | None = None
+    answers: Mapping[str, RecordedAnswers] = field(default_factory=dict)
 
     @property
     def node(self) -> str:
@@ -102,8 +122,19 @@ def listed(folder: Path) -> list[os.DirEntry[str]]:
         ) from None
 
 
-def record(store: Path, measurement: Measurement, trace: Trace) -> Path:
+def record(
+    store: Path,
+    measurement: Measurement,
+    trace: Trace,
+    answers: Mapping[str, RecordedAnswers] | None = None,
+) -> Path:
     """Record a valid measurement; return the file.
+
+    Args:
+        store: the folder of references.
+        measurement: of the run.
+        trace: of its requests.
+        answers: by accuracy test.
 
     Raises:
         InvalidRunError: it cannot be written.
@@ -119,9 +150,12 @@ def record(store: Path, measurement: Measurement, trace: Trace) -> Path:
         facts=measurement.fingerprint.facts,
         trace=trace,
         gpus=conditions(measurement.telemetry, result.measured_from_s, result.measured_to_s),
+        answers=answers or {},
     )
     document = {**RECORDED_RUN.head, **_RECORDED_RUN.dump_python(run, mode="json", by_alias=True)}
     del document["name"]
+    if not run.answers:
+        del document["answers"]
     path = folder_of(store, run.profile) / f"{run.name}.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -80,11 +80,11 @@ def from_text(text: str, name: str, profile: str) -> References:
     try:
         return _from_document(yaml_loaders.load(text))
     except ValidationError as error:
-        raise ReferencesError(f"{name}: {changed(error)}; {_again(name)}") from None
+        raise ReferencesError(f"{name}: {changed(error)}; {again(name)}") from None
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ReferencesError(
-            f"{name}: is not what `pytest-dsr1 references accept {profile}` writes ({reason}); {_again(name)}"
+            f"{name}: is not what `pytest-dsr1 references accept {profile}` writes ({reason}); {again(name)}"
         ) from None
 
 
@@ -103,7 +103,7 @@ def _check(text: str, name: str) -> None:
     Raises:
         ReferencesError: the text was changed; the message says how.
     """
-    again = _again(name)
+    advice = again(name)
     conflict = _CONFLICT.search(text)
     if conflict:
         line = text.count("\n", 0, conflict.start()) + 1
@@ -114,14 +114,14 @@ def _check(text: str, name: str) -> None:
     try:
         REFERENCES.check_yaml(text)
     except DocumentError as error:
-        raise ReferencesError(f"{name}: {error}; {again}") from None
+        raise ReferencesError(f"{name}: {error}; {advice}") from None
     checksum = _CHECKSUM.search(text)
     if checksum is None:
-        raise ReferencesError(f"{name}: does not end with its checksum: it is truncated; {again}")
+        raise ReferencesError(f"{name}: does not end with its checksum: it is truncated; {advice}")
     if sha256(text[: checksum.start()].encode()).hexdigest() != checksum[1]:
         raise ReferencesError(
             f"{name}: does not match its checksum: it was edited by hand or merged after it was written; "
-            f"{again}"
+            f"{advice}"
         )
 
 
@@ -142,7 +142,7 @@ def read(store: Path, profile: str, now: datetime) -> References:
             f"{waiting} recorded runs are waiting to be accepted; {how_to_get_more(profile)}"
         ) from None
     except DocumentError as error:
-        raise ReferencesError(f"{path}: {error}; {_again(str(path))}") from None
+        raise ReferencesError(f"{path}: {error}; {again(str(path))}") from None
     references = from_text(text, str(path), profile)
     problems = _problems(references, profile, now, _first_run(text))
     _refuse(
@@ -312,7 +312,8 @@ def _renamed(references: References, path: Path) -> str:
     return f"rename the scenario back to {name!r}, or delete {path} and {how_to_get_more(path.stem)}"
 
 
-def _again(name: str) -> str:
+def again(name: str) -> str:
+    """Return what to do about a file of references that cannot be trusted."""
     return f"{_restore(name)}; or delete it and accept again"
 
 

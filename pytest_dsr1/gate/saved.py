@@ -1,4 +1,7 @@
-"""Saved verdicts, next to the measurement that they judge: ``verdicts.json`` and ``gate.json``."""
+"""Saved verdicts, next to the measurement that they judge.
+
+``verdicts.json`` on targets, ``accuracy.json`` on answers, ``gate.json`` of a gate.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from pytest_dsr1.measurement.store import saving
 from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.storage.documents import DocumentError, DocumentKind, changed
 from pytest_dsr1.storage.files import write_atomically
+from pytest_dsr1.verdict.accuracy import AccuracyVerdict
 from pytest_dsr1.verdict.verdict import Status, Verdict, saved_key
 
 GATE = DocumentKind("a saved gate", "pytest-dsr1 gate", 1)
@@ -90,6 +94,7 @@ class SavedGate:
 
 _GATE = TypeAdapter(SavedGate)
 _VERDICTS = TypeAdapter(list[Verdict])
+_ACCURACY = TypeAdapter(list[AccuracyVerdict])
 
 
 def write_gate(folder: Path, gate: SavedGate) -> None:
@@ -129,6 +134,17 @@ def write_verdicts(folder: Path, verdicts: Sequence[Verdict]) -> None:
     document = _VERDICTS.dump_json([*verdicts], indent=1, by_alias=True).decode()
     with saving(folder):
         write_atomically(folder / "verdicts.json", document)
+
+
+def write_accuracy(folder: Path, verdicts: Sequence[AccuracyVerdict]) -> None:
+    """Save the verdicts on the answers of a measurement.
+
+    Raises:
+        InvalidRunError: they cannot be written.
+    """
+    document = _ACCURACY.dump_json([*verdicts], indent=1, by_alias=True).decode()
+    with saving(folder):
+        write_atomically(folder / "accuracy.json", document)
 
 
 def saved_verdicts(folder: Path) -> tuple[Verdict, ...]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from pytest_dsr1.metrics.catalogue import duration_s
 from pytest_dsr1.metrics.inputs import Plan
+from pytest_dsr1.scenario.schema.accuracy import Task
 from pytest_dsr1.scenario.schema.load import TraceArrival
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.dataset import mean_tokens
+from pytest_dsr1.workload.questions import OWN_QUESTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +95,28 @@ def _slowest_s(scenario: Scenario) -> float:
     users = replace(sent, concurrency=min(limits, default=sent.gpus), slots=None)
     seconds = duration_s("per_user_output_throughput", SLOWEST_TOK_S_USER, users) or 0.0
     return max(seconds, published_s)
+
+
+def asking_s(scenario: Scenario) -> float | None:
+    """Return the longest time that the questions of `accuracy` take at the target speed of a user, in s.
+
+    None without a target on `per_user_output_throughput`, and for a file of unknown length.
+    """
+    asked, per_user = scenario.accuracy, "per_user_output_throughput"
+    speed = next((each.value for each in scenario.targets if each.metric == per_user), None)
+    if asked is None or speed is None:
+        return None
+    same = asked.same_answers
+    tokens = 0 if same is None else same.prompts * same.output_tokens
+    for task in asked.tasks:
+        questions = most_questions(task)
+        if questions is None:
+            return None
+        tokens += math.ceil(questions / min(questions, scenario.load.at_once)) * task.max_output_tokens
+    return tokens / speed
+
+
+def most_questions(task: Task) -> int | None:
+    """Return the most questions of a task; None if only its file says so."""
+    own = OWN_QUESTIONS if task.path is None else None
+    return min(filter(None, (own, task.limit)), default=None)

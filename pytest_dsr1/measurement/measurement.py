@@ -15,6 +15,7 @@ from pytest_dsr1.machine.cpu_load import CpuLoad
 from pytest_dsr1.machine.telemetry.health import GpuSummary
 from pytest_dsr1.machine.values import Fingerprint, Telemetry
 from pytest_dsr1.metrics.catalogue import METRICS, MetricValue
+from pytest_dsr1.records import AskedQuestion
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.workload import Workload
 
@@ -38,7 +39,7 @@ class Measurement:
         workload: the requests.
         fingerprint: the machine, software and work of the run.
         findings: from the preflight, and from the telemetry over the measured time.
-        result: what the engine measured.
+        result: what the engine measured; its answers are in ``asked``.
         telemetry: what the GPUs did over the run.
         metrics: by name, in the order of their declaration.
         folder: where it is saved.
@@ -48,6 +49,7 @@ class Measurement:
         cpu_load: what the CPUs did over the measured time; None if the engine does not compute on them, and
             in results of earlier versions.
         definitions: the version of the metrics' definitions (:data:`DEFINITIONS`).
+        asked: every question of the run with its answer, in order; empty without `accuracy`.
     """
 
     scenario: Scenario
@@ -65,6 +67,7 @@ class Measurement:
     caches_filled: tuple[str, ...] = ()
     cpu_load: CpuLoad | None = None
     definitions: int = 1
+    asked: tuple[AskedQuestion, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:

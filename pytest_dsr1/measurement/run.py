@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -30,6 +30,7 @@ from pytest_dsr1.metrics.catalogue import combine, computed
 from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.variables import without_secrets
+from pytest_dsr1.workload.questions import Questions
 
 if TYPE_CHECKING:
     from pytest_dsr1.findings import Finding
@@ -89,6 +90,7 @@ class RunRequest:
         workload: the requests; all are sent.
         results: the folder of results.
         enough: ends the run early (:class:`~pytest_dsr1.engines.protocol.Job`).
+        questions: asked after the measured part.
         probing: how its GPUs are probed before and after the run; None if they are not.
     """
 
@@ -101,6 +103,7 @@ class RunRequest:
     workload: Workload
     results: Path
     enough: Enough | None = None
+    questions: Questions = field(default_factory=Questions)
     probing: Probing | None = None
 
     @property
@@ -249,7 +252,7 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
                 workload=run.workload,
                 fingerprint=Fingerprint({**stable, **_versions(result), **prober.facts}),
                 findings=(*_findings(run, result), *prober.findings),
-                result=result,
+                result=replace(result, answers=()),
                 telemetry=watched.telemetry,
                 metrics={},
                 folder=folder.path,
@@ -257,6 +260,7 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
                 caches_filled=warm_start.filled(before, after),
                 cpu_load=run.machine.cpu_load(result.measured_from_s, result.measured_to_s),
                 definitions=DEFINITIONS,
+                asked=run.questions.answered(result.answers),
             )
             measurement = _with_metrics(made, _of_the_run(result, run.workload, before, after, written))
             folder.complete(measurement)
@@ -270,7 +274,8 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
 
 
 def _job(run: RunRequest, folder: ResultFolder) -> Job:
-    return Job(run.scenario, run.workload, folder.engine, run_timeout_s(run.scenario), run.enough)
+    limit_s = run_timeout_s(run.scenario)
+    return Job(run.scenario, run.workload, folder.engine, limit_s, run.enough, run.questions.sets)
 
 
 def _findings(run: RunRequest, result: EngineResult) -> tuple[Finding, ...]:

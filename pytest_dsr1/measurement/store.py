@@ -8,6 +8,8 @@
     One :class:`~pytest_dsr1.records.RequestRecord` per line, appended as requests end.
 ``telemetry.jsonl``
     One :class:`~pytest_dsr1.machine.values.GpuSample` per line, appended by the recorder.
+``answers.jsonl``
+    One :class:`~pytest_dsr1.records.AskedQuestion` per line, written at the end; only with `accuracy`.
 ``scenario.yaml``
     The scenario as it ran; pytest can run this file.
 ``verdicts.json``
@@ -40,7 +42,7 @@ from pytest_dsr1.masking import masked_fact, masked_tree
 from pytest_dsr1.measurement.measurement import DEFINITIONS, Measurement
 from pytest_dsr1.metrics.catalogue import METRICS, MetricValue
 from pytest_dsr1.metrics.inputs import MetricInputs
-from pytest_dsr1.records import RequestRecord
+from pytest_dsr1.records import AskedQuestion, RequestRecord
 from pytest_dsr1.scenario.rules.speculation import as_saved, by_hand
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.schema.validators import validating
@@ -52,6 +54,7 @@ from pytest_dsr1.text import shown_path
 
 SPREAD = "steady_output_throughput"
 """The metric that :data:`~pytest_dsr1.measurement.measurement.DEFINITIONS` is about."""
+ANSWERS = "answers.jsonl"
 MEASUREMENT = DocumentKind("a saved measurement", "pytest-dsr1 measurement", 1)
 
 
@@ -167,13 +170,18 @@ class ResultFolder:
         with saving(self.path):
             self._records.close()
             write_atomically(self.path / "requests.jsonl", "".join(lines))
+            if measurement.asked:
+                answers = [json.dumps(asdict(each)) + "\n" for each in measurement.asked]
+                write_atomically(self.path / ANSWERS, "".join(answers))
         slim = replace(
             measurement,
-            result=replace(measurement.result, records=()),
+            result=replace(measurement.result, records=(), answers=()),
             telemetry=replace(measurement.telemetry, samples=()),
+            asked=(),
         )
         body = _saved(json.loads(_MEASUREMENT.dump_json(slim, by_alias=True)))
-        self._write({"state": "complete", "records": len(lines), "measurement": body})
+        counts = {"records": len(lines), **({"answers": len(measurement.asked)} if measurement.asked else {})}
+        self._write({"state": "complete", **counts, "measurement": body})
 
 
 _MEASUREMENT = TypeAdapter(Measurement)
@@ -181,11 +189,12 @@ _MEASUREMENT = TypeAdapter(Measurement)
 
 def _saved(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return a measurement in the form of version 1 of the file."""
-    left_out = {"folder"}
+    left_out = {"folder", "asked"}
     left_out |= set() if body["cpu_load"] else {"cpu_load"}
     left_out |= {"definitions"} if body["definitions"] == 1 else set()
     saved = {name: value for name, value in body.items() if name not in left_out}
-    return {**saved, "gpu_health": saved["gpu_health"] or {}}
+    result = {name: value for name, value in body["result"].items() if name != "answers"}
+    return {**saved, "result": result, "gpu_health": saved["gpu_health"] or {}}
 
 
 def newest(folder: Path) -> Path | None:
@@ -259,16 +268,22 @@ def load(folder: Path) -> Measurement:
     except RecursionError:
         raise UserError(f"{path}: is nested too deeply; {CHANGED}") from None
     records = tuple(_lines(folder / "requests.jsonl", RequestRecord))
-    if len(records) != document.get("records"):
-        raise UserError(
-            f"{folder / 'requests.jsonl'}: contains {len(records)} requests, but {path.name} says "
-            f"{document.get('records')}; the folder was changed after it was written"
-        )
+    asked = tuple(_lines(folder / ANSWERS, AskedQuestion))
+    for name, what, found, said in (
+        ("requests.jsonl", "requests", len(records), document.get("records")),
+        (ANSWERS, "answers", len(asked), document.get("answers", 0)),
+    ):
+        if found != said:
+            raise UserError(
+                f"{folder / name}: contains {found} {what}, but {path.name} says {said}; the folder was "
+                "changed after it was written"
+            )
     slim = _without_unknown_metrics(slim)
     whole = replace(
         slim,
         result=replace(slim.result, records=records),
         telemetry=replace(slim.telemetry, samples=tuple(_lines(folder / "telemetry.jsonl", GpuSample))),
+        asked=asked,
     )
     return _redefined(whole) if counted_at_the_end(whole.definitions, whole.metrics) else whole
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,8 +17,8 @@ from pytest_dsr1.process.child import Child, Line
 from pytest_dsr1.process.log import why
 from pytest_dsr1.process.log.reader import LogReader
 from pytest_dsr1.process.log.waiting import Waiting
-from pytest_dsr1.process.worker import STOP
-from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
+from pytest_dsr1.process.worker import ASK, STOP
+from pytest_dsr1.records import Answer, Enough, Observer, Phase, QuestionSet, RequestRecord
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -109,6 +109,14 @@ class ResultEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerEvent:
+    """The answer to a question, after the measurement."""
+
+    event: Literal["answer"]
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorEvent:
     """The failure of the worker."""
 
@@ -116,7 +124,8 @@ class ErrorEvent:
     message: str
 
 
-Event = PhaseEvent | ProgressEvent | RecordEvent | IterationEvent | WarningEvent | ResultEvent | ErrorEvent
+Measured = PhaseEvent | ProgressEvent | RecordEvent | IterationEvent | WarningEvent | ResultEvent
+Event = Measured | AnswerEvent | ErrorEvent
 
 
 @functools.cache
@@ -135,6 +144,7 @@ class WorkerReport:
         tokens_at: (time, output tokens so far).
         phase: the current phase.
         measuring: whether the measurement has begun.
+        answers: in the order in which they came.
     """
 
     records: list[RequestRecord] = field(default_factory=list)
@@ -143,6 +153,7 @@ class WorkerReport:
     tokens_at: list[tuple[float, int]] = field(default_factory=list)
     phase: Phase = "starting"
     measuring: bool = False
+    answers: list[Answer] = field(default_factory=list)
     last: ResultEvent | ErrorEvent | None = None
 
     @property
@@ -253,6 +264,41 @@ class WorkerListener:
         report.warnings += [self._unsearched] if self._unsearched else []
         return report
 
+    def answers(self, child: Child, sets: Sequence[QuestionSet]) -> tuple[Answer, ...]:
+        """Ask the job's questions, read until the worker has answered all, and return an answer to each.
+
+        A worker that fails, or gives no answer for as long as a measurement may take, costs only the answers.
+        """
+        ids = [question.id for each in sets for question in each.questions]
+        report = WorkerReport(phase="finishing")
+        why = ""
+        try:
+            if ids:
+                child.send(ASK)
+                self._listen_to_answers(child, report, len(ids))
+        except EngineError as error:
+            why = str(error).removeprefix(f"{self.name}: ").partition("\n")[0]
+        found = {answer.id: answer for answer in report.answers}
+        return tuple(found.get(each) or Answer(each, error=f"not answered: {why}") for each in ids)
+
+    def _listen_to_answers(self, child: Child, report: WorkerReport, total: int) -> None:
+        waiting = Waiting(self.reader, self._run_timeout_s)
+        while (done := len(report.answers)) < total:
+            self.observer.phase("finishing", f"accuracy: {done} of {total} answers")
+            lines = child.read(waiting.poll_s)
+            for line in lines:
+                self._take(line, report, lambda _: None)
+            if len(report.answers) > done:
+                waiting.restart(self._run_timeout_s)
+            elif isinstance(report.last, ErrorEvent):
+                raise self.failure(self._of_error(report.last.message))
+            elif not lines and child.returncode is not None:
+                raise self.failure(self._death(child.returncode))
+            elif waiting.over:
+                raise self.failure(f"{self.who} gave no answer within {waiting.limit_s:g} s")
+            self.check(child, report)
+        self.observer.phase("finishing", f"accuracy: {total} of {total} answers")
+
     def read_to_end(self, child: Child, limit_s: float = ENDING_S) -> None:
         """Read until the worker has ended by itself, but no longer than ``limit_s`` seconds."""
         rest, until = WorkerReport(), time.monotonic() + limit_s
@@ -305,6 +351,8 @@ class WorkerListener:
                 ended(event.record)
             case IterationEvent():
                 report.iterations.append(event.iteration)
+            case AnswerEvent():
+                report.answers.append(event.answer)
             case WarningEvent():
                 report.warnings.append(event.message)
             case ResultEvent() | ErrorEvent():

@@ -2,8 +2,8 @@
 
 A worker reads a job file and writes events, one JSON object per line, to the descriptor in the environment
 variable ``DSR1_EVENTS_FD``, or to standard output if it is not set. It reads commands, one per line, from the
-descriptor in ``DSR1_COMMANDS_FD``; the line ``stop`` ends a measurement before all its requests. Only the
-standard library is used.
+descriptor in ``DSR1_COMMANDS_FD``; the line ``stop`` ends a measurement before all its requests, and the line
+``ask`` after a measurement asks the job's questions. Only the standard library is used.
 
 Events (key ``event``; ``time_s`` is ``time.monotonic``):
 
@@ -13,6 +13,7 @@ Events (key ``event``; ``time_s`` is ``time.monotonic``):
 * ``iteration``: ``iteration``, the fields of an `IterationSample`, if the engine reports its steps;
 * ``warning``: a ``message`` for the user;
 * ``result``: ``versions`` and ``facts``; the last event of a measurement that succeeded;
+* ``answer``: ``answer``, the fields of an `Answer`, one for each question after ``ask``;
 * ``error``: a ``message`` in one sentence; the last event of a worker that failed.
 """
 
@@ -34,6 +35,8 @@ from pytest_dsr1.process.child import COMMANDS_FD, EVENTS_FD
 PROGRESS_S = 0.2
 STOP = "stop"
 """The line that ends a measurement before all its requests."""
+ASK = "ask"
+"""The line that asks the job's questions after the measurement."""
 
 
 class WorkerError(Exception):
@@ -94,11 +97,12 @@ def commands() -> Iterator[BinaryIO | None]:
 
 
 class StopLine:
-    """A check whether the line ``stop`` has arrived; the end of the stream does not count."""
+    """A check whether the line ``stop`` has arrived, or ``ask``; the end of the stream does not count."""
 
     def __init__(self, stream: BinaryIO | None) -> None:
         self._stream = stream
         self._received = b""
+        self._ended = False
 
     def __call__(self) -> bool:
         """Return whether it has arrived, without waiting."""
@@ -106,8 +110,19 @@ class StopLine:
             if data := os.read(self._stream.fileno(), 1 << 12):
                 self._received += data
             else:
-                self._stream = None
-        return STOP.encode() in self._received.split(b"\n")[:-1]
+                self._stream, self._ended = None, True
+        return self._has(STOP)
+
+    def asked(self) -> bool:
+        """Wait for the line ``ask`` and return whether it came before the end; True without an engine."""
+        if self._stream is None:
+            return not self._ended
+        while not self._has(ASK) and (data := os.read(self._stream.fileno(), 1 << 12)):
+            self._received += data
+        return self._has(ASK)
+
+    def _has(self, command: str) -> bool:
+        return command.encode() in self._received.split(b"\n")[:-1]
 
 
 def main(

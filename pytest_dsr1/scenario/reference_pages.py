@@ -16,6 +16,7 @@ from pytest_dsr1.metrics.registry import Metric
 from pytest_dsr1.scenario.profiles import shipped_suites
 from pytest_dsr1.scenario.rules.general import all_relations
 from pytest_dsr1.scenario.schema import json_schema
+from pytest_dsr1.scenario.schema.accuracy import PRESETS
 from pytest_dsr1.scenario.schema.engine import engines
 from pytest_dsr1.scenario.schema.json_schema import Schema
 from pytest_dsr1.storage.files import write_atomically
@@ -209,6 +210,14 @@ def reference_page() -> str:
             "A scenario that breaks one of these rules still runs, but with a warning:",
             "",
             *(f"- {relation.rule}" for relation in all_relations() if not relation.impossible),
+            "",
+            "## Published shares of right answers",
+            "",
+            "For `accuracy.tasks.N.at_least`:",
+            "",
+            "| name | share | source |",
+            "|---|---|---|",
+            *(f"| `{name}` | {each.share:.4g} | {each.source} |" for name, each in PRESETS.items()),
             "",
             "## Metrics",
             "",

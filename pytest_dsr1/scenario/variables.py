@@ -33,7 +33,7 @@ def misplaced(tree: Node) -> Iterator[Problem]:
             continue
         if json_schema.is_expanded(path):
             rest = VARIABLE.sub("", node.value)
-            if _MISWRITTEN.search(rest) if path in json_schema.expanded_paths() else _UNCLOSED in rest:
+            if _MISWRITTEN.search(rest) if json_schema.is_expanded_whole(path) else _UNCLOSED in rest:
                 shown = masking.masked_at(path, node.value)[:60]
                 message = f"expected variables of the form ${{NAME}}, found {shown!r}"
                 yield Problem(node.mark, join_key(path), message)
@@ -64,7 +64,7 @@ def resolve(scenario: Scenario, environ: Mapping[str, str]) -> Scenario:
             name: "dataset.jsonl" if path[0] == "dataset" and value == f"${{{name}}}" else "folder"
             for path, value, name in missing
         }
-        words = {name for path, _, name in missing if path not in json_schema.expanded_paths()}
+        words = {name for path, _, name in missing if not json_schema.is_expanded_whole(path)}
         exports = [
             f"  export {name}=" + ("VALUE" if name in words else f"/path/to/{end}")
             for name, end in example.items()
@@ -111,14 +111,23 @@ def _places(scenario: Scenario) -> Iterator[tuple[Path, str]]:
     """Yield the values in which variables are expanded, in the order of the schema."""
     for path in json_schema.expanded_paths():
         whole = path[-1] != json_schema.ANY
-        value: object = scenario
-        for part in path if whole else path[:-1]:
-            value = getattr(value, str(part), None)
-        if whole and isinstance(value, str):
-            yield path, value
-        elif not whole and isinstance(value, list | dict):
-            items = value.items() if isinstance(value, dict) else enumerate(value)
-            yield from (((*path[:-1], key), item) for key, item in items)
+        for found, value in _values(scenario, path if whole else path[:-1]):
+            if whole and isinstance(value, str):
+                yield found, value
+            elif not whole and isinstance(value, list | dict):
+                items = value.items() if isinstance(value, dict) else enumerate(value)
+                yield from (((*found, key), item) for key, item in items)
+
+
+def _values(holder: object, path: Path, before: Path = ()) -> Iterator[tuple[Path, object]]:
+    """Yield path and value of what a path of the schema stands for, in which 0 is every item of a list."""
+    if not path:
+        yield before, holder
+    elif isinstance(holder, list):
+        for index, item in enumerate(holder):
+            yield from _values(item, path[1:], (*before, index))
+    else:
+        yield from _values(getattr(holder, str(path[0]), None), path[1:], (*before, path[0]))
 
 
 def without_secrets(scenario: Scenario) -> Scenario:

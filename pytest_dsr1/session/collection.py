@@ -1,4 +1,4 @@
-"""Collection of a scenario file: tests for the machine, each target, and its gate or reference."""
+"""Collection of a scenario file: tests for the machine, each target, answers, and its gate or reference."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pytest_dsr1.text import harmless
 
 if TYPE_CHECKING:
     from pytest_dsr1.scenario.loading import LoadedScenario
+    from pytest_dsr1.scenario.schema.scenario import Scenario
 
 
 class _Tests(ModuleType):
@@ -42,6 +43,8 @@ class ScenarioFile(pytest.Module):
         module.__file__ = str(self.path)
         judged = ("target", _target) if loaded.scenario.targets else (MEASURED, _measured)
         bodies = [("environment", _environment, "hardware"), (*judged, "targets")]
+        if loaded.scenario.accuracy is not None:
+            bodies.append((ACCURACY, _accuracy, "accuracy"))
         bodies += [
             (name, body, "gate") for name, (option, body) in GATES.items() if self.config.getoption(option)
         ]
@@ -50,12 +53,15 @@ class ScenarioFile(pytest.Module):
         return module
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
-        """Yield the tests; that of a target is located at the target's line of the YAML."""
+        """Yield the tests; that of a target or of answers is located at its own line of the YAML."""
         loaded = self.config.stash[SELECTION].load(self.path) if self.obj else None
         for item in super().collect():
             if loaded and isinstance(item, pytest.Function) and item.originalname == "target":
                 key = f"targets.{item.callspec.params['_dsr1_target']}"
                 item.obj = _located(_target, "target", loaded.where(key))
+            if loaded and isinstance(item, pytest.Function) and item.originalname == ACCURACY:
+                key = accuracy_keys(loaded.scenario)[str(item.callspec.params["_dsr1_accuracy"])]
+                item.obj = _located(_accuracy, ACCURACY, loaded.where(key))
             yield item
 
     def funcnamefilter(self, name: str) -> bool:  # noqa: ARG002 - pytest's signature
@@ -80,6 +86,12 @@ def _target(_dsr1_verdict: Any) -> None:
         pytest.fail(harmless(_dsr1_verdict.message), pytrace=False)
 
 
+def _accuracy(_dsr1_accuracy_verdict: Any) -> None:
+    """Pass if the answers are right, or recorded."""
+    if _dsr1_accuracy_verdict.status == "FAIL":
+        pytest.fail(harmless(_dsr1_accuracy_verdict.message), pytrace=False)
+
+
 def _measured(_dsr1_measured: None) -> None:
     """Pass if a scenario without targets has a valid run: it is measured, and there is nothing to judge."""
 
@@ -97,11 +109,22 @@ def _reference(_dsr1_gated: str | None, _dsr1_recorded: Path) -> None:
 MEASURED = "measured"
 """The test of a scenario without targets."""
 
+ACCURACY = "accuracy"
+"""The test of a scenario's answers."""
+
 GATES: dict[str, tuple[str, Callable[..., None]]] = {
     "regression": ("--dsr1-gate", _regression),
     "reference": ("--dsr1-reference", _reference),
 }
 """Tests that exist only with an option: the option, then the test."""
+
+
+def accuracy_keys(scenario: Scenario) -> dict[str, str]:
+    """Return the scenario's key of each accuracy test, by the test's name."""
+    if scenario.accuracy is None:
+        return {}
+    tasks = {task.test_name: f"accuracy.tasks.{i}" for i, task in enumerate(scenario.accuracy.tasks)}
+    return {name: tasks.get(name, f"accuracy.{name}") for name in scenario.accuracy.test_names}
 
 
 def _located(body: Callable[..., None], name: str, where: str) -> FunctionType:
@@ -126,8 +149,13 @@ def made(item: pytest.Item) -> bool:
 
 
 def judges(item: pytest.Item) -> bool:
-    """Return whether a test judges a target, a gate or a recording, or is all that a scenario has of them."""
-    return made(item) and getattr(item, "originalname", None) in {"target", MEASURED, *GATES}
+    """Return whether a test judges a target, answers, a gate or a recording, or is all of these there is."""
+    return made(item) and getattr(item, "originalname", None) in {"target", MEASURED, ACCURACY, *GATES}
+
+
+def of_answers(item: pytest.Item) -> bool:
+    """Return whether a test judges a scenario's answers."""
+    return made(item) and getattr(item, "originalname", None) == ACCURACY
 
 
 def gates(item: pytest.Item) -> bool:
@@ -156,6 +184,9 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
     if file and metafunc.function.__name__ in GATES:
         gated = loaded[0].scenario.gated_metric
         metafunc.parametrize("_dsr1_gated", [gated], ids=[gated or pytest.HIDDEN_PARAM], indirect=True)
+    if file and "_dsr1_accuracy" in metafunc.fixturenames:
+        names = list(accuracy_keys(loaded[0].scenario))
+        metafunc.parametrize("_dsr1_accuracy", names, ids=names, indirect=True)
     if file and "_dsr1_target" in metafunc.fixturenames:
         metrics = [target.metric for target in loaded[0].scenario.targets]
         metafunc.parametrize("_dsr1_target", range(len(metrics)), ids=metrics, indirect=True)

@@ -13,6 +13,7 @@ from pytest_dsr1.session.state import Failed, RunState, ScenarioOutcome, Selecte
 from pytest_dsr1.text import brief, harmless
 
 if TYPE_CHECKING:
+    from pytest_dsr1.verdict.accuracy import AccuracyVerdict
     from pytest_dsr1.verdict.verdict import Status, Verdict
 
 
@@ -61,7 +62,8 @@ def note_status(state: RunState, item: pytest.Item, call: pytest.CallInfo[None])
     if isinstance(error, pytest.skip.Exception):
         return None
     given = getattr(item, "funcargs", {})
-    verdict: Verdict | None = given.get("_dsr1_verdict") or given.get("_dsr1_regression")
+    fixtures = ("_dsr1_verdict", "_dsr1_regression", "_dsr1_accuracy_verdict")
+    verdict: Verdict | AccuracyVerdict | None = next(filter(None, map(given.get, fixtures)), None)
     if isinstance(error, Failed):
         status = error.status
     elif call.when == "call" and verdict is not None and verdict.status is not Status.PASS:
@@ -86,7 +88,8 @@ def _note_error(
     outcome: ScenarioOutcome, test: SelectedTest, status: Status, said: str, *, of_gate: bool
 ) -> None:
     """Keep the error that ended a scenario's test, unless it is known already."""
-    known = [outcome.problem or "", *(verdict.message for verdict in outcome.verdicts)]
+    verdicts, answers = outcome.verdicts, outcome.accuracy
+    known = [outcome.problem or "", *(each.message for each in verdicts), *(each.message for each in answers)]
     if of_gate:
         outcome.refused = status, said
     elif said not in map(harmless, known):

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pytest_dsr1.session.reuse import SharedResources
     from pytest_dsr1.verdict.verdict import Verdict
     from pytest_dsr1.workload.checkpoint import CheckpointFacts
+    from pytest_dsr1.workload.questions import Questions
     from pytest_dsr1.workload.workload import Workload
 
 
@@ -127,6 +128,18 @@ def dsr1_dataset(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Wor
     try:
         with count(f"{dsr1_scenario.name}: writing the dataset, requests") as progress:
             return prepare(dsr1_scenario.dataset, dsr1_scenario.load, environ=os.environ, progress=progress)
+    except Dsr1Error as error:
+        fail_setup(error)
+
+
+@pytest.fixture(scope="session")
+def dsr1_questions(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Questions:
+    """The questions of `accuracy`, read before a GPU is used; none without it."""
+    from pytest_dsr1.workload.questions import questions_of
+
+    workload: Workload = request.getfixturevalue("dsr1_dataset")
+    try:
+        return questions_of(dsr1_scenario, workload)
     except Dsr1Error as error:
         fail_setup(error)
 
@@ -225,9 +238,10 @@ def run(
     Raises:
         Dsr1Error: the run cannot be made; the message has every reason.
     """
-    values = ready(request, "dsr1_preflight", "dsr1_model", "dsr1_dataset")
+    values = ready(request, "dsr1_preflight", "dsr1_model", "dsr1_dataset", "dsr1_questions")
     from pytest_dsr1.measurement.run import RunRequest, measure
     from pytest_dsr1.workload.prepare import first
+    from pytest_dsr1.workload.questions import Questions
 
     machine, engine = ready(request, "dsr1_gpu", "dsr1_engine")
     state, workload = request.config.stash[STATE], values[2]
@@ -237,7 +251,8 @@ def run(
     if requests is not None:
         workload = first(workload, requests)
         load = scenario.load.model_copy(update={"num_requests": requests})
-        scenario = scenario.model_copy(update={"load": load})
+        # A part of a run is for a gate alone, which judges no answers.
+        scenario = scenario.model_copy(update={"load": load, "accuracy": None})
     asked = RunRequest(
         scenario=scenario,
         test_id_prefix=outcome.test_id_prefix,
@@ -248,6 +263,7 @@ def run(
         workload=workload,
         results=state.results,
         enough=enough,
+        questions=values[3] if scenario.accuracy is not None else Questions(),
         probing=_probing(request, scenario, machine) if state.probe or scenario.probe else None,
     )
     return measure(asked, state.watch, partial(setattr, outcome, "folder"))
@@ -289,7 +305,7 @@ def ready(request: pytest.FixtureRequest, *names: str) -> list[Any]:
         except Failed as failure:
             problems.append(str(failure.msg))
     if problems:
-        raise InvalidRunError("\n".join(problems))
+        raise InvalidRunError("\n".join(dict.fromkeys(problems)))  # a fixture may fail for another one
     return found
 
 

@@ -274,6 +274,7 @@ def _dsr1_recorded(
 ) -> Path:
     """The file of a new recorded run, which may become a reference."""
     from pytest_dsr1.gate import recordings
+    from pytest_dsr1.gate.accuracy.answers import recorded as recorded_answers
     from pytest_dsr1.gate.eligibility import figure, gated_metric, save_figure, why_not
     from pytest_dsr1.gate.loop import next_that_counts
     from pytest_dsr1.gate.references import WANTED
@@ -294,7 +295,8 @@ def _dsr1_recorded(
         measurement = next_that_counts(take, lambda measured: why_not(measured, _dsr1_starts), note, again)
         found = figure(measurement)
         save_figure(measurement, found)
-        path = recordings.record(_dsr1_store, measurement, trace(measurement))
+        answers = recorded_answers(measurement)
+        path = recordings.record(_dsr1_store, measurement, trace(measurement), answers)
         recorded, problems = recordings.read(_dsr1_store, dsr1_scenario.name)
     except Dsr1Error as error:
         _refuse(request, error)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_dsr1.measurement.measurement import Measurement
     from pytest_dsr1.measurement.run import Watch
     from pytest_dsr1.scenario.loading import LoadedScenario
+    from pytest_dsr1.verdict.accuracy import AccuracyVerdict
     from pytest_dsr1.verdict.verdict import Status, Verdict
 else:
     _PytestFailed = pytest.fail.Exception
@@ -44,6 +45,7 @@ class ScenarioOutcome:
         error: why the measurement failed; raised again in every test that asks for it.
         folder: the folder of the saved run, even of a failed one.
         verdicts: one per judged target.
+        accuracy: the verdicts on its answers, one per judged test.
         benchmarked: whether its measurement was given to pytest-benchmark.
         gate: the progress of its gate; None without one.
         word: how its gate ended: the verdict, or why there is none. Kept for the session, so that no plugin
@@ -61,6 +63,7 @@ class ScenarioOutcome:
     error: Dsr1Error | None = None
     folder: Path | None = None
     verdicts: list[Verdict] = field(default_factory=list)
+    accuracy: list[AccuracyVerdict] = field(default_factory=list)
     benchmarked: bool = False
     gate: GateProgress | None = None
     word: Verdict | Dsr1Error | None = None
@@ -102,7 +105,7 @@ class SelectedTest:
         test_id_prefix: the scenario's path in test ids.
         name: the test's name, such as ``target[average_ttft]``.
         made: whether it is made from the scenario file, and not a user's own test.
-        judges: whether it judges a target, a gate or a recording, so it must not go unjudged.
+        judges: whether it judges a target, answers, a gate or a recording, so it must not go unjudged.
         gates: whether it judges a gate or a recording.
     """
 

@@ -9,7 +9,6 @@ keys, and the same ``task_id`` on several lines.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.scenario.schema.scenario import Dataset, Length, Normal
 from pytest_dsr1.storage.files import open_regular
 from pytest_dsr1.text import json_value
+from pytest_dsr1.workload.json_lines import half_surrogate, json_object
 from pytest_dsr1.workload.other_formats import other_format
 from pytest_dsr1.workload.workload import LONGEST_SEQUENCE, Request, Workload
 
@@ -154,25 +154,10 @@ def _request(line: bytes) -> Request | list[str]:
         return [f"the line is longer than {_LONGEST_LINE >> 20} MiB; is this a JSONL file?"]
     if not body.strip():
         return ["the line is blank, which stops trtllm-bench < 1.3; delete it"]
-    if b"\0" in body:
-        return ["the line contains a NUL byte; is this a UTF-8 text file?"]
-    if b"\r" in body:
+    if b"\r" in body and b"\0" not in body:
         return ["the line contains a carriage return, which starts a new line in trtllm-bench; use \\n only"]
-    try:
-        text = body.decode()
-    except UnicodeDecodeError as error:
-        return [f"not UTF-8: byte {body[error.start]:#04x} at column {error.start + 1}"]
-    if text.startswith("\ufeff"):
-        return ["the line begins with a byte order mark; save the file as UTF-8 without it"]
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        return [f"not JSON: {error.msg} at column {error.colno}; expected one whole object on the line"]
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits; endless nesting
-        return [f"not usable JSON: {error}"]
-    if not isinstance(data, dict):
-        return [f"expected a JSON object, found {json_value(data)}"]
-    return _checked(data)
+    data = json_object(body)
+    return [data] if isinstance(data, str) else _checked(data)
 
 
 def _checked(data: dict[str, object]) -> Request | list[str]:
@@ -226,10 +211,8 @@ def _prompt(text: object) -> list[str]:
         return [f"prompt must be a string, found {json_value(text)}"]
     if not text:
         return ["prompt is empty; a request has at least one token"]
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        return [f"prompt has half of a surrogate pair at character {error.start}; tokenizers reject that"]
+    if (index := half_surrogate(text)) is not None:
+        return [f"prompt has half of a surrogate pair at character {index}; tokenizers reject that"]
     return []
 
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 from pytest_dsr1.cli.main import main
 from pytest_dsr1.gate.plan import gate_plan
+from pytest_dsr1.gate.recordings import RecordedAnswers
 from pytest_dsr1.gate.reference_file import path_of, read, to_text, write
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.machine.values import GpuSample, Telemetry
@@ -44,9 +46,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 STORE = Path("dsr1-references")
 
 
-def fill(store: Path, count: int = 16) -> None:
+def fill(store: Path, count: int = 16, answers: Mapping[str, RecordedAnswers] | None = None) -> None:
     for number in range(count):
-        record_nth_run(store, number, at=NOW - timedelta(hours=12 * (count - number)))
+        record_nth_run(store, number, at=NOW - timedelta(hours=12 * (count - number)), answers=answers)
 
 
 def accept(*more: str) -> int:
@@ -73,6 +75,19 @@ def test_accept(capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert accept() == 0
     assert "(+0.0%), noise" in capsys.readouterr().out
+
+
+def test_answers_are_accepted_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    fill(STORE, answers={"same_answers": RecordedAnswers({}, ((1, 2), (3, 4)))})
+    assert accept() == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "commit this file and dsr1-references/small.answers.json, so that the references are reviewed"
+    )
+    assert main(["references", "show", "small"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "same_answers: 16 of 16 runs have answers to 2 prompts, 100% of these equal each other",
+        "0 other recorded runs are not accepted",
+    ]
 
 
 def test_accept_says_where_no_gate_can_decide(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from pytest_dsr1.errors import InvalidRunError, NoReferenceError, ReferencesError, UserError
 from pytest_dsr1.gate.acceptance import accept, reference_run
-from pytest_dsr1.gate.recordings import folder_of, read
+from pytest_dsr1.gate.accuracy import reference_answers
+from pytest_dsr1.gate.recordings import RecordedAnswers, folder_of, read
 from pytest_dsr1.gate.reference_file import locked, path_of, write
 from pytest_dsr1.gate.reference_file import read as read_accepted
 from pytest_dsr1.gate.references import References
@@ -63,6 +64,33 @@ def test_recorded_runs_become_references(tmp_path: Path) -> None:
         assert run.se_percent == pytest.approx(figure.se_percent, abs=1e-4)
         assert (run.at, run.node, run.startup_s) == (candidate.at, NODE, 30.0)
     assert accepted.mean == pytest.approx(8.0, rel=0.01)
+
+
+def test_the_answers_of_the_runs_are_accepted_with_them(tmp_path: Path) -> None:
+    answers = {"questions": RecordedAnswers({"model.content": "ab"}, right=19, answered=20)}
+    for number in range(0, 24, 2):
+        record_nth_run(
+            tmp_path, number, at=NOW - timedelta(hours=30 - number), answers=answers if number else {}
+        )
+    found, notes = accepted_from(tmp_path)
+    assert notes[0] == "questions: 11 of 12 runs have answers, 95% of these right (209 of 220)"
+    assert reference_answers.read(tmp_path, "small") == {
+        "questions": {run.recording: answers["questions"] for run in found.runs[1:]}
+    }
+    path = reference_answers.path_of(tmp_path, "small")
+    path.write_text(path.read_text("utf-8").replace("[19, 20]", "[20, 20]"), "utf-8")
+    with pytest.raises(ReferencesError, match="it was edited by hand or merged"):
+        accepted_from(tmp_path)
+
+
+def test_references_without_answers_leave_no_answers_of_earlier_ones(tmp_path: Path) -> None:
+    reference_answers.write(
+        tmp_path, "small", {"questions": {"run-1": RecordedAnswers({}, right=1, answered=1)}}
+    )
+    for number in range(12):
+        record_nth_run(tmp_path, number)
+    accepted_from(tmp_path)
+    assert not reference_answers.path_of(tmp_path, "small").exists()
 
 
 def test_a_reference_has_the_digits_that_matter(tmp_path: Path) -> None:

@@ -13,10 +13,12 @@ from pytest_dsr1.errors import InvalidRunError, UserError
 from pytest_dsr1.gate.saved import (
     SavedGate,
     read_gate,
+    write_accuracy,
     write_gate,
     write_verdicts,
 )
 from tests.helpers.saved_gate import GATE, VERDICT
+from tests.helpers.values import answers
 
 HEAD = {"format": "pytest-dsr1 gate", "version": 1}
 
@@ -81,3 +83,18 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(InvalidRunError, match="results cannot be written: No such file or directory"):
         write_gate(tmp_path / "gone", GATE)
+
+
+def test_verdicts_on_answers(tmp_path: Path) -> None:
+    write_accuracy(tmp_path, [answers()])
+    assert json.loads((tmp_path / "accuracy.json").read_text(encoding="utf-8")) == [
+        {
+            "word": "FAIL",
+            "subject": "accuracy[questions]",
+            "message": answers().message,
+            "measured": 0.75,
+            "at_least": 0.95,
+            "bound": 0.8181,
+            "wrong": [{"id": "questions/7", "question": "3 + 4?", "expected": "7", "found": "8 & 9"}],
+        }
+    ]

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pytest_dsr1.gate.recordings import record
+from pytest_dsr1.gate.recordings import RecordedAnswers, record
 from pytest_dsr1.machine.values import FactValue, Fingerprint, Telemetry
 from pytest_dsr1.steady.trace import Trace, trace
 from tests.helpers.reference_store import FACTS, NOW
@@ -40,10 +40,11 @@ def record_nth_run(
     facts: Mapping[str, FactValue] = FACTS,
     at: datetime | None = None,
     telemetry: Telemetry | None = None,
+    answers: Mapping[str, RecordedAnswers] | None = None,
 ) -> Path:
     """Record one run of a series with two runs per day, the first ten days ago, and a noise of about 1%."""
     began = at or NOW - timedelta(days=10 - number // 2, hours=number % 2)
     measured = measurement(
         started_utc=began.isoformat(), fingerprint=Fingerprint(facts), telemetry=telemetry or Telemetry()
     )
-    return record(store, measured, trace or run_of(1 + 0.01 * math.sin(number)))
+    return record(store, measured, trace or run_of(1 + 0.01 * math.sin(number)), answers)

@@ -18,6 +18,7 @@ from pytest_dsr1.metrics.catalogue import combine
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.scenario.schema.scenario import Scenario, Target
 from pytest_dsr1.steady.figure import SteadyFigure
+from pytest_dsr1.verdict.accuracy import AccuracyVerdict, Wrong
 from pytest_dsr1.verdict.targets import Noise, judge
 from pytest_dsr1.verdict.verdict import Status, Verdict
 from pytest_dsr1.workload.workload import Workload
@@ -95,6 +96,8 @@ def case(name: str = "small", **changes: Any) -> Case:
         "scenario": f"own/{name}.yaml:1",
         "environment": f"own/{name}.yaml:3",
         "target[total_output_throughput]": f"own/{name}.yaml:16",
+        "accuracy[questions]": f"own/{name}.yaml:18",
+        "accuracy[same_answers]": f"own/{name}.yaml:19",
         "regression[total_output_throughput]": f"own/{name}.yaml:20",
     }
     one = Case(
@@ -128,6 +131,22 @@ def missed(name: str = "small", *, noise: Noise = NOISE, **changes: Any) -> Case
         "noise": {found.metric: noise},
     }
     return case(name, **{**values, **changes})
+
+
+def answers(status: Status = Status.FAIL, name: str = "questions") -> AccuracyVerdict:
+    """Return a verdict on answers: 150 of 200 right, or an agreement of 0.5 with those of the references."""
+    share, bound = (0.75, 0.8181) if name == "questions" else (0.5, None)
+    if status in {Status.INVALID, Status.NO_REFERENCE}:
+        return AccuracyVerdict(status, f"accuracy[{name}]", f"{name}: no answers\nown/small.yaml:18")
+    return AccuracyVerdict(
+        status,
+        f"accuracy[{name}]",
+        f"{name}: 150 of 200 answers are right\nown/small.yaml:18; results: .dsr1/small",
+        measured=share,
+        at_least=0.95,
+        bound=bound,
+        wrong=(Wrong(f"{name}/7", "3 + 4?", "7", "8 & 9"),) if status is Status.FAIL else (),
+    )
 
 
 def gate(status: Status | None, *, error: str | None = None) -> SavedGate:

@@ -25,9 +25,10 @@ from pytest_dsr1.measurement.run import (
     measure,
 )
 from pytest_dsr1.measurement.store import load
-from pytest_dsr1.records import Enough, Observer
+from pytest_dsr1.records import Answer, AskedQuestion, Enough, Observer, Question, QuestionSet
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.checkpoint import CheckpointFacts
+from pytest_dsr1.workload.questions import Questions
 from tests.helpers.compile_caches import VARIABLES
 from tests.helpers.values import measurement, records, scenario
 from tests.helpers.watcher import Watcher
@@ -65,7 +66,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Measur
     for variable in ("XDG_CACHE_HOME", *VARIABLES):
         monkeypatch.delenv(variable, raising=False)
 
-    def once(engine: Engine, of: Scenario | None = None, enough: Enough | None = None) -> Measurement:
+    def once(
+        engine: Engine,
+        of: Scenario | None = None,
+        enough: Enough | None = None,
+        questions: Questions = Questions(),  # noqa: B008 - it is frozen
+    ) -> Measurement:
         of = of or scenario()
         request = RunRequest(
             scenario=of,
@@ -77,6 +83,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Measur
             workload=measurement().workload,
             results=tmp_path / "results",
             enough=enough,
+            questions=questions,
         )
         return measure(request, watch, lambda _: None)
 
@@ -195,3 +202,21 @@ def test_a_forced_length_is_a_fact_even_if_a_variable_forces_it(
     checkpoint = CheckpointFacts(None, "DeepseekV3ForCausalLM", "none", "none", 0, 0, "ef56")
     facts = facts_before(machine, checkpoint, run.workload, one).facts
     assert facts.get("option.speculation.acceptance_length") == fact
+
+
+def test_every_question_is_saved_with_its_answer(run: Callable[..., Measurement]) -> None:
+    class Answering(Engine):
+        def run(self, job: Job, observer: Observer) -> EngineResult:
+            (asked,) = job.questions
+            answers = (Answer(asked.questions[1].id, text="4"), Answer("other/0", text="?"))
+            return replace(super().run(job, observer), answers=answers)
+
+    known = tuple(Question(f"questions/{n}", f"{n}+{n}?", 8, ends=True) for n in (1, 2))
+    expected = {"questions/1": "2", "questions/2": "4"}
+    made = run(Answering(), questions=Questions((QuestionSet(known, 2),), expected))
+    assert made.asked == (
+        AskedQuestion("1+1?", "2", Answer("questions/1", error="the engine ended before it answered")),
+        AskedQuestion("2+2?", "4", Answer("questions/2", text="4")),
+    )
+    assert made.result.answers == ()
+    assert load(made.folder) == made

@@ -18,7 +18,7 @@ from pytest_dsr1.machine.values import FactValue, Fingerprint, Telemetry
 from pytest_dsr1.measurement.measurement import DEFINITIONS
 from pytest_dsr1.measurement.store import ResultFolder, load, newest
 from pytest_dsr1.metrics.catalogue import MetricValue
-from pytest_dsr1.records import EngineTimes
+from pytest_dsr1.records import Answer, AskedQuestion, EngineTimes
 from tests.helpers.paths import DATA
 from tests.helpers.plugins import plugged_in
 from tests.helpers.values import measurement, records, scenario
@@ -44,6 +44,58 @@ def test_a_measurement_comes_back_as_it_was(tmp_path: Path) -> None:
         folder.complete(written)
     assert load(folder.path) == written
     assert folder.path == tmp_path / "small" / "20261123T200512Z"
+
+
+ASKED = (
+    AskedQuestion(None, None, Answer("same_answers/0", tokens=(5, 6))),
+    AskedQuestion("1+1?", "2", Answer("questions/0", text="It is\n2.\u2028")),
+    AskedQuestion("2+2?", "4", Answer("questions/1", error="HTTP 500")),
+)
+
+
+def test_answers_come_back_as_they_were(tmp_path: Path) -> None:
+    with create(tmp_path) as folder:
+        written = measurement(folder.path, asked=ASKED)
+        folder.complete(written)
+    assert load(folder.path) == written
+    lines = (folder.path / "answers.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(lines[2]) == {
+        "prompt": "2+2?",
+        "expected": "4",
+        "answer": {"id": "questions/1", "tokens": None, "text": None, "error": "HTTP 500"},
+    }
+    saved_as = json.loads((folder.path / "measurement.json").read_bytes())
+    assert saved_as["answers"] == 3
+    assert not {"asked", "answers"} & (
+        saved_as["measurement"].keys() | saved_as["measurement"]["result"].keys()
+    )
+
+
+def test_answers_that_were_changed_are_refused(tmp_path: Path) -> None:
+    with create(tmp_path) as folder:
+        folder.complete(measurement(folder.path, asked=ASKED))
+    path = folder.path / "answers.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(lines[:2]), encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        load(folder.path)
+    assert str(caught.value) == (
+        f"{path}: contains 2 answers, but measurement.json says 3; the folder was changed after it was "
+        "written"
+    )
+    path.write_text("".join([*lines[:2], '{"answer": {}}\n']), encoding="utf-8")
+    with pytest.raises(UserError, match=rf"^{path}:3: "):
+        load(folder.path)
+    path.unlink()
+    with pytest.raises(UserError, match="contains 0 answers, but measurement"):
+        load(folder.path)
+
+
+def test_without_questions_there_is_no_file_of_answers(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    assert not (path / "answers.jsonl").exists()
+    assert "answers" not in json.loads((path / "measurement.json").read_bytes())
+    assert load(path).asked == ()
 
 
 def test_a_stopped_start_that_filled_caches_comes_back_as_it_was(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def test_shipped_scenarios_travel_in_the_wheel(wheel: Path) -> None:
     assert len(shipped) >= 51
     assert {f"pytest_dsr1/{name}" for name in shipped} <= names
     assert {"pytest_dsr1/py.typed", "pytest_dsr1/suites/scenario.schema.json"} <= names
+    assert "pytest_dsr1/workload/data/questions.jsonl" in names
     assert {f"pytest_dsr1/reporting/html/templates/{name}" for name in ("report.html", "style.css")} <= names
     assert not [name for name in names if name.startswith("tests/")]
 

@@ -274,6 +274,14 @@ def test_a_pool_that_cannot_end_is_one_sentence(
             (),
             10,
         ),
+        (
+            "run",
+            "return __import__('dataclasses').replace(value, answers=("
+            "__import__('pytest_dsr1.records').records.Answer('a/0', text=7),))",
+            "run of its engine acme returned the text of an answer 7, expected str | None",
+            (),
+            10,
+        ),
         ("script", "return 7", "script of its engine acme returned 7, expected a text", ("--dsr1-plan",), 4),
     ],
 )

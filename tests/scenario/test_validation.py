@@ -379,9 +379,9 @@ MALFORMED = [
     (
         "variable in a description",
         ("A scenario of the tests", "A ${X}"),
-        "2:14: description: variables (${...}) are expanded only in dataset.path, engine.arguments, "
-        "engine.ca_file, engine.command, engine.environment, engine.url, load.arrival.path, model.path; write "
-        "the value itself",
+        "2:14: description: variables (${...}) are expanded only in accuracy.tasks.N.path, "
+        "dataset.path, engine.arguments, engine.ca_file, engine.command, engine.environment, engine.url, "
+        "load.arrival.path, model.path; write the value itself",
     ),
     (
         "variable without braces",

@@ -66,6 +66,7 @@ def test_variables_expand_in_paths_a_host_words_and_the_environment() -> None:
         ("engine", "arguments", "*"),
         ("engine", "ca_file"),
         ("engine", "environment", "*"),
+        ("accuracy", "tasks", 0, "path"),
     )
 
 

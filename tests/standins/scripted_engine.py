@@ -5,19 +5,24 @@ with ``SCRIPTED_FAIL_RUNS`` (such as ``2,3``) only in those runs, and with the l
 ``SCRIPTED_NOISE`` is the standard deviation of the logarithm of the speed between runs.
 ``SCRIPTED_VERSION`` is the version of its software. With ``SCRIPTED_UNTIL`` a run lasts until there is a file
 with that name. Each run adds a line to ``engine-runs.txt`` in the current directory.
+
+It answers a prompt of token ids with numbers that follow from them, and a text with the sum of its numbers.
+``SCRIPTED_WRONG`` is the number of questions of each set that it answers otherwise, ``SCRIPTED_UNANSWERED``
+the number that it does not answer.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import re
 import time
 from pathlib import Path
 from random import Random
 
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.errors import EngineError
-from pytest_dsr1.records import Observer, RequestRecord
+from pytest_dsr1.records import Answer, Observer, Question, QuestionSet, RequestRecord
 
 
 class ScriptedEngine:
@@ -56,7 +61,30 @@ class ScriptedEngine:
             if stopped := i + 1 < wanted and job.enough is not None and job.enough(record):
                 break
         end_s, versions = rows[-1].last_token_s, {"scripted": os.environ.get("SCRIPTED_VERSION", "1.0")}
-        return EngineResult(tuple(rows), {}, start_s, end_s, 0, versions=versions, stopped=stopped)
+        answers = tuple(answer for each in job.questions for answer in _answers(each))
+        with Path("engine-questions.txt").open("a", encoding="utf-8") as asked:
+            asked.write(f"{len(answers)}\n")
+        return EngineResult(
+            tuple(rows), {}, start_s, end_s, 0, versions=versions, stopped=stopped, answers=answers
+        )
 
     def script(self, job: Job) -> str:
         return f"# scripted\npytest --dsr1-profile={job.scenario.name}"
+
+
+def _answers(asked: QuestionSet) -> list[Answer]:
+    wrong, missing = (int(os.environ.get(f"SCRIPTED_{name}", "0")) for name in ("WRONG", "UNANSWERED"))
+    found = [_answer(question, wrong=n < wrong) for n, question in enumerate(asked.questions)]
+    failed = [
+        Answer(question.id, error="the scripted engine was asked in vain") for question in asked.questions
+    ]
+    return [*found[: len(found) - missing], *failed[len(found) - missing :]]
+
+
+def _answer(question: Question, *, wrong: bool) -> Answer:
+    if isinstance(question.prompt, str):
+        total = sum(map(int, re.findall(r"[0-9]+", question.prompt))) + wrong
+        return Answer(question.id, text=f"<think>2 or 3?</think>That is {total}.")
+    seed = sum(question.prompt)
+    tokens = tuple((seed + n + (wrong and n > 1)) % 97 for n in range(question.max_output_tokens))
+    return Answer(question.id, tokens=tokens, text=" ".join(map(str, tokens)))

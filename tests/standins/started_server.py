@@ -2,7 +2,7 @@
 
 It writes its process id to the file ``pid`` in its folder, and logs each request. A request with the field
 ``interrupt`` gets no answer; the server sends SIGINT to the process STANDIN_INTERRUPTS instead. A request
-with the field ``fail`` gets an error.
+with the field ``fail`` gets an error. The prompt ``die`` ends the server.
 """
 
 from __future__ import annotations
@@ -40,10 +40,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if "interrupt" in asked:
             os.kill(int(os.environ["STANDIN_INTERRUPTS"]), signal.SIGINT)
             threading.Event().wait()
+        if asked["prompt"] == "die":
+            os._exit(7)
         if "fail" in asked:
             self.answer(500, {"error": "no"})
         else:
-            self.answer(200, {"choices": [], "usage": {"prompt_tokens": 8, "completion_tokens": 4}})
+            self.answer(
+                200,
+                {"choices": [{"text": " a b c d"}], "usage": {"prompt_tokens": 8, "completion_tokens": 4}},
+            )
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.in_effect import Option, saved, with_asked
 from pytest_dsr1.engines.openai.client import loop
 from pytest_dsr1.engines.openai.endpoint import Site, site
+from pytest_dsr1.engines.openai.questions import ask
 from pytest_dsr1.engines.openai.requests import Requests
 from pytest_dsr1.engines.openai.server.asked import asked_of
 from pytest_dsr1.engines.openai.server.command import launch_command
@@ -106,9 +107,13 @@ class OpenAiEngine:
             stack.enter_context(loop.no_collection())
             run = _Pass(job, observer, where, requests, server)
             result = run.result(loop.run(run.measure()))
+            result = replace(result, answers=ask(job.questions, where, requests, server, observer))
             if lease is None:
                 return replace(result, facts=replace(result.facts, server_started=False))
-            return lease.with_server(result, requests.prompt_starts, job.scenario)
+            result = lease.with_server(result, requests.prompt_starts, job.scenario)
+            # A server that leaves questions unanswered may still be busy with them, or about to die.
+            lease.unanswered |= any(answer.error is not None for answer in result.answers)
+            return result
 
 
 class _Pass:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pytest_dsr1.engines.openai.settings import OTHER_OPTIONS, OpenAi
+from pytest_dsr1.scenario.rules.accuracy import sequence_needed
+from pytest_dsr1.scenario.rules.general import longest
 from pytest_dsr1.scenario.rules.registry import EngineRules
 from pytest_dsr1.scenario.schema.rule import Findings
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -58,6 +60,26 @@ def _options_of_trtllm_serve(engine: OpenAi, _: Scenario) -> Findings:
     for word in engine.other_options:
         message = f"{word} gives the server other options than `engine.llm_api`; write all of them there"
         yield "engine.arguments", message
+
+
+@RULES.should("accuracy", "engine.endpoint")
+def _asked_as_in_a_chat(engine: OpenAi, scenario: Scenario) -> Findings:
+    """With the engine openai, `accuracy.tasks` are asked with `engine.endpoint: chat`, through the model's chat template."""  # noqa: E501
+    if scenario.accuracy and scenario.accuracy.tasks and not engine.uses_chat_template:
+        message = (
+            "the questions are sent without the model's chat template, which most chat models need for good "
+            "answers: set engine.endpoint: chat, and dataset.path to a file with prompts"
+        )
+        yield "accuracy.tasks", message
+
+
+@RULES.must("engine.max_seq_len", "accuracy", "dataset.input_tokens")
+def _questions_fit(engine: OpenAi, scenario: Scenario) -> Findings:
+    """`engine.max_seq_len` of the engine openai has room for the longest answer of `accuracy`."""
+    needed = sequence_needed(scenario, longest(scenario.dataset.input_tokens))
+    if engine.max_seq_len is not None and engine.max_seq_len < needed:
+        wanted = f"expected at least {needed} tokens, which `accuracy` needs for its longest answer"
+        yield "engine.max_seq_len", f"{wanted}; found {engine.max_seq_len}"
 
 
 _MORE_RANKS = ("--pp_size", "--cp_size")

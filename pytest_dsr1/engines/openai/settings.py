@@ -91,6 +91,7 @@ class OpenAi(EngineSettings):
     run_timeout_s: Annotated[float, Field(gt=0)] | None = None
     """The longest measured time in seconds; by default three times the planned time plus 10 minutes."""
 
+    answers_questions: ClassVar[bool] = True
     keeps_schedules: ClassVar[bool] = True
     may_bring_model: ClassVar[bool] = True
     former_names: ClassVar[Mapping[str, str]] = NAMES_BEFORE

@@ -6,6 +6,7 @@ They come from TensorRT-LLM's behavior and from the published DeepSeek-R1 scenar
 from __future__ import annotations
 
 from pytest_dsr1.engines.tensorrt_llm.settings import TensorRtLlm
+from pytest_dsr1.scenario.rules.accuracy import sequence_needed
 from pytest_dsr1.scenario.rules.general import longest
 from pytest_dsr1.scenario.rules.registry import EngineRules
 from pytest_dsr1.scenario.schema.rule import Findings
@@ -57,6 +58,15 @@ def _sequences_fit(engine: TensorRtLlm, scenario: Scenario) -> Findings:
     together = longest(dataset.input_tokens) + longest(dataset.output_tokens)
     if engine.max_seq_len is not None and engine.max_seq_len < together:
         wanted = f"expected at least the longest input and output together, {together} tokens"
+        yield "engine.max_seq_len", f"{wanted}; found {engine.max_seq_len}"
+
+
+@RULES.must("engine.max_seq_len", "accuracy", "dataset.input_tokens")
+def _questions_fit(engine: TensorRtLlm, scenario: Scenario) -> Findings:
+    """`engine.max_seq_len` of the engine trtllm has room for the longest answer of `accuracy`."""
+    needed = sequence_needed(scenario, longest(scenario.dataset.input_tokens))
+    if engine.max_seq_len is not None and engine.max_seq_len < needed:
+        wanted = f"expected at least {needed} tokens, which `accuracy` needs for its longest answer"
         yield "engine.max_seq_len", f"{wanted}; found {engine.max_seq_len}"
 
 

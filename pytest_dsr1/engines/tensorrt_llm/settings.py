@@ -269,6 +269,8 @@ class Trtllm(TensorRtLlm):
     request_timings: bool = False
     """Ask for each request's times inside the engine (`return_perf_metrics`), which separate queue and prefill."""  # noqa: E501
 
+    answers_questions: ClassVar[bool] = True
+
     @property
     def quantizes_random_weights(self) -> bool:
         """True: the LLM API makes random weights in the checkpoint's format."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.protocol import EngineResult, Job
@@ -20,6 +21,7 @@ from pytest_dsr1.machine.gpu.known import KNOWN_GPUS
 from pytest_dsr1.process.child import Child, environment
 from pytest_dsr1.process.listener import Stopper, WorkerListener, WorkerReport
 from pytest_dsr1.process.log import memory
+from pytest_dsr1.process.questions import save as save_questions
 from pytest_dsr1.records import Observer, RequestRecord
 from pytest_dsr1.workload.deepseek import resolve_config
 
@@ -55,7 +57,7 @@ class TransformersEngine:
                 worker and all processes it started have ended.
         """
         request = job.artifacts / "job.json"
-        worker_job(job).save(request)
+        replace(worker_job(job), questions=save_questions(job.artifacts, job.questions)).save(request)
         listener = _Listener(
             job.scenario.name,
             observer,
@@ -75,8 +77,10 @@ class TransformersEngine:
         ) as child:
             stopper = Stopper(child, job.enough)
             report = listener.listen(child, stopper)
+            answers = listener.answers(child, job.questions)
             listener.read_to_end(child)
-        return _result(job, listener, report, stop_requested=stopper.stop_sent)
+        result = _result(job, listener, report, stop_requested=stopper.stop_sent)
+        return replace(result, answers=answers)
 
 
 class _Listener(WorkerListener):

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pytest_dsr1.process import questions
 from pytest_dsr1.process.worker import Item, WorkerError, input_ids, read_requests
+from pytest_dsr1.records import Question
 
 PREFILL_TOKENS = 16384
 """The most tokens of one prefill; larger ones are split by request to keep the experts' activations small."""
@@ -24,6 +26,7 @@ class WorkerJob:
 
     Attributes:
         dataset: a JSONL file with `input_ids` and `output_tokens`, at least ``num_requests`` lines.
+        questions: a file of :mod:`pytest_dsr1.process.questions`; None without questions.
     """
 
     dataset: str
@@ -36,6 +39,7 @@ class WorkerJob:
     threads: int | None = None
     seed: int = 0
     config: dict[str, Any] = field(default_factory=dict)
+    questions: str | None = None
 
     @classmethod
     def load(cls, path: Path) -> WorkerJob:
@@ -69,6 +73,24 @@ def read_items(path: Path, count: int, vocab_size: int) -> list[Item]:
             )
         items.append(Item(len(items), ids, request["output_tokens"]))
     return items
+
+
+def read_asked(path: str | None, vocab_size: int) -> list[tuple[Question, Item]]:
+    """Return the questions in a file, each with its request.
+
+    Raises:
+        WorkerError: a question has text, ends at an end token, or has an id the model does not have.
+    """
+    found: list[tuple[Question, Item]] = []
+    for question in (question for each in questions.load(path) for question in each.questions):
+        prompt = question.prompt
+        if isinstance(prompt, str) or question.ends or not 0 <= min(prompt) <= max(prompt) < vocab_size:
+            raise WorkerError(
+                f"{question.id}: the transformers engine answers only token ids below {vocab_size}, and its "
+                "random weights know no end token"
+            )
+        found.append((question, Item(len(found), list(prompt), question.max_output_tokens)))
+    return found
 
 
 def batched(items: Sequence[Item], size: int) -> list[Sequence[Item]]:

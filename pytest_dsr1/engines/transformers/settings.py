@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -29,6 +29,8 @@ class Transformers(EngineSettings):
     """The longest time until the first measured request, in seconds."""
     run_timeout_s: Annotated[float, Field(gt=0)] | None = None
     """The longest measured time in seconds; by default three times the planned time plus 10 minutes."""
+
+    answers_questions: ClassVar[bool] = True
 
     @property
     def gpus(self) -> int:

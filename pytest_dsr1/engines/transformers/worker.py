@@ -28,7 +28,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from pytest_dsr1.engines.transformers.job import WorkerJob, batched, prefill_chunks, read_items
+from pytest_dsr1.engines.transformers.job import WorkerJob, batched, prefill_chunks, read_asked, read_items
 from pytest_dsr1.process.worker import (
     Events,
     Item,
@@ -38,6 +38,7 @@ from pytest_dsr1.process.worker import (
     main,
     warmup_items,
 )
+from pytest_dsr1.records import Question
 from pytest_dsr1.text import did_you_mean
 from pytest_dsr1.workload.deepseek import config_problems, parameter_count, resolve_config
 
@@ -148,10 +149,17 @@ def check_memory(needed: int, device: torch.device) -> None:
 class Run:
     """One measurement: the model on its device, and the loop over the batches."""
 
-    def __init__(self, job: WorkerJob, events: Events, stop_requested: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        job: WorkerJob,
+        events: Events,
+        stop_requested: Callable[[], bool],
+        asked: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._job = job
         self._events = events
         self._stop_requested = stop_requested
+        self._asked = asked
         self._requests = 0
         self._tokens = 0
         self._answers = hashlib.sha256()
@@ -190,6 +198,7 @@ class Run:
         measured = batched(items, job.concurrency)
         # One more slot than the longest answer needs, for the step that counts experts afterwards.
         length = max(len(item.input_ids) for item in items) + max(item.output_tokens for item in items) + 1
+        asked = read_asked(job.questions, config["vocab_size"])
         sizes = sorted({len(batch) for batch in [*warmup, *measured]}, reverse=True)
         batches = make_batches(model, sizes, -(-length // 8) * 8, self._device)
         steps = {size: self._prepare(size, batch) for size, batch in batches.items()}
@@ -230,6 +239,22 @@ class Run:
                 "answers_sha256": self._answers.hexdigest(),
             },
         )
+        self._ask(model, asked)
+
+    def _ask(self, model: Any, asked: Sequence[tuple[Question, Item]]) -> None:
+        """Answer each question alone, with a step like the measured one."""
+        from pytest_dsr1.engines.transformers.model import make_batches
+
+        if not (asked and self._asked()):
+            return
+        length = max(len(item.input_ids) + item.output_tokens for _, item in asked)
+        batch = make_batches(model, [1], -(-length // 8) * 8, self._device)[1]
+        self._prepare(1, batch)
+        for question, item in asked:
+            self._answer(batch, [item], measured=False)
+            start = len(item.input_ids)
+            tokens = batch.history[0, start : start + item.output_tokens].tolist()
+            self._events.send("answer", answer={"id": question.id, "tokens": tokens})
 
     def _prepare(self, size: int, batch: Batch) -> str:
         """Compile and capture the decode step if the job asks for it; return the name of the step used."""
@@ -325,7 +350,8 @@ def explain(error: Exception) -> str:
 
 def work(job: Path, events: Events, stream: BinaryIO | None) -> None:
     """Run the job of the job file."""
-    Run(WorkerJob.load(job), events, StopLine(stream)).run()
+    commands = StopLine(stream)
+    Run(WorkerJob.load(job), events, commands, commands.asked).run()
 
 
 if __name__ == "__main__":

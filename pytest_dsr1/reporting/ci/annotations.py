@@ -45,7 +45,9 @@ def _command(case: Case, fault: Fault, workspace: Path | None) -> str:
         line = _line(case, fault)
         properties["title"] = f"{title} ({case.test_id_prefix}{f':{line}' if line else ''})"
     head = ",".join(f"{name}={_property(plain(value))}" for name, value in properties.items())
-    answers = is_it_real(case, fault.status), what_is_the_cause(case), what_to_do(case, fault.status)
+    answers = [fault.answers]
+    if not fault.answers:
+        answers = [is_it_real(case, fault.status), what_is_the_cause(case), what_to_do(case, fault.status)]
     lines = [plain(line, _LINE_LIMIT) for line in fault.message.splitlines()]
     if len(lines) > _LINES:
         lines = [*lines[:_LINES], "..."]
@@ -77,7 +79,7 @@ def _entry(case: Case, fault: Fault, root: Path) -> dict[str, object]:
     # Only our own repository has the shipped scenarios, so elsewhere the name has to do.
     file, line = _position(case, fault, root) or (case.test_id_prefix, _line(case, fault) or 1)
     identity = json.dumps([case.scenario.name, fault.subject, fault.status.value])
-    cause = f" Cause: {case.cause.sentence}." if case.cause else ""
+    cause = f" Cause: {case.cause.sentence}." if case.cause and not fault.answers else ""
     description = f"{_title(case, fault)}: {' '.join(fault.message.split())}{cause}"
     return {
         "description": plain(description, 1000),

@@ -12,6 +12,7 @@ from pytest_dsr1.case.cause.cause import Cause
 from pytest_dsr1.case.judgment import judgment_of
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.session.state import ScenarioOutcome
+from pytest_dsr1.verdict.accuracy import AccuracyVerdict
 from pytest_dsr1.verdict.verdict import NOTHING_TO_JUDGE, Status, Verdict
 
 
@@ -41,12 +42,27 @@ def properties(
     for verdict in judgment.judged:
         if verdict.subject == subject:
             yield from _judged(verdict)
-    if status is Status.MEASURED:
+    of_answers = [verdict for verdict in judgment.accuracy if verdict.subject == subject]
+    for found in of_answers:
+        yield from _judged_answers(found)
+    if status is Status.MEASURED and not of_answers:
         yield "dsr1_message", NOTHING_TO_JUDGE
     if measurement is not None:
         for name, metric in measurement.metrics.items():
             yield f"dsr1_{name} [{METRICS[name].unit}]", repr(metric.value)
         yield "dsr1_results", str(measurement.folder)
+
+
+def _judged_answers(verdict: AccuracyVerdict) -> Iterable[tuple[str, str]]:
+    """Yield what this test judged, under the same names; shares and agreements are from 0 to 1."""
+    yield "dsr1_metric", "agreement" if verdict.compares else "accuracy"
+    if verdict.measured is not None:
+        yield "dsr1_measured", repr(verdict.measured)
+    if verdict.at_least is not None:
+        yield "dsr1_target", repr(verdict.at_least)
+    if verdict.bound is not None:
+        yield "dsr1_bound", repr(verdict.bound)
+    yield "dsr1_message", verdict.message
 
 
 def _judged(verdict: Verdict) -> Iterable[tuple[str, str]]:

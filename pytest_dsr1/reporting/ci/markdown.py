@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from pytest_dsr1.case.answers import (
+    about_answers,
     faults,
     is_it_real,
     what_changed,
@@ -22,11 +23,12 @@ from pytest_dsr1.case.published import published_value, published_values
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.reporting.ci.markdown_escape import block, code, escaped, prose
 from pytest_dsr1.text import number, shell_command, shown_path
+from pytest_dsr1.verdict.accuracy import AccuracyVerdict
 from pytest_dsr1.verdict.verdict import EXIT_STATUS, GOOD, WORST_FIRST, Status, Verdict
 
 STATUS = {
     0: "every judged target is met, and no loss is shown",
-    1: "a target is missed, or a loss is shown",
+    1: "a target is missed, a loss is shown, or answers are wrong",
     2: "the run was interrupted",
     3: "an internal error",
     4: "pytest was invoked incorrectly",
@@ -104,14 +106,17 @@ def _table(cases: Sequence[Case], *, published: bool, cause: bool) -> Iterator[s
     for case in cases:
         name = escaped(case.scenario.name)
         judged = case.judgment.judged
+        answers = case.judgment.accuracy
         # Each case has a row; a verdict that none of its figures shows has a row of its own.
-        if not judged or case.judgment.status not in {verdict.status for verdict in judged}:
+        shown = {verdict.status for verdict in judged} | {verdict.status for verdict in answers}
+        if case.judgment.status not in shown:
             status = _status(case.judgment.status)
             found = f"| {_cause(case)} " if cause else ""
             blank = "| " * (len(heads) - 3 - cause)
             yield f"| {status} | {name} | {prose(case.headline, 300)} {blank}{found}|\n"
         for verdict in judged:
             yield _row(case, name, verdict, published=published, cause=cause)
+        yield from (_row_of_answers(name, verdict, len(heads)) for verdict in answers)
 
 
 def _cause(case: Case) -> str:
@@ -141,6 +146,18 @@ def _row(case: Case, name: str, verdict: Verdict, *, published: bool, cause: boo
         *([_published(case, verdict)] if published else []),
         f"{2 * noise.percent:.2g}%{' presumed' if noise.presumed else ''}" if noise else "",
         *([_cause(case) if verdict.status not in GOOD else ""] if cause else []),
+    ]
+    return f"| {_status(verdict.status)} | {name} | {' | '.join(escaped(cell) for cell in cells)} |\n"
+
+
+def _row_of_answers(name: str, verdict: AccuracyVerdict, columns: int) -> str:
+    """Return the row of a verdict on answers in a table of this many columns."""
+    least, bound = verdict.shown(verdict.at_least), verdict.shown(verdict.bound)
+    cells = [
+        verdict.subject,
+        f"{verdict.shown(verdict.measured)}{f' (at most {bound})' if bound else ''}",
+        f">= {least}" if least else "",
+        *[""] * (columns - 5),
     ]
     return f"| {_status(verdict.status)} | {name} | {' | '.join(escaped(cell) for cell in cells)} |\n"
 
@@ -182,16 +199,21 @@ def _section(case: Case) -> str:
 
 
 def _answers(case: Case) -> Iterator[tuple[str, str]]:
-    assert case.judgment.status is not None
-    yield "Is it real?", prose(is_it_real(case, case.judgment.status))
+    status = case.judgment.performance
+    bad = status is not None and status not in GOOD
+    if status is not None and bad:
+        yield "Is it real?", prose(is_it_real(case, status))
+    for verdict in case.judgment.bad_answers:
+        yield "Are the answers right?", prose(about_answers(verdict))
     inside = (prose(each) for each in case.run.locations)
     yield "Where is it?", where_is_it(inside, (code(fault.where) for fault in faults(case)))
     if cause := what_is_the_cause(case):
         yield "What is the cause?", prose(cause)
     if changed := what_changed(case):
         yield "What changed?", prose(changed)
-    yield "What to do?", prose(what_to_do(case, case.judgment.status))
-    if case.judgment.status is Status.FAIL:
+    if status is not None and bad:
+        yield "What to do?", prose(what_to_do(case, status))
+    if status is Status.FAIL:
         for clue in case.run.clues:
             page = f" ({code(clue.page)})" if clue.page else ""
             yield "Look at:", f"{prose(clue.sentence)}{page}"

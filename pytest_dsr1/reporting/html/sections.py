@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from pytest_dsr1.case.answers import (
     Fault,
+    about_answers,
     faults,
     is_it_real,
     what_changed,
@@ -183,13 +184,19 @@ def section(case: Case, index: int, context: ReportContext, page: Path) -> Secti
 def _answers(case: Case, found: Sequence[Fault]) -> Iterator[tuple[str, str]]:
     if case.judgment.status is None or case.judgment.status in GOOD:
         return
-    yield "Is it real?", is_it_real(case, case.judgment.status)
+    status = case.judgment.performance
+    bad = status is not None and status not in GOOD
+    if status is not None and bad:
+        yield "Is it real?", is_it_real(case, status)
+    for verdict in case.judgment.bad_answers:
+        yield "Are the answers right?", about_answers(verdict)
     yield "Where is it?", where_is_it(case.run.locations, (fault.where for fault in found))
     if cause := what_is_the_cause(case):
         yield "What is the cause?", cause
     if changed := what_changed(case):
         yield "What changed?", changed
-    yield "What do I do?", what_to_do(case, case.judgment.status)
+    if status is not None and bad:
+        yield "What do I do?", what_to_do(case, status)
 
 
 def _judged(case: Case, verdict: Verdict) -> Judged:
@@ -287,7 +294,8 @@ def _script(case: Case, folder: Path) -> str:
     if facts.get("setup.mode") == "apply":
         command += " --dsr1-gpu-setup=apply"
     if case.judgment.gate is not None:
-        command += " --dsr1-gate" + ("" if case.judgment.verdicts else " -k regression")
+        whole = case.judgment.verdicts or case.judgment.accuracy
+        command += " --dsr1-gate" + ("" if whole else " -k regression")
     image = facts.get("container.image")
     inside = [f"# in the container {plain(str(image))}"] if image else []
     lines = ["# Run the scenario again, as it ran", *inside, command]

@@ -33,6 +33,8 @@ def _lines(scenario: Scenario) -> Iterable[str]:
     yield f"    {scenario.machine}"
     for target in scenario.targets:
         yield f"    {_target(target)}"
+    if scenario.accuracy is not None:
+        yield f"    accuracy: {', '.join(scenario.accuracy.test_names)}"
     if not scenario.targets:
         yield "    no targets: measured, not judged"
     for line in to_set(scenario):

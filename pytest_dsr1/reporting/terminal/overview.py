@@ -13,7 +13,7 @@ from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.reporting.charts.request_data import RATE, steady
 from pytest_dsr1.roofline.bounds import Bound, why_no_bounds
-from pytest_dsr1.text import brief, columns, harmless, number, shown_path, wrapped
+from pytest_dsr1.text import brief, columns, harmless, head, number, shown_path, wrapped
 from pytest_dsr1.verdict.verdict import Status, Verdict
 
 Line = tuple[str, Mapping[str, bool]]
@@ -56,6 +56,7 @@ def _scenario(case: Case, width: int, above: Mapping[str, str]) -> Iterable[Line
     if measurement is not None and judgment.verdicts:
         yield from _targets(judgment.verdicts, width)
         yield from _doubts(judgment.verdicts, width)
+    yield from _accuracy(judgment, width)
     if judgment.measured:
         yield from _labeled(Status.MEASURED.value, "nothing to judge", width, COLORS[Status.MEASURED])
     yield from _unjudged(judgment, width)
@@ -132,6 +133,13 @@ def _doubts(verdicts: Sequence[Verdict], width: int) -> Iterable[Line]:
     for verdict in verdicts:
         if verdict.doubt:
             yield from _labeled("noise", f"{METRICS[verdict.metric].label}: {verdict.doubt}", width)
+
+
+def _accuracy(judgment: Judgment, width: int) -> Iterable[Line]:
+    """Yield a paragraph for each verdict on answers."""
+    for verdict in judgment.accuracy:
+        sentence, markup = head(verdict.message), COLORS.get(verdict.status, COLORS[Status.INVALID])
+        yield from _labeled(verdict.status.value, f"accuracy: {sentence}", width, markup)
 
 
 def _unjudged(judgment: Judgment, width: int) -> Iterable[Line]:

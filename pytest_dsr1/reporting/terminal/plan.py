@@ -17,9 +17,10 @@ from pytest_dsr1.gate.references import References
 from pytest_dsr1.machine.nvidia_smi import shell_lines
 from pytest_dsr1.machine.probe.values import expected_s as probes_take_s
 from pytest_dsr1.masking import masked_setting
-from pytest_dsr1.measurement.expected import expected, run_timeout_s
+from pytest_dsr1.measurement.expected import asking_s, expected, most_questions, run_timeout_s
 from pytest_dsr1.measurement.run import options_of
 from pytest_dsr1.reporting.terminal.listing import to_set
+from pytest_dsr1.scenario.schema.accuracy import SAME_ANSWERS, Accuracy
 from pytest_dsr1.scenario.schema.scenario import Hardware, Length, Normal, Scenario
 from pytest_dsr1.session.options import store
 from pytest_dsr1.text import plain, shell_command, shell_comment
@@ -132,6 +133,8 @@ def _facts_first(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
     if not scenario.targets:  # then neither a target nor a published figure says how much is asked
         yield f"load: {load_in_words(scenario)}"
     yield f"expected: {duration(scenario)}"
+    if scenario.accuracy is not None:
+        yield f"accuracy: {_asked(scenario.accuracy, asking_s(scenario))}"
     if (options.probe or scenario.probe) and scenario.hardware.gpu is not None:
         yield f"probe: {_probed(scenario.hardware.count)}"
     if scenario.forced:
@@ -219,13 +222,31 @@ def duration(scenario: Scenario) -> str:
         why = "no target gives a token rate" if scenario.targets else "the scenario has no targets"
         return f"unknown, because {why}"
     seconds = found.seconds
-    time = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    time = _time(seconds)
     why = _DECIDES[found.by]
     if not scenario.hardware.count:
         at_targets = found.by == "targets"
         return f"at most {time} measuring if the targets are met" if at_targets else f"{time} measuring {why}"
     hours = seconds * scenario.hardware.count / 3600
     return f"{time} measuring {why}, {hours:.2f} GPU-hours, plus loading the weights"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _asked(accuracy: Accuracy, seconds: float | None) -> str:
+    """Return how many questions are asked, how long the answers can be, and their longest time."""
+    same = accuracy.same_answers
+    parts = (
+        [] if same is None else [f"{SAME_ANSWERS} {same.prompts:,} x {same.output_tokens:,} output tokens"]
+    )
+    for task in accuracy.tasks:
+        questions = most_questions(task)
+        number = "all of its file" if questions is None else f"{questions:,}"
+        parts.append(f"{task.test_name} {number} x at most {task.max_output_tokens:,} output tokens")
+    longest = "" if seconds is None else f"; at most {_time(seconds)} at the target speed of a user"
+    return f"after the measured part, {', '.join(parts)}{longest}"
 
 
 def _probed(count: int) -> str:

@@ -88,6 +88,8 @@ class EngineSettings(Part):
     """Whether the engine's script repeats the whole run without pytest."""
     keeps_schedules: ClassVar[bool] = False
     """Whether it can send requests at given times (`load.arrival`, `load.ramp_s`, `load.duration_s`)."""
+    answers_questions: ClassVar[bool] = False
+    """Whether it returns the text or the tokens of an answer (`accuracy`)."""
     may_bring_model: ClassVar[bool] = False
     """Whether the engine may get its model from elsewhere, so that a scenario need not name one."""
     former_names: ClassVar[Mapping[str, str]] = {}
@@ -290,11 +292,7 @@ class EngineSettings(Part):
         yield from ()
 
     def software(self, environ: Mapping[str, str]) -> Iterator[Finding]:
-        """Yield findings about the software that it needs.
-
-        Args:
-            environ: the environment of the run.
-        """
+        """Yield findings about the software that it needs, in the environment of the run."""
         del environ
         yield from ()
 

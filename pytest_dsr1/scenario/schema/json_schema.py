@@ -131,7 +131,8 @@ def is_misplaced(path: Path) -> bool:
 def expanded_paths() -> tuple[Path, ...]:
     """Return the paths of the values in which ``${VARIABLE}`` is expanded.
 
-    The path of a list or of a mapping with free keys ends with :data:`ANY`.
+    The path of a list or of a mapping with free keys ends with :data:`ANY`. In a list of mappings, 0 stands
+    for every item.
     """
     found: list[Path] = []
     for path, schema in fields():
@@ -144,13 +145,19 @@ def expanded_paths() -> tuple[Path, ...]:
 
 
 def expanded_keys() -> list[str]:
-    """Return the dotted keys of these values, without :data:`ANY`."""
-    return [join_key(path).removesuffix(f".{ANY}") for path in expanded_paths()]
+    """Return the dotted keys of these values, without :data:`ANY`; N is the number of an item in a list."""
+    numbered = (tuple("N" if part == 0 else part for part in path) for path in expanded_paths())
+    return [join_key(path).removesuffix(f".{ANY}") for path in numbered]
 
 
 def is_expanded(path: Path) -> bool:
     """Return whether ``${VARIABLE}`` is expanded in the value at this path."""
-    return path in expanded_paths() or (*path[:-1], ANY) in expanded_paths()
+    return is_expanded_whole(path) or (*path[:-1], ANY) in expanded_paths()
+
+
+def is_expanded_whole(path: Path) -> bool:
+    """Return whether this is done for a single value: a path or a host, not a word of a command."""
+    return tuple(0 if isinstance(part, int) else part for part in path) in expanded_paths()
 
 
 extensions.on_change(scenario_schema.cache_clear)

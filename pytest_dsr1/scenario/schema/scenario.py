@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 from pytest_dsr1 import extensions
+from pytest_dsr1.scenario.schema.accuracy import Accuracy
 from pytest_dsr1.scenario.schema.base import ExpandedStr, Part, PositiveInt
 from pytest_dsr1.scenario.schema.deepseek_r1 import VOCAB_SIZE
 from pytest_dsr1.scenario.schema.engine import Engine
@@ -281,6 +282,8 @@ class Scenario(Part):
     """Speculative decoding that is fixed on purpose: synthetic tokens are then right, and no figure is comparable with one of natural acceptance."""  # noqa: E501
     slo: Slo | None = None
     """The service level of `goodput`."""
+    accuracy: Accuracy | None = None
+    """Questions that the engine answers after the measured part, never during it. Wrong answers fail a test of their own, not a target."""  # noqa: E501
     targets: list[Target] = Field(default_factory=list)
     """The performance that must be reached; each target becomes a test `target[metric]`. Without targets one test, `measured`, passes if the run is valid, and the verdict is MEASURED."""  # noqa: E501
     gate: GateSettings = Field(default_factory=GateSettings)

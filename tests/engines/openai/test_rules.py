@@ -175,3 +175,19 @@ POSSIBLE = {
 def test_the_possible_is_none(changes: list[tuple[str, str]], tmp_path: Path) -> None:
     warnings = load_text(tmp_path, changed(*changes)).warnings
     assert [text for text in warnings if "a_new_one: is not checked" not in text] == []
+
+
+def test_tasks_without_the_chat_template_are_warned_of(tmp_path: Path) -> None:
+    asked = ("targets:", "accuracy: {tasks: [{}]}\ntargets:")
+    (warning,) = load_text(tmp_path, changed(asked)).warnings
+    assert warning.partition("s.yaml:")[2] == (
+        "12: accuracy.tasks: the questions are sent without the model's chat template, which most chat models need for good answers: set engine.endpoint: chat, and dataset.path to a file with prompts"
+    )
+    chat = (URL, f"{URL}\n  endpoint: chat")
+    assert load_text(tmp_path, changed(asked, chat, FILE)).warnings == ()
+    assert (
+        load_text(
+            tmp_path, changed(("targets:", "accuracy: {same_answers: {prompts: 4}}\ntargets:"))
+        ).warnings
+        == ()
+    )

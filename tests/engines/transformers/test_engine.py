@@ -14,7 +14,7 @@ from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.engines.transformers.engine import TransformersEngine, worker_job
 from pytest_dsr1.engines.transformers.job import WorkerJob
 from pytest_dsr1.errors import EngineError, UserError
-from pytest_dsr1.records import Phase
+from pytest_dsr1.records import Answer, Phase, Question, QuestionSet
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.workload import Workload
 from tests.helpers.values import scenario
@@ -313,3 +313,51 @@ send("result", versions={}, facts={"device": "NVIDIA H200"})
     assert warning.endswith(
         "% of the memory-bandwidth bound; above 100% the measurement or the routing assumption is wrong"
     )
+
+
+RESULT = 'send("result", versions={}, facts={"device": "cpu"})\n'
+ASKED = 'assert os.read(int(os.environ["DSR1_COMMANDS_FD"]), 100) == b"ask\\n"\n'
+QUESTIONS = (QuestionSet(tuple(Question(f"same_answers/{n}", (n, 1), 2, ends=False) for n in range(3)), 1),)
+
+
+def asked(folder: Path, program: str, *, run_timeout_s: float = 60.0) -> tuple[tuple[Answer, ...], Watcher]:
+    """The answers of a worker that runs this program after its measurement; all requests are measured."""
+    job = replace(make_job(folder, run_timeout_s=run_timeout_s), questions=QUESTIONS)
+    watcher = Watcher()
+    result = engine(FOUR_RECORDS + RESULT + ASKED + program).run(job, watcher)
+    assert len(result.records) == 4
+    assert gone(job)
+    return result.answers, watcher
+
+
+def test_answers_come_after_the_result(tmp_path: Path) -> None:
+    program = """
+for set_ in json.load(open(json.load(open("job.json"))["questions"])):
+    for question in reversed(set_["questions"]):
+        send("answer", answer={"id": question["id"], "tokens": question["prompt"]})
+"""
+    answers, watcher = asked(tmp_path, program)
+    assert answers == tuple(Answer(f"same_answers/{n}", (n, 1)) for n in range(3))
+    assert watcher.steps[-1] == ("finishing", "accuracy: 3 of 3 answers")
+    assert ("finishing", "accuracy: 0 of 3 answers") in watcher.steps
+
+
+ANSWER = 'send("answer", answer={"id": "same_answers/1", "text": "b"})\n'
+
+
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        ("sys.exit(3)", "the transformers engine's worker ended with exit status 3 and no result"),
+        ('send("error", message="no memory")', "no memory"),
+        ('send("answer", answer={})', "the transformers engine's worker wrote an invalid event: "),
+        ("time.sleep(60)", "the transformers engine gave no answer within 2 s"),
+    ],
+)
+def test_a_worker_that_fails_while_it_answers_costs_only_answers(
+    tmp_path: Path, program: str, why: str
+) -> None:
+    (first, second, third), _ = asked(tmp_path, ANSWER + program, run_timeout_s=2.0)
+    assert second == Answer("same_answers/1", text="b")
+    assert str(first.error).startswith(f"not answered: {why}")
+    assert third.error == first.error

@@ -14,9 +14,12 @@ from pytest_dsr1.engines.transformers.job import (
     WorkerJob,
     batched,
     prefill_chunks,
+    read_asked,
     read_items,
 )
+from pytest_dsr1.process.questions import save
 from pytest_dsr1.process.worker import Item, WorkerError, warmup_items
+from pytest_dsr1.records import Question, QuestionSet
 
 
 def write(path: Path, *requests: object) -> Path:
@@ -100,3 +103,23 @@ def test_a_prefill_is_split_by_requests(lengths: list[int]) -> None:
     ]
     for _, inputs in chunks:
         assert len(inputs) == 1 or len(inputs) * max(map(len, inputs)) <= PREFILL_TOKENS
+
+
+def test_questions_of_token_ids_are_read(tmp_path: Path) -> None:
+    same = Question("same_answers/0", (1, 9), 3, ends=False)
+    path = save(tmp_path, [QuestionSet((same,), 1)])
+    assert read_asked(path, 10) == [(same, Item(0, [1, 9], 3))]
+    assert read_asked(None, 10) == []
+
+
+@pytest.mark.parametrize(("prompt", "ends"), [("text", False), ((1,), True), ((-1,), False), ((10,), False)])
+def test_questions_that_need_a_tokenizer_are_refused(
+    tmp_path: Path, prompt: str | tuple[int, ...], ends: bool
+) -> None:
+    path = save(tmp_path, [QuestionSet((Question("a/0", prompt, 3, ends=ends),), 1)])
+    with pytest.raises(WorkerError) as caught:
+        read_asked(path, 10)
+    assert str(caught.value) == (
+        "a/0: the transformers engine answers only token ids below 10, and its random weights "
+        "know no end token"
+    )

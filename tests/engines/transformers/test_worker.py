@@ -25,7 +25,7 @@ from pytest_dsr1.engines.transformers.engine import TransformersEngine
 from pytest_dsr1.engines.transformers.job import WorkerJob
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.process.worker import Events, WorkerError, main
-from pytest_dsr1.records import RequestRecord
+from pytest_dsr1.records import Answer, Question, QuestionSet, RequestRecord
 from pytest_dsr1.workload.deepseek import parameter_count, resolve_config
 from pytest_dsr1.workload.workload import Workload
 from tests.helpers.tiny_model import TINY
@@ -404,3 +404,24 @@ def test_openmp_sleeps_unless_the_user_decided_otherwise(
         monkeypatch.delenv("OMP_WAIT_POLICY")
     worker.wait_passively()
     assert os.environ["OMP_WAIT_POLICY"] == after
+
+
+def test_questions_are_answered_as_measured_requests(
+    dataset: Path, inputs: list[list[int]], tmp_path: Path
+) -> None:
+    asked = [Question(f"same_answers/{n}", tuple(inputs[n]), 9, ends=False) for n in (0, 5, 1)]
+    job = replace(make_job(dataset, tmp_path), questions=(QuestionSet(tuple(asked), 1),))
+    answers = TransformersEngine().run(job, Watcher()).answers
+    assert [answer.id for answer in answers] == ["same_answers/0", "same_answers/5", "same_answers/1"]
+    import torch
+
+    from pytest_dsr1.engines.transformers.model import build_model
+
+    device = torch.device("cpu")
+    model = build_model(resolve_config(TINY), seed=3, dtype=torch.float32, device=device)
+    for answer, question in zip(answers, asked, strict=True):
+        ids = [int(token) for token in question.prompt]
+        for _ in range(9):  # without a cache of keys and values
+            logits = model(torch.tensor([ids])).logits[0, -1]
+            ids.append(int(logits.argmax()))
+        assert answer == Answer(question.id, tuple(ids[len(question.prompt) :]))

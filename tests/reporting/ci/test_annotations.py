@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from pytest_dsr1.case.answers import about_answers
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.reporting.ci.annotations import SHOWN, code_quality, commands
 from pytest_dsr1.verdict.verdict import Status
 from tests.helpers.markdown import TEXT
-from tests.helpers.values import case, gate, missed, scenario
+from tests.helpers.values import answers, case, gate, missed, scenario
 
 COMMAND = re.compile(r"::error (?:file=([^,:]*),line=(\d+),)?title=([^,:]*)::([^\r\n]*)")
 """As actions/runner takes one apart: properties end at a comma, the command at two colons."""
@@ -57,6 +58,20 @@ def test_a_missed_target_at_its_line(here: Path) -> None:
     assert "title=FAIL%3A small%2C total output throughput::" in line
     assert "20.0%25 below" in line
     assert "9.5 tok/s)%0A%0AYes" in line
+
+
+def test_wrong_answers_at_their_line(here: Path) -> None:
+    one = case(status=Status.FAIL, accuracy=(answers(),))
+    (line,) = commands([one], here)
+    where, number, title, message = told(line)
+    assert (where, number, title) == ("part/own/small.yaml", "18", "FAIL: small, accuracy")
+    said, answer = message.split("\n\n")
+    assert said == answers().message
+    assert answer == about_answers(answers())
+    (entry,) = json.loads(code_quality([one], here))
+    assert entry["check_name"] == "dsr1 accuracy[questions]"
+    assert entry["severity"] == "critical"
+    assert entry["location"]["lines"] == {"begin": 18}
 
 
 def test_a_gate_and_an_invalid_run(here: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_dsr1.case.answers import worst_first
+from pytest_dsr1.case.answers import about_answers, worst_first
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
 from pytest_dsr1.machine.telemetry.health import GpuSummary
@@ -18,7 +18,7 @@ from pytest_dsr1.scenario.schema.scenario import Published, Scenario
 from pytest_dsr1.verdict.targets import Noise
 from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict
 from tests.helpers.markdown import HOSTILE, RENDERER, types
-from tests.helpers.values import case, changed, gate, measurement, missed, scenario, verdict
+from tests.helpers.values import answers, case, changed, gate, measurement, missed, scenario, verdict
 
 
 def test_a_missed_target() -> None:
@@ -37,7 +37,7 @@ def test_a_missed_target() -> None:
         == """\
 # DeepSeek-R1 performance: 1 FAIL, 1 PASS
 
-Exit status 1: a target is missed, or a loss is shown.
+Exit status 1: a target is missed, a loss is shown, or answers are wrong.
 
 | verdict | scenario | what | measured | target | uncertainty (2 sd) |
 |---|---|---|---:|---:|---:|
@@ -73,6 +73,27 @@ Warnings:
 
 def text(*cases: Case, status: int = 1) -> str:
     return joined(summary(cases, [], status))
+
+
+def test_wrong_answers() -> None:
+    given = answers(), answers(Status.PASS, "same_answers")
+    shown = text(case(status=Status.FAIL, headline="h", accuracy=given)).replace("&#39;", "'")
+    assert (
+        "| **FAIL** | small | accuracy&#91;questions&#93; | 75% (at most 81.81%) | &#62;= 95% |  |\n"
+        "| PASS | small | accuracy&#91;same_answers&#93; | agreement 0.500 | &#62;= agreement 0.950 |  |\n"
+    ) in shown
+    answer = (
+        f"- **Are the answers right?** {about_answers(answers())}\n- **Where is it?** `own/small.yaml:18`\n"
+    )
+    assert answer in shown
+    assert "Is it real?" not in shown
+    assert "What to do?" not in shown
+    assert "FAIL, accuracy:\n\n```\nquestions: 150 of 200 answers are right\n" in shown
+
+
+def test_answers_without_references_have_a_row() -> None:
+    shown = text(case(status=Status.NO_REFERENCE, accuracy=(answers(Status.NO_REFERENCE),)), status=11)
+    assert "| **NO REFERENCE** | small | accuracy&#91;questions&#93; |  |  |  |\n" in shown
 
 
 def test_a_miss_within_the_noise() -> None:

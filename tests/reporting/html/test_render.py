@@ -27,12 +27,13 @@ from pytest_dsr1.reporting.html.render import write_comparison, write_html
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.text import number
+from pytest_dsr1.verdict.accuracy import AccuracyVerdict, Wrong
 from pytest_dsr1.verdict.verdict import Status
 from tests.helpers.paths import SUITES
 from tests.helpers.published import measured, shipped
 from tests.helpers.saved_gate import GATE
 from tests.helpers.saved_runs import Made, judged, references, save, steady
-from tests.helpers.values import NOISE, changed, measurement, records
+from tests.helpers.values import NOISE, answers, changed, measurement, records
 from tests.helpers.values import case as one_case
 
 pytestmark = pytest.mark.needs("jinja2", "vl_convert")
@@ -180,6 +181,25 @@ def test_a_scenario_without_targets_is_measured(tmp_path: Path) -> None:
     assert "Is it real?" not in text
 
 
+def test_answers_have_a_section(tmp_path: Path) -> None:
+    one = one_case(status=Status.FAIL, accuracy=(answers(), answers(Status.PASS, "same_answers")))
+    page = tmp_path / "page.html"
+    write_html(page, [one], BACKGROUND)
+    told = " ".join(Page(page.read_text(encoding="utf-8")).text.split())
+    assert "Accuracy Verdict Test Measured At most Required FAIL accuracy[questions] 75% 81.81% 95% " in told
+    assert "PASS accuracy[same_answers] agreement 0.500 agreement 0.950 At most: " in told
+    assert "questions: 150 of 200 answers are right." in told
+    assert (
+        "Wrong answers of accuracy[questions], the first 1 Question Text Expected Found questions/7 " in told
+    )
+    assert " questions/7 3 + 4? 7 8 & 9 " in told
+    assert "Are the answers right? No: if the share were as high as required" in told
+    assert "Is it real?" not in told
+    compared = one_case(status=Status.FAIL, accuracy=(answers(name="same_answers"),))
+    write_html(page, [compared], BACKGROUND)
+    assert "Other answers of accuracy[same_answers], the first 1" in page.read_text(encoding="utf-8")
+
+
 def test_a_scenario_that_was_not_measured(tmp_path: Path) -> None:
     (case, *_) = cases(tmp_path)
     bare = changed(
@@ -241,6 +261,9 @@ def test_a_gate_is_judged_by_references_and_run_again_as_one(tmp_path: Path) -> 
     text = " ".join(page(tmp_path / "report.html", case_of(outcome, tmp_path / "store", NOW)).text.split())
     assert " references 100 (2% worse: 98) " in text
     assert "scenario.yaml --dsr1-gpu-setup=apply --dsr1-gate -k regression" in text
+    outcome.accuracy = [answers(Status.PASS)]
+    text = " ".join(page(tmp_path / "report.html", case_of(outcome, tmp_path / "store", NOW)).text.split())
+    assert "scenario.yaml --dsr1-gpu-setup=apply --dsr1-gate #" in text
     both = case_of(judged(run, RUN), tmp_path / "store", NOW)
     text = " ".join(page(tmp_path / "report.html", both).text.split())
     assert "scenario.yaml --dsr1-gpu-setup=apply --dsr1-gate #" in text
@@ -358,6 +381,7 @@ def test_nothing_from_outside_becomes_markup(tmp_path: Path) -> None:
         headline=HOSTILE,
         problem=HOSTILE,
         verdicts=(verdict, *case.judgment.verdicts[1:]),
+        accuracy=(AccuracyVerdict(Status.PASS, HOSTILE, HOSTILE, wrong=(Wrong(*[HOSTILE] * 4),)),),
         scenario_warnings=(HOSTILE,),
         measurement=replace(run, fingerprint=Fingerprint(facts)),
     )

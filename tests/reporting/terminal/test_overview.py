@@ -36,7 +36,7 @@ from tests.helpers.metrics import from_records
 from tests.helpers.published import measured, shipped
 from tests.helpers.saved_gate import GATE
 from tests.helpers.scenario_files import load_text
-from tests.helpers.values import NOISE, case, measurement, records, scenario
+from tests.helpers.values import NOISE, answers, case, measurement, records, scenario
 
 NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
 CLUE = FoundClue("throttled", "GPU 0 is hot", "docs/why-low.md#throttled")
@@ -206,6 +206,37 @@ def test_the_steady_figure_is_that_of_pages_and_recordings(loaded: LoadedScenari
 def test_why_there_is_no_steady_figure(loaded: LoadedScenario, changes: dict[str, Any], why: str) -> None:
     run = ScenarioOutcome(loaded, "suites/small.yaml", measurement=measurement(**changes))
     assert steady_line(run).startswith(f"  steady  none: {why}")
+
+
+def test_answers_have_a_line_each(loaded: LoadedScenario) -> None:
+    run = outcome(loaded)
+    run.accuracy = [answers(Status.PASS, "same_answers"), answers(), answers(Status.NO_REFERENCE)]
+    lines = list(overview([case_of(run, Path("store"), NOW)], 80, {}))
+    assert [(line, markup) for line, markup in lines if "accuracy: " in line] == [
+        ("  PASS    accuracy: same_answers: 150 of 200 answers are right", {"green": True, "bold": True}),
+        ("  FAIL    accuracy: questions: 150 of 200 answers are right", {"red": True, "bold": True}),
+        ("  NO REFERENCE accuracy: questions: no answers", {"yellow": True, "bold": True}),
+    ]
+
+
+def test_the_properties_of_a_test_of_answers(loaded: LoadedScenario) -> None:
+    run = outcome(loaded)
+    run.accuracy = [answers(), answers(Status.MEASURED, "same_answers")]
+    found = dict(properties(run, Status.FAIL, "accuracy[questions]"))
+    expected = {
+        "dsr1_verdict": "FAIL",
+        "dsr1_metric": "accuracy",
+        "dsr1_measured": "0.75",
+        "dsr1_target": "0.95",
+        "dsr1_bound": "0.8181",
+        "dsr1_message": answers().message,
+    }
+    assert {key: found[key] for key in expected} == expected
+    found = dict(properties(run, Status.MEASURED, "accuracy[same_answers]"))
+    assert (found["dsr1_metric"], found["dsr1_measured"]) == ("agreement", "0.5")
+    assert found["dsr1_message"] == answers(Status.MEASURED, "same_answers").message
+    assert "dsr1_bound" not in found
+    assert "dsr1_unit" not in found
 
 
 def test_an_invalid_run_shows_its_reasons_and_no_number(loaded: LoadedScenario) -> None:

@@ -190,11 +190,15 @@ def scenarios(engine: str, payload: str) -> Iterator[dict[str, Any]]:
     own = engines()[engine].settings.model_fields
     for (*folders, last), kind in KEYS:
         # The keys of all scenarios once with a script that is whole, and once with one that is not.
-        if [*folders, last][1] not in own if folders[:1] == ["engine"] else engine in {"trtllm", "openai"}:
+        asks = folders[:1] == ["accuracy"]
+        able = {"trtllm"} if asks else {"trtllm-bench", "transformers"}
+        if [*folders, last][1] not in own if folders[:1] == ["engine"] else engine not in able:
             continue
         made = {**deepcopy(WHOLE), "engine": {"type": engine, **deepcopy(ENGINES[engine])}}
         if engine == "transformers":
             made["hardware"], made["model"] = {}, {"name": "m", "random_weights": {"seed": 0}}
+        if asks:
+            made["accuracy"] = {"tasks": [{}]}
         part: Any = made
         for folder in folders:
             part = part[folder] if isinstance(folder, int) else part.setdefault(folder, {})
@@ -413,3 +417,40 @@ def test_a_plan_without_targets_says_what_is_sent(changes: list[str], sent: str,
 def test_a_plan_with_targets_needs_no_line_for_the_load(tmp_path: Path) -> None:
     lines = plan([load_text(tmp_path, GOOD)], PlanOptions("off"))
     assert [line for line in lines if line.startswith("# load:")] == []
+
+
+ASKED = "accuracy: {same_answers: {}, tasks: [{}, {path: gsm8k.jsonl, limit: 5000}]}"
+PER_USER = "  - metric: per_user_output_throughput\n    value: 64.0\n"
+
+
+def asked_line(folder: Path, accuracy: str, targets: str = "") -> str:
+    text = GOOD.replace("type: trtllm-bench", "type: trtllm").replace(
+        "targets:\n", f"{accuracy}\ntargets:\n{targets}"
+    )
+    lines = plan([load_text(folder, text)], PlanOptions("off"))
+    (found,) = [line for line in lines if line.startswith("# accuracy: ")]
+    return found
+
+
+def test_questions_are_in_the_plan(tmp_path: Path) -> None:
+    whole = (
+        "# accuracy: after the measured part, same_answers 32 x 64 output tokens, questions 200 x at most "
+        "2,048 output tokens, gsm8k 5,000 x at most 2,048 output tokens"
+    )
+    assert asked_line(tmp_path, ASKED) == whole
+    # One at a time, then 200 at once, then 5 times at most 1,024 at once: 32 x 64 + 6 x 2,048 tokens.
+    assert asked_line(tmp_path, ASKED, PER_USER) == f"{whole}; at most 4 min at the target speed of a user"
+    short = "accuracy: {tasks: [{limit: 7, max_output_tokens: 64}]}"
+    assert asked_line(tmp_path, short, PER_USER) == (
+        "# accuracy: after the measured part, questions 7 x at most 64 output tokens; at most 1 s at the "
+        "target speed of a user"
+    )
+
+
+def test_a_file_of_questions_is_not_read_for_a_plan(tmp_path: Path) -> None:
+    line = asked_line(tmp_path, "accuracy: {tasks: [{path: gsm8k.jsonl}]}", PER_USER)
+    assert line == "# accuracy: after the measured part, gsm8k all of its file x at most 2,048 output tokens"
+
+
+def test_a_plan_without_questions_has_no_line_for_them() -> None:
+    assert "# accuracy" not in script("h200-max-throughput")

@@ -19,6 +19,7 @@ from typing import Any
 
 FAIL = os.environ.get("DSR1_STANDIN_FAIL", "")
 STEP_S = float(os.environ.get("DSR1_STANDIN_STEP_S", "0.0005"))
+DIES_AFTER = int(os.environ.get("DSR1_STANDIN_DIES_AFTER", "1000000"))
 BLOCKS = 1000
 
 
@@ -151,6 +152,8 @@ class Executor:
         if final:
             answer |= {"times": [*request.times, now]} if request.metrics else {}
             self._done += 1
+        if self._done > DIES_AFTER:
+            os._exit(1)
         if self._done > 2:
             self._fail()
         send(answer)

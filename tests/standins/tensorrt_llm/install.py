@@ -7,7 +7,8 @@ waits forever, as the real one can), ``hang`` (no more tokens), ``request`` (the
 ``clock`` (request times on another clock). DSR1_STANDIN_GPUS is the number of its GPUs (8), DSR1_STANDIN_PIDS
 is a file for the id of its process, DSR1_STANDIN_STEP_S is the time of a decode step, DSR1_STANDIN_LOAD_S
 that of loading, and DSR1_STANDIN_DRAFTS is the number of draft tokens that it uses unasked. With
-DSR1_STANDIN_REFUSE it rejects a max_batch_size below 8.
+DSR1_STANDIN_REFUSE it rejects a max_batch_size below 8. With DSR1_STANDIN_DIES_AFTER its process dies
+after so many requests.
 """
 
 from __future__ import annotations

@@ -161,6 +161,9 @@ class LLM:
         sampling = sampling_params or SamplingParams()
         if sampling.end_id is None:
             raise ValueError("end_id must be given where the tokenizer is not loaded")
+        longest = self.args.max_seq_len
+        if longest is not None and len(inputs) + sampling.max_tokens > longest:
+            raise ValueError(f"prompt and max_tokens should not exceed max_seq_len ({longest})")
         output = RequestOutput(self, next(self._ids), inputs, streaming)
         self._requests[output.id] = output
         self.send(

@@ -4,7 +4,7 @@ The LLM and the loop over the requests are in :mod:`pytest_dsr1.engines.tensorrt
 module starts the worker, orders measurements, reads its events, and ends it. One run leaves these files in
 the job's folder: ``job.json`` (the arguments of ``tensorrt_llm.LLM``), ``engine.log`` (all output),
 ``model/config.json`` for random weights, and ``iterations-N.jsonl`` for measurement N if
-``llm_api.enable_iter_perf_stats`` is on.
+``llm_api.enable_iter_perf_stats`` is on; ``questions.json`` for a scenario with `accuracy`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from pytest_dsr1.masking import masked_tree
 from pytest_dsr1.process.child import Child, Line, environment
 from pytest_dsr1.process.listener import Stopper, WorkerListener, WorkerReport
 from pytest_dsr1.process.log.lines import plain_line
-from pytest_dsr1.records import Enough, Observer, RequestRecord
+from pytest_dsr1.process.questions import save as save_questions
+from pytest_dsr1.records import Answer, Enough, Observer, RequestRecord
 from pytest_dsr1.storage.files import write_atomically
 
 WORKER = (sys.executable, "-m", "pytest_dsr1.engines.tensorrt_llm.llm_api.worker")
@@ -86,7 +87,8 @@ class TrtllmEngine:
                 lines. Nothing is left running.
         """
         with self.open(job, observer) as model:
-            return model.measure(job.enough)
+            result = model.measure(job.enough)
+            return dataclasses.replace(result, answers=model.answers())
 
     @contextlib.contextmanager
     def open(self, job: Job, observer: Observer) -> Iterator[LoadedModel]:
@@ -104,7 +106,8 @@ class TrtllmEngine:
             )
         dialect, _ = choose_dialect(engine.dialect, version)
         request = job.artifacts / "job.json"
-        worker_job(job, dialect).save(request)
+        asked = save_questions(job.artifacts, job.questions)
+        dataclasses.replace(worker_job(job, dialect), questions=asked).save(request)
         forced = forcing_variables(job.scenario, version, dialect)
         write_model(job)
         listener = _Listener(job, observer, startup_timeout_s=engine.startup_timeout_s)
@@ -152,6 +155,10 @@ class LoadedModel:
         self._child.send(Order(load.at_once, warmup_requests).line())
         report = self._listener.listen(self._child, stopper)
         return self._result(report, stop_requested=stopper.stop_sent)
+
+    def answers(self) -> tuple[Answer, ...]:
+        """Ask the job's questions; a failure costs only answers."""
+        return self._listener.answers(self._child, self._listener.job.questions)
 
     def _result(self, report: WorkerReport, *, stop_requested: bool) -> EngineResult:
         listener, job = self._listener, self._listener.job

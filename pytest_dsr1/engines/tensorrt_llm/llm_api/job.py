@@ -38,6 +38,7 @@ class TrtllmJob:
         draft_tokens: per step, as the scenario asks; None if it is not known.
         request_timings: whether to ask for each request's times inside the engine.
         iteration_stats: whether to read the statistics of iterations.
+        questions: a file of :mod:`pytest_dsr1.process.questions`; None without questions.
     """
 
     arguments: dict[str, Any]
@@ -51,6 +52,7 @@ class TrtllmJob:
     streaming: bool = False
     request_timings: bool = False
     iteration_stats: bool = False
+    questions: str | None = None
 
     @classmethod
     def load(cls, path: Path) -> TrtllmJob:

@@ -2,8 +2,8 @@
 
 ``python -m pytest_dsr1.engines.tensorrt_llm.llm_api.worker JOB.json`` reads a `TrtllmJob` and loads the model
 once. It reads orders, one `Order` per line, from the descriptor in ``DSR1_COMMANDS_FD`` (or standard input),
-and measures once per order. The line ``stop`` ends a measurement early; the end of the orders ends the
-program. It writes the events of :mod:`pytest_dsr1.process.worker`.
+and measures once per order. The line ``stop`` ends a measurement early, and ``ask`` asks the job's questions;
+the end of the orders ends the program. It writes the events of :mod:`pytest_dsr1.process.worker`.
 
 Requests are sent and timed as in trtllm-bench (tensorrt_llm/bench/benchmark/utils/asynchronous.py): all wait
 for a semaphore of ``concurrency`` slots. The time of a request starts when it has its slot, just before
@@ -21,7 +21,7 @@ import copy
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -33,19 +33,20 @@ from pytest_dsr1.engines.tensorrt_llm.llm_api.job import (
     nothing_unknown,
     refusal,
 )
+from pytest_dsr1.engines.tensorrt_llm.llm_api.requests import Asked, read_items
 from pytest_dsr1.engines.trtllm_options.in_effect import options_in_effect
 from pytest_dsr1.masking import masked_tree
 from pytest_dsr1.process.worker import (
+    ASK,
     STOP,
     Events,
     Item,
     WorkerError,
     first_line,
-    input_ids,
     main,
-    read_requests,
     warmup_items,
 )
+from pytest_dsr1.records import Question
 
 STATS_WAIT_S = 0.5
 """The time that one read of iteration statistics waits for the next iteration."""
@@ -67,37 +68,6 @@ def import_library() -> Any:
         problem = "is not installed" if missing else f"cannot be imported ({first_line(error)})"
         raise WorkerError(f"tensorrt_llm {problem} in {sys.executable}; {CONTAINER} installed") from error
     return tensorrt_llm
-
-
-def read_items(job: TrtllmJob) -> list[Item]:
-    """Return the requests, with text converted to token ids as in trtllm-bench.
-
-    Raises:
-        WorkerError: there is text but no tokenizer.
-    """
-    tokenize: Callable[[str], Any] | None = None
-    items: list[Item] = []
-    for number, request in read_requests(Path(job.dataset), job.num_requests):
-        ids = input_ids(request)
-        if not ids:
-            tokenize = tokenize or _tokenizer(job, number)
-            ids = list(tokenize(request["prompt"])["input_ids"])
-        items.append(Item(len(items), ids, request["output_tokens"]))
-    return items
-
-
-def _tokenizer(job: TrtllmJob, line: int) -> Any:
-    if job.tokenizer is None:
-        raise WorkerError(
-            f"{job.dataset}:{line}: the request has no `input_ids`, and random weights have no tokenizer for "
-            "`prompt`; write the dataset with token ids"
-        )
-    import transformers
-
-    try:
-        return transformers.AutoTokenizer.from_pretrained(job.tokenizer, trust_remote_code=True)
-    except (OSError, ValueError) as error:
-        raise WorkerError(f"{job.tokenizer}: the tokenizer cannot be loaded: {first_line(error)}") from error
 
 
 class Server:
@@ -122,9 +92,9 @@ class Server:
             sampling["return_perf_metrics"] = True
         nothing_unknown({**arguments, **job.options}, known, self._version, job.dialect)
         self._items = read_items(job)
-        arguments.setdefault(
-            "max_seq_len", max(len(item.input_ids) + item.output_tokens for item in self._items)
-        )
+        self._questions = Asked(job)
+        every = [*self._items, *self._questions.items.values()]
+        arguments.setdefault("max_seq_len", max(len(item.input_ids) + item.output_tokens for item in every))
         self._sampling = library.SamplingParams(**sampling)
         gpus = arguments["tensor_parallel_size"] * arguments["pipeline_parallel_size"]
         events.send("phase", phase="loading", detail=f"TensorRT-LLM {self._version} on {gpus} GPUs")
@@ -149,7 +119,8 @@ class Server:
             next_line = asyncio.ensure_future(lines.readline())
             if line.strip() == STOP.encode():  # that measurement has already ended
                 continue
-            work = asyncio.ensure_future(self._measure(Order.read(line)))
+            asks = line.strip() == ASK.encode()
+            work = asyncio.ensure_future(self._ask() if asks else self._measure(Order.read(line)))
             await asyncio.wait({work, next_line}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 self._stopping.set()  # `stop`, or the parent is gone
@@ -190,6 +161,30 @@ class Server:
                 "options_in_effect": self._in_effect,
             },
         )
+
+    async def _ask(self) -> None:
+        """Send an answer to every question; each set with as many at once as it says."""
+        self._reset()
+        for each in self._questions.sets:
+            slots = asyncio.Semaphore(each.at_once)
+            await asyncio.gather(*(self._answer_question(question, slots) for question in each.questions))
+
+    async def _answer_question(self, question: Question, slots: asyncio.Semaphore) -> None:
+        sampling = copy.copy(self._sampling)
+        sampling.max_tokens = question.max_output_tokens
+        sampling.end_id = sampling.pad_id = self._questions.end_id if question.ends else -1
+        answer: dict[str, Any] = {"id": question.id}
+        async with slots:
+            if self._stopping.is_set():
+                return
+            try:
+                ids = self._questions.items[question.id].input_ids
+                output = self._llm.generate_async(ids, sampling_params=sampling)
+                await output.aresult()
+                answer |= self._questions.answer(question, list(output.outputs[0].token_ids))
+            except Exception as problem:  # noqa: BLE001  # TensorRT-LLM's errors have no common class
+                answer["error"] = f"{type(problem).__name__}: {first_line(problem)}"
+        self._events.send("answer", answer=answer)
 
     async def _answers(
         self, items: Sequence[Item], concurrency: int, *, streaming: bool

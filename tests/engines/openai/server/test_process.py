@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from pytest_dsr1.engines.openai.engine import OpenAiEngine
 from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.errors import EngineError
+from pytest_dsr1.records import Question, QuestionSet
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from tests.helpers.metrics import from_records
 from tests.helpers.openai_jobs import make_job
@@ -250,7 +252,12 @@ def test_real_transformers_serve(tmp_path: Path) -> None:
             },
         },
     )
-    job = make_job(tmp_path, of, prompts=True, output_tokens=16)
+    same = tuple(Question(f"same_answers/{n}", "0 a b", 8, ends=False) for n in range(2))
+    task = (Question("questions/0", "1 a b", 12, ends=True), Question("questions/1", "2 a b", 12, ends=True))
+    job = replace(
+        make_job(tmp_path, of, prompts=True, output_tokens=16),
+        questions=(QuestionSet(same, 1), QuestionSet(task, 2)),
+    )
     watcher = Watcher()
     result = OpenAiEngine().run(job, watcher)
     shell = (job.artifacts / "server.sh").read_text()
@@ -262,6 +269,11 @@ def test_real_transformers_serve(tmp_path: Path) -> None:
     assert [(r.error, r.output_tokens) for r in result.records] == [(None, 16)] * 4
     assert all(r.first_token_s is not None and r.input_tokens > 0 for r in result.records)
     assert from_records(result.records, 0)["average_tpot"] > 0
+    assert [answer.error for answer in result.answers] == [None] * 4
+    first, second, *_ = (answer.text for answer in result.answers)
+    assert first == second, "greedy"
+    assert first is not None
+    assert len(first) == 8, "a character is a token"
 
 
 def make_checkpoint(folder: Path) -> Path:

@@ -24,7 +24,7 @@ from pytest_dsr1.engines.tensorrt_llm.llm_api.arguments import worker_job
 from pytest_dsr1.engines.tensorrt_llm.llm_api.engine import TrtllmEngine
 from pytest_dsr1.engines.trtllm_options.dialects import dialect_of
 from pytest_dsr1.errors import Dsr1Error, EngineError
-from pytest_dsr1.records import Enough, Phase, RequestRecord
+from pytest_dsr1.records import Answer, Enough, Phase, Question, QuestionSet, RequestRecord
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.schema.scenario import Scenario, Speculation
 from pytest_dsr1.workload.workload import Workload
@@ -659,3 +659,47 @@ def test_secrets_are_only_in_the_file_that_the_worker_reads(api: Api) -> None:
     assert api.artifact("job.json")["options"]["env_overrides"] == {"HF_TOKEN": "planted"}
     assert (job.artifacts / "job.json").stat().st_mode & 0o777 == 0o600
     assert "planted" not in TrtllmEngine().script(job)
+
+
+SAME = tuple(Question(f"same_answers/{n}", (n, 1, 2), 40, ends=False) for n in range(4))
+
+
+def asking(api: Api, *questions: Question, at_once: int = 1, **changes: Any) -> EngineResult:
+    """Run six requests, then ask."""
+    job = replace(api.job(**changes), questions=(QuestionSet(questions, at_once),))
+    return TrtllmEngine(patience_s=0.5).run(job, api.watcher)
+
+
+def test_questions_are_answered_after_the_measured_part(api: Api) -> None:
+    """They are longer than the requests, so the model is made for them."""
+    result = asking(api.installed("1.2.1"), *SAME)
+    assert result.answers == tuple(Answer(question.id, (7,) * 40) for question in SAME)
+    assert len(result.records) == 6
+    assert api.watcher.steps[-1] == ("finishing", "accuracy: 4 of 4 answers")
+    assert result.measured_to_s - result.measured_from_s < 30
+
+
+def test_questions_are_asked_after_a_run_that_was_stopped(api: Api) -> None:
+    job = replace(api.installed("1.2.1").job(), questions=(QuestionSet(SAME, 2),), enough=lambda _: True)
+    result = TrtllmEngine().run(job, api.watcher)
+    assert result.stopped
+    assert [answer.error for answer in result.answers] == [None] * 4
+
+
+def test_a_question_that_fails_costs_only_its_answer(api: Api) -> None:
+    result = asking(api.installed("1.2.1"), *SAME, max_seq_len=30)
+    assert {answer.error for answer in result.answers} == {
+        "ValueError: prompt and max_tokens should not exceed max_seq_len (30)"
+    }
+    assert len(result.records) == 6
+
+
+def test_a_process_that_dies_while_it_answers_costs_only_answers(api: Api) -> None:
+    api.monkeypatch.setenv("DSR1_STANDIN_DIES_AFTER", "8")
+    result = asking(api.installed("1.2.1"), *SAME)
+    assert len(result.records) == 6
+    first, second, *rest = result.answers
+    assert (first.tokens, second.tokens) == ((7,) * 40, (7,) * 40)
+    for answer in rest:
+        assert answer.error is not None
+        assert answer.error.startswith("not answered: TensorRT-LLM lost 1 of its processes (")

@@ -1,0 +1,199 @@
+"""Questions to a server after the measured part: greedy answers that are not streamed and not timed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pytest_dsr1.engines.openai.client import loop
+from pytest_dsr1.engines.openai.client.exchange import Exchange
+from pytest_dsr1.engines.openai.endpoint import Site
+from pytest_dsr1.engines.openai.requests import Requests, exact_length
+from pytest_dsr1.errors import EngineError
+from pytest_dsr1.records import Answer, Observer, Question, QuestionSet
+from pytest_dsr1.workload.workload import Request
+
+if TYPE_CHECKING:
+    from pytest_dsr1.engines.openai.client.pool import ConnectionPool
+    from pytest_dsr1.engines.openai.server.process import Server
+
+_LOOK_S = 0.5
+_DYING_S = 1.0
+"""The longest time that a server which left a question unanswered may take to end."""
+_HOPELESS = 3
+"""After this many failures in a row no more questions are asked: each may wait for the limit of silence."""
+_SAMPLING = {"best_of", "ignore_eos", "min_p", "min_tokens", "n", "stream_options", "top_k", "top_p"}
+"""Fields of the scenario's `body` that would change how many tokens are sampled, or how."""
+_SALT = {"cache_salt": "pytest-dsr1"}
+"""vLLM's field that keeps a prompt from an entry of the prefix cache, which the measured batches computed."""
+
+
+def ask(
+    sets: tuple[QuestionSet, ...], where: Site, requests: Requests, server: Server | None, observer: Observer
+) -> tuple[Answer, ...]:
+    """Return an answer to every question; the failure of a question, or of the server, is an answer's error.
+
+    Args:
+        sets: the questions.
+        where: the server.
+        requests: those of the measured part.
+        server: the server's process, if we started it.
+        observer: gets the progress.
+    """
+    if not sets:
+        return ()
+    asking = _Asking(sets, where, requests, server, observer)
+    try:
+        loop.run(asking.run())
+    except EngineError as error:
+        asking.why_not = str(error).partition("\n")[0]
+    return asking.answers()
+
+
+class _Asking:
+    def __init__(
+        self,
+        sets: tuple[QuestionSet, ...],
+        where: Site,
+        requests: Requests,
+        server: Server | None,
+        observer: Observer,
+    ) -> None:
+        self.why_not = ""
+        self._sets, self._where, self._server, self._observer = sets, where, server, observer
+        self._requests = replace(
+            requests, engine=requests.engine.model_copy(update={"streaming": False, "exact_output": False})
+        )
+        self._answers: dict[str, Answer] = {}
+        self._pending: dict[int, Question] = {}
+        self._sent = self._failed_in_a_row = 0
+        self._failed = False
+        self._news = asyncio.Event()
+
+    def answers(self) -> tuple[Answer, ...]:
+        """Return an answer to every question, in order."""
+        questions = (question for each in self._sets for question in each.questions)
+        missing = f"not answered: {self.why_not}"
+        return tuple(self._answers.get(each.id) or Answer(each.id, error=missing) for each in questions)
+
+    async def run(self) -> None:
+        """Ask, until all are answered or there is no hope.
+
+        Raises:
+            EngineError: the server has ended, or cannot be asked.
+        """
+        from pytest_dsr1.engines.openai.client.pool import Address, ConnectionPool
+
+        address = Address(self._where.host, self._where.port, self._where.tls)
+        silence_s = self._requests.engine.silence_timeout_s
+        client = ConnectionPool(address, silence_s=silence_s, ended=self._ended)
+        self._progress()
+        try:
+            for each in self._sets:
+                await self._ask(client, each)
+        finally:
+            await client.close()
+
+    async def _ask(self, client: ConnectionPool, asked: QuestionSet) -> None:
+        waiting = deque(asked.questions)
+        while waiting or self._pending:
+            while waiting and len(self._pending) < asked.at_once:
+                exchange = self._exchange(waiting.popleft())
+                client.send(exchange)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._news.wait(), _LOOK_S)
+            self._news.clear()
+            self._progress()
+            if self._server is not None:
+                self._server.check(_DYING_S if self._failed else 0.0)
+            self._failed = False
+            if self._failed_in_a_row >= _HOPELESS:
+                raise EngineError(f"{self._failed_in_a_row} questions in a row failed")
+
+    def _exchange(self, question: Question) -> Exchange:
+        self._sent += 1
+        self._pending[self._sent] = question
+        body = json.dumps(
+            fields(self._requests, question), separators=(",", ":"), ensure_ascii=False
+        ).encode()
+        return Exchange(
+            id=self._sent,
+            payload=self._requests.head(len(body)) + body,
+            wanted=question.max_output_tokens,
+            exact=False,
+            streaming=False,
+            input_tokens=None,
+            secret=self._requests.secret or "",
+        )
+
+    def _ended(self, exchange: Exchange) -> None:
+        question = self._pending.pop(exchange.id)
+        answer = answer_of(question, exchange)
+        self._answers[question.id] = answer
+        self._failed = answer.error is not None
+        self._failed_in_a_row = self._failed_in_a_row + 1 if self._failed else 0
+        self._news.set()
+
+    def _progress(self) -> None:
+        total = sum(len(each.questions) for each in self._sets)
+        self._observer.phase("finishing", f"accuracy: {len(self._answers)} of {total} answers")
+
+
+def fields(requests: Requests, question: Question) -> Mapping[str, Any]:
+    """Return the fields of the request for a question.
+
+    The scenario's `body` applies, except what would bring sampling back or choose another length. vLLM is
+    also asked for token ids (``return_token_ids``); other servers may refuse a field that they do not know.
+    """
+    engine, tokens = requests.engine, question.max_output_tokens
+    text = question.prompt if isinstance(question.prompt, str) else None
+    ids = None if text is not None else [token for token in question.prompt if isinstance(token, int)]
+    made = dict(requests.body(Request(ids, text, tokens)))
+    kept = {name: value for name, value in made.items() if name not in _SAMPLING}
+    ours: dict[str, Any]
+    if engine.server == "transformers":
+        kept.pop("temperature", None)
+        config = {"max_new_tokens": tokens, "do_sample": False}
+        ours = (
+            {"generation_config": json.dumps(config)}
+            if question.ends
+            else exact_length("transformers", tokens)
+        )
+    else:
+        ours = {**({} if question.ends else exact_length(engine.server, tokens)), "temperature": 0}
+    ours["max_completion_tokens" if "max_completion_tokens" in made else "max_tokens"] = tokens
+    if engine.server == "vllm":
+        ours |= {"return_token_ids": True, **({} if question.ends else _SALT)}
+    removed = {name for name, value in engine.body.items() if value is None} - {"temperature"}
+    return {**kept, **{name: value for name, value in ours.items() if name not in removed}, "stream": False}
+
+
+def answer_of(question: Question, exchange: Exchange) -> Answer:
+    """Return the answer in an exchange that has ended.
+
+    The thoughts that a server separates from a chat's answer stand in front of it again.
+    """
+    found = exchange.answer()
+    if found.error is not None:
+        return Answer(question.id, error=found.error)
+    choices = json.loads(exchange.body).get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict):
+        return Answer(question.id, error="the server's answer has no choices")
+    message = choice.get("message")
+    said = message.get("content") if isinstance(message, dict) else choice.get("text")
+    text = said if isinstance(said, str) else ""
+    if isinstance(message, dict):
+        thoughts = message.get("reasoning_content") or message.get("reasoning")
+        text = f"<think>{thoughts}</think>{text}" if isinstance(thoughts, str) else text
+    ids = choice.get("token_ids")
+    tokens = tuple(ids) if isinstance(ids, list) and ids and all(type(each) is int for each in ids) else None
+    if not text and tokens is None and not question.ends:
+        why = f"the server counts {found.output_tokens} tokens, but sent no text and no token ids"
+        return Answer(question.id, error=why)
+    return Answer(question.id, tokens, text)

@@ -1,0 +1,1 @@
+"""Answers compared with those of accepted references."""

@@ -1,0 +1,56 @@
+"""The fixtures of the tests ``accuracy[...]``: the answers of the scenario's one measurement, judged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_dsr1.errors import Dsr1Error, UserError
+from pytest_dsr1.session.collection import accuracy_keys
+from pytest_dsr1.session.fixtures import outcome_of
+from pytest_dsr1.session.state import STATE, fail_setup
+
+if TYPE_CHECKING:
+    from pytest_dsr1.measurement.measurement import Measurement
+    from pytest_dsr1.verdict.accuracy import AccuracyVerdict
+
+
+@pytest.fixture
+def _dsr1_accuracy(request: pytest.FixtureRequest) -> str:
+    """The name of an accuracy test: ``same_answers``, or a task's."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def _dsr1_accuracy_verdict(
+    request: pytest.FixtureRequest, _dsr1_accuracy: str, dsr1_measurement: Measurement
+) -> AccuracyVerdict:
+    """The verdict on the answers of a scenario's measurement."""
+    from pytest_dsr1.gate.accuracy.judge import judge, only_recorded
+    from pytest_dsr1.gate.references import with_store
+    from pytest_dsr1.gate.saved import write_accuracy
+    from pytest_dsr1.verdict.verdict import GOOD, Status
+
+    state, outcome = request.config.stash[STATE], outcome_of(request, dsr1_measurement.scenario)
+    records = state.mode == "record" and dsr1_measurement.scenario.name in state.gated
+    verdict = only_recorded(_dsr1_accuracy, dsr1_measurement) if records else None
+    if verdict is None:
+        verdict = judge(_dsr1_accuracy, dsr1_measurement, state.store, datetime.now(timezone.utc))
+    if verdict.status not in GOOD:
+        where = outcome.loaded.where(accuracy_keys(dsr1_measurement.scenario)[_dsr1_accuracy])
+        said = with_store(verdict.message, request.config.getoption("--dsr1-store"))
+        verdict = replace(verdict, message=f"{said}\n{where}; results: {dsr1_measurement.folder}")
+    # A plugin may run the test again.
+    outcome.accuracy[:] = [*(each for each in outcome.accuracy if each.subject != verdict.subject), verdict]
+    if not state.replay:  # a replay leaves the saved verdict alone
+        try:
+            write_accuracy(dsr1_measurement.folder, outcome.accuracy)
+        except Dsr1Error as error:
+            fail_setup(error)
+    if verdict.status not in {Status.FAIL, *GOOD}:
+        fail_setup(UserError(verdict.message), verdict.status)
+    return verdict

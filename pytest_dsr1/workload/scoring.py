@@ -1,0 +1,86 @@
+r"""The rule that decides whether an answer is right: an exact match, without a model as a judge.
+
+What follows the last ``</think>`` counts, or the whole text without one. In it, the content of the last
+``\boxed{...}`` counts, if there is one. If the expected answer is a number, the last number there is
+compared, as a number: signs of currency, commas between thousands, a period after it and zeros after the
+point do not matter, so ``$1,018.00.`` is 1018. Otherwise the content of the box is compared, or the last line
+that is not empty, without case and without blanks around it.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+_THOUGHTS_END = "</think>"
+_BOX = r"\boxed{"
+_BRACE = re.compile(r"\\boxed\{|[{}]")
+_NUMBER = re.compile(
+    r"(?P<sign>(?<![\w.)\]}])[-\u2212])?"
+    r"(?:\\?[$\u20ac\u00a3\u00a5][ ]?(?P<late>[-\u2212])?)?"
+    r"(?<![^\W_])(?P<digits>[0-9]{1,3}(?:(?:,|\{,\}|\\,)[0-9]{3})+(?![0-9])(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
+)
+"""A number: a minus that follows no other term, a sign of currency, and digits that no letter precedes."""
+
+
+def is_right(text: str, expected: str) -> bool:
+    """Return whether an answer is the expected one."""
+    number = as_number(expected)
+    if number is None:
+        return answer_in(text, expected).casefold() == expected.strip().casefold()
+    found = _last_number(_counted(text))
+    return found is not None and found == number
+
+
+def answer_in(text: str, expected: str) -> str:
+    """Return what is compared with the expected answer, for a person; empty if there is nothing.
+
+    A number is in digits, without commas.
+    """
+    counted = _counted(text)
+    if as_number(expected) is not None:
+        found = _last_number(counted)
+        return "" if found is None else f"{found:f}"
+    if _box(_after_thoughts(text)) is not None:
+        return counted.strip()
+    return next((line.strip() for line in reversed(counted.splitlines()) if line.strip()), "")
+
+
+def as_number(text: str) -> Decimal | None:
+    """Return the number that is all of a text, apart from blanks, a percent sign and a period; else None."""
+    stripped = text.strip().removesuffix(".").removesuffix("%").rstrip()
+    match = _NUMBER.fullmatch(stripped)
+    return None if match is None else _value(match)
+
+
+def _last_number(text: str) -> Decimal | None:
+    values = [_value(match) for match in _NUMBER.finditer(text)]
+    return values[-1] if values else None
+
+
+def _value(match: re.Match[str]) -> Decimal:
+    digits = re.sub(r"[^0-9.]", "", match["digits"])
+    return Decimal(digits).copy_negate() if match["sign"] or match["late"] else Decimal(digits)
+
+
+def _counted(text: str) -> str:
+    """Return the part of an answer that counts: the last box, or all that follows the thoughts."""
+    text = _after_thoughts(text)
+    box = _box(text)
+    return text if box is None else box
+
+
+def _after_thoughts(text: str) -> str:
+    return text.rpartition(_THOUGHTS_END)[2]
+
+
+def _box(text: str) -> str | None:
+    """Return the content of the last box that is closed; None without one. Braces inside are balanced."""
+    boxes: list[tuple[int, int]] = []
+    opened: list[int | None] = []
+    for brace in _BRACE.finditer(text):
+        if brace[0] != "}":
+            opened.append(brace.end() if brace[0] == _BOX else None)
+        elif opened and (begin := opened.pop()) is not None:
+            boxes.append((begin, brace.start()))
+    return text[slice(*max(boxes))] if boxes else None
