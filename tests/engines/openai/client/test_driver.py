@@ -341,7 +341,7 @@ def test_a_resent_warm_up_request_is_none_of_the_measured(
     with serving(answer, seen=seen) as port:
         result = OpenAiEngine().run(make_job(tmp_path, served(port, load)), Watcher())
     assert len(came) == 5
-    assert seen.connections == 4, "asked for the model, for metrics, and one was opened anew"
+    assert seen.connections == 5, "asked for the model, metrics, options, and one was opened anew"
     assert not any(r.resent for r in result.records)
     assert "resent" not in result.facts.other["client"]  # type: ignore[operator]
     assert not any("sent again" in warning for warning in remarks(result.warnings))
