@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 ENDING_S = 20.0
 """The time in which a worker must exit after its last event; CUDA frees its memory then."""
+_GIVEN_UP_S = 1.0
+"""The same for a worker that failed while it answered questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +222,7 @@ class WorkerListener:
         self.log = log
         self.reader = LogReader()
         self._unsearched: str | None = None
+        self._given_up = False
         self._next_steps = next_steps
         self._startup_timeout_s, self._run_timeout_s = startup_timeout_s, run_timeout_s
 
@@ -278,6 +281,7 @@ class WorkerListener:
                 self._listen_to_answers(child, report, len(ids))
         except EngineError as error:
             why = str(error).removeprefix(f"{self.name}: ").partition("\n")[0]
+            self._given_up = True
         found = {answer.id: answer for answer in report.answers}
         return tuple(found.get(each) or Answer(each, error=f"not answered: {why}") for each in ids)
 
@@ -300,7 +304,11 @@ class WorkerListener:
         self.observer.phase("finishing", f"accuracy: {total} of {total} answers")
 
     def read_to_end(self, child: Child, limit_s: float = ENDING_S) -> None:
-        """Read until the worker has ended by itself, but no longer than ``limit_s`` seconds."""
+        """Read until the worker has ended by itself, but no longer than ``limit_s`` seconds.
+
+        One that failed while it answered is not waited for: it may hang.
+        """
+        limit_s = min(limit_s, _GIVEN_UP_S) if self._given_up else limit_s
         rest, until = WorkerReport(), time.monotonic() + limit_s
         while (left_s := until - time.monotonic()) > 0:
             lines = child.read(left_s)
