@@ -67,13 +67,26 @@ VERSIONS = (
     "workload/test_synthetic.py",
 )
 """Tests marked `versions`: they use most of each dependency and of Python in a short time."""
+COVERED_CHILDREN = (
+    "cli",
+    "engines/tensorrt_llm/llm_api",
+    "engines/transformers",
+    "machine/probe",
+    "plugin/test_end_to_end.py",
+    "process",
+)
+"""Tests that start our own programs as children, whose coverage is measured too, as with real inference."""
 UNCOVERED = (
+    "engines/tensorrt_llm/bench/test_engine.py",
     "gate/test_gate_simulation.py",
     "plugin/test_benchmark.py",
     "plugin/test_example_plugin.py",
+    "plugin/test_gate.py",
     "plugin/test_other_plugins.py",
     "plugin/test_probing.py",
     "plugin/test_published.py",
+    "plugin/test_reports.py",
+    "plugin/test_selecting.py",
     "plugin/test_serving.py",
     "plugin/test_third_party.py",
     "reporting/html",
@@ -166,16 +179,17 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.fixture(scope="module", autouse=True)
 def uncovered(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Pause the measuring of coverage for some modules, here and in programs that they start."""
-    if not _is_in(request.path.relative_to(TESTS).as_posix(), UNCOVERED):
-        yield
-        return
-    measuring = sys.gettrace()
-    sys.settrace(None)
+    """Pause the measuring of coverage for some modules, and for the programs that most modules start."""
+    place, measuring = request.path.relative_to(TESTS).as_posix(), sys.gettrace()
+    paused = _is_in(place, UNCOVERED)
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        if paused:
+            sys.settrace(None)
+        if paused or not _is_in(place, COVERED_CHILDREN):
+            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
         yield
-    sys.settrace(measuring)
+    if paused:
+        sys.settrace(measuring)
 
 
 @pytest.fixture(scope="session", autouse=True)
