@@ -41,10 +41,12 @@ KNOWN: Mapping[str, bool] = {
 }
 """The names that engines share, in the order in which they are shown, and whether an option changes what is
 measured. ``tp``, ``pp``, ``dp`` and ``ep`` are the parallel sizes, ``draft_tokens`` is the draft length.
-``cuda_graph_batch_sizes`` does not count, because engines leave out sizes that cannot occur."""
+``cuda_graph_batch_sizes`` does not count: engines leave out sizes that cannot occur."""
 
-_AUTOMATIC = "AUTO"
-"""A value with which the engine chooses by itself, so any value in effect is right."""
+_OPEN = {"AUTO", "NONE"}
+"""Asked for, the engine chooses by itself, so any value in effect is right. In effect, it says nothing."""
+_EIGHT_BITS = ("fp8_e4m3", "fp8_ds_mla")
+"""Names of an FP8 cache that a server writes for ``fp8``, or takes for it."""
 
 
 class _NotAsked(Enum):
@@ -74,9 +76,9 @@ class Option:
     @property
     def differs(self) -> bool:
         """Whether another value was asked for; not if the engine was asked to choose."""
-        if self.asked is NOT_ASKED or str(self.asked).upper() == _AUTOMATIC:
+        if self.asked is NOT_ASKED or str(self.asked).upper() in _OPEN:
             return False
-        return _comparable(self.asked) != _comparable(self.in_effect)
+        return _comparable(self.name, self.asked) != _comparable(self.name, self.in_effect)
 
     @property
     def changes_the_measurement(self) -> bool:
@@ -111,8 +113,11 @@ def with_asked(in_effect: Iterable[Option], asked: Mapping[str, object]) -> Iter
 
 
 def saved(options: Iterable[Option]) -> dict[str, dict[str, object]]:
-    """Return options as JSON values by name, without secrets; what was not asked for has no key ``asked``."""
-    return {option.name: _saved(option) for option in options}
+    """Return options as JSON values by name, without secrets; what was not asked for has no key ``asked``.
+
+    An option of which the engine does not say the value was not read, and is left out.
+    """
+    return {option.name: _saved(option) for option in options if str(option.in_effect).upper() not in _OPEN}
 
 
 def _saved(option: Option) -> dict[str, object]:
@@ -141,12 +146,13 @@ def differing(options: Mapping[str, object], *, matter: bool) -> list[str]:
     ]
 
 
-def _comparable(value: object) -> object:
-    """Return a value in a form in which equal settings are equal: engines change case and number types."""
+def _comparable(name: str, value: object) -> object:
+    """Return a value in a form in which equal settings are equal: engines change case, types and order."""
     if isinstance(value, list):
-        return [_comparable(each) for each in value]
+        return sorted((_comparable(name, each) for each in value), key=str)
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int | float):
         return float(value)
-    return str(value).lower()
+    text = str(value).lower()
+    return "fp8" if name == "kv_cache_dtype" and text in _EIGHT_BITS else text

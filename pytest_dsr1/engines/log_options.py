@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_dsr1.engines.in_effect import Option
 
-START_BYTES = 1 << 20
+START_BYTES = 1 << 26
 """An engine logs its options while it starts, so only this much of its log is read."""
+_LONGEST = 1 << 20
+_ARGUMENTS = b"LLM Args"
+"""The options follow in the next line."""
+_WORDS = (
+    *(b"PyTorchConfig(", b"AttentionRuntimeFeatures(", b"max_num_requests=", b"paged KV cache", b"version"),
+    *(b"Initializing a V1", b"attention backend", b"AttentionBackendEnum", b"MoE backend", b"EP Rank"),
+    *(b"Chunked prefill", b"KV cache size", b"KV cache memory"),
+)
+"""Words of every line that shows an option. Other lines, such as those of progress bars, are passed over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +49,15 @@ def shown_in(text: str, options: Iterable[Shown], read_from: str) -> Iterator[Op
 
 
 def start_of(log: Path) -> str:
-    """Return the start of a log; empty if it cannot be read."""
-    try:
-        with log.open("rb") as file:
-            return file.read(START_BYTES).decode("utf-8", "replace")
-    except OSError:
-        return ""
+    """Return the lines of a log's start that may show options; empty if it cannot be read."""
+    kept, seen, follows = [], 0, False
+    with suppress(OSError), log.open("rb") as file:
+        while seen < START_BYTES and (line := file.readline(_LONGEST)):
+            seen += len(line)
+            if follows or _ARGUMENTS in line or any(word in line for word in _WORDS):
+                kept.append(line)
+            follows = _ARGUMENTS in line
+    return b"".join(kept).decode("utf-8", "replace")
 
 
 def whole(text: str) -> int:

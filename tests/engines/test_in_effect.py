@@ -28,16 +28,17 @@ from pytest_dsr1.engines.in_effect import (
         ("auto", "fp8", False),
         ("AUTO", None, False),
         (NOT_ASKED, 4, False),
-        (None, 4, True),
+        (None, 4, False),
         (True, True, False),
         (True, False, True),
         (False, None, True),
         ([1, 2], [1, 2.0], False),
-        ([1, 2], [2, 1], True),
+        ([1, 2], [2, 1], False),
+        ([1, 2], [1, 2, 4], True),
     ],
 )
 def test_when_an_option_differs(asked: object, in_effect: object, differs: bool) -> None:
-    """Null is a value: it switches something off. An engine that may choose is always right."""
+    """An engine that may choose is always right, and it may sort a list."""
     assert Option("x", in_effect, "log", asked).differs is differs
 
 
@@ -86,16 +87,27 @@ def test_the_sentences_of_what_differs() -> None:
     assert differing(options, matter=False) == ["max_seq_len was 4096 instead of 8192 (server.log)"]
 
 
-values = st.one_of(st.integers(), st.text(), st.booleans(), st.none(), st.lists(st.integers()))
+values = st.one_of(st.integers(), st.sampled_from(["fp8", "x", ""]), st.booleans(), st.lists(st.integers()))
 
 
 @given(st.dictionaries(st.text(min_size=1), values))
 def test_options_come_back_as_they_were_saved(asked: dict[str, object]) -> None:
     options = [Option(name, value, "log", value) for name, value in asked.items()]
-    options += [Option("what the engine chose", 1, "log"), Option("asked for null", 2, "log", None)]
+    options += [Option("what the engine chose", 1, "log"), Option("another value", 2, "log", 1)]
     back = list(of_saved(saved(options)))
-    assert [option.name for option in back if option.differs] == ["asked for null"]
+    assert [option.name for option in back if option.differs] == ["another value"]
     assert back == options
+
+
+@pytest.mark.parametrize("value", [None, "auto", "AUTO", "None"])
+def test_what_the_engine_does_not_say_was_not_read(value: object) -> None:
+    assert saved([Option("kv_cache_dtype", value, "log", "fp8")]) == {}
+
+
+@pytest.mark.parametrize(("asked", "in_effect"), [("fp8", "fp8_ds_mla"), ("fp8_e4m3", "FP8")])
+def test_names_of_one_format_are_equal(asked: str, in_effect: str) -> None:
+    assert not Option("kv_cache_dtype", in_effect, "log", asked).differs
+    assert Option("x", in_effect, "log", asked).differs
 
 
 def test_what_is_not_a_saved_option_is_left_out() -> None:

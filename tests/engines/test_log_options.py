@@ -28,9 +28,15 @@ def test_values_of_texts() -> None:
     )
 
 
-def test_only_the_start_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_options, "START_BYTES", 6)
+def test_the_lines_of_the_start_that_may_show_options_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The arguments of TensorRT-LLM are in the line after their title."""
     log = tmp_path / "log"
-    log.write_bytes(b"tp=8\xff\ntp=4\n")
-    assert start_of(log) == "tp=8�\n"
+    first = b"Loading: 1%\nGPU KV cache size: 8 tokens \xff\n[I] LLM Args:\ntp=8\npp=1\n"
+    log.write_bytes(first + b"GPU KV cache size: 9 tokens\n")
+    start = "GPU KV cache size: 8 tokens \ufffd\n[I] LLM Args:\ntp=8\n"
+    assert start_of(log) == f"{start}GPU KV cache size: 9 tokens\n"
+    monkeypatch.setattr(log_options, "START_BYTES", len(first))
+    assert start_of(log) == start
     assert start_of(tmp_path / "missing") == ""

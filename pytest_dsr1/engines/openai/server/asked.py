@@ -10,17 +10,7 @@ from pytest_dsr1.engines.openai.server.command import LaunchCommand
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.trtllm_options.in_effect import by_shared_names
 
-_WHOLE = {
-    "tp",
-    "pp",
-    "dp",
-    "ep",
-    "draft_tokens",
-    "max_batch_size",
-    "max_num_tokens",
-    "max_seq_len",
-    "cuda_graph_max_batch_size",
-}
+_WHOLE = {"tp", "pp", "ep", "draft_tokens", "max_batch_size", "max_num_tokens", "max_seq_len"}
 """Options that are whole numbers; vLLM also takes words such as ``8k``, which are not compared."""
 
 # vllm 0.33.0, engine/arg_utils.py; SGLang 0.5.23, srt/arg_groups; trtllm-serve 1.2, commands/serve.py.
@@ -30,11 +20,8 @@ _VALUES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "attention_backend": ("--attention-backend",),
         "tp": ("--tensor-parallel-size", "-tp"),
         "pp": ("--pipeline-parallel-size", "-pp"),
-        "dp": ("--data-parallel-size", "-dp"),
-        "max_batch_size": ("--max-num-seqs",),
         "max_num_tokens": ("--max-num-batched-tokens",),
         "max_seq_len": ("--max-model-len",),
-        "cuda_graph_max_batch_size": ("--max-cudagraph-capture-size",),
     },
     "sglang": {
         "kv_cache_dtype": ("--kv-cache-dtype",),
@@ -44,9 +31,7 @@ _VALUES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "pp": ("--pp-size", "--pipeline-parallel-size", "--pp"),
         "ep": ("--ep-size", "--expert-parallel-size", "--ep"),
         "max_batch_size": ("--max-running-requests",),
-        "max_num_tokens": ("--chunked-prefill-size",),
         "max_seq_len": ("--context-length",),
-        "cuda_graph_max_batch_size": ("--cuda-graph-max-bs",),
         "draft_tokens": ("--speculative-num-steps",),
     },
     "trtllm-serve": {
@@ -56,11 +41,10 @@ _VALUES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "max_batch_size": ("--max_batch_size",),
         "max_num_tokens": ("--max_num_tokens",),
         "max_seq_len": ("--max_seq_len",),
-        "gpu_memory_fraction": ("--kv_cache_free_gpu_memory_fraction",),
     },
 }
-"""By server, the options that have a value, with their words. Some are left out, because a server calls them
-by other names in its log, such as vLLM's MoE backend (`deep_gemm`, then DEEPGEMM) and quantization."""
+"""By server, the options that have a value, with their words. Left out is what a server rounds (the sizes of
+CUDA graphs, SGLang's chunks), calls by other names (vLLM's MoE backend) or does not show."""
 _SWITCHES: Mapping[str, Mapping[str, tuple[str, bool]]] = {
     "vllm": {
         "--enforce-eager": ("cuda_graphs", False),

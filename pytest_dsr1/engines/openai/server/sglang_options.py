@@ -27,7 +27,6 @@ _VALUES = {
     "attention_dp": ("enable_dp_attention",),
     "max_seq_len": ("context_length",),
     "cuda_graph_max_batch_size": ("cuda_graph_max_bs", "cuda_graph_max_bs_decode"),
-    "draft_tokens": ("speculative_num_steps",),
     "kv_cache_tokens": ("max_total_num_tokens",),
 }
 """The keys of each option; of several, the first with a value counts."""
@@ -58,15 +57,20 @@ def options_in_info(info: Mapping[str, Any], read_from: str) -> Iterator[Option]
     for name, key in _SWITCHED_OFF.items():
         if isinstance(off := info.get(key), bool):
             yield Option(name, not off, read_from)
+    if "speculative_algorithm" in info:
+        steps = info.get("speculative_num_steps") if info["speculative_algorithm"] else 0
+        if isinstance(steps, int):
+            yield Option("draft_tokens", steps, read_from)
     yield from _limits(info, state, read_from)
 
 
 def _limits(info: Mapping[str, Any], state: Mapping[str, Any], read_from: str) -> Iterator[Option]:
-    """Yield the limits of a step; with data-parallel attention each is divided among the ranks."""
-    ranks = info.get("dp_size") if info.get("enable_dp_attention") else 1
-    requests = state.get("effective_max_running_requests_per_dp")
-    if isinstance(requests, int) and isinstance(ranks, int):
-        yield Option("max_batch_size", requests * ranks, read_from)
-    tokens = info.get("chunked_prefill_size")
-    if isinstance(tokens, int) and ranks == 1:
-        yield Option("max_num_tokens", tokens, read_from)
+    """Yield the limits of a step; not with data-parallel attention, which divides and rounds them."""
+    if info.get("enable_dp_attention"):
+        return
+    for name, limit in (
+        ("max_batch_size", state.get("effective_max_running_requests_per_dp")),
+        ("max_num_tokens", info.get("chunked_prefill_size")),
+    ):
+        if isinstance(limit, int):
+            yield Option(name, limit, read_from)

@@ -24,6 +24,7 @@ _IN_CONFIG = (
     Shown("pp", re.compile(r"\bpipeline_parallel_size=(\d+)"), whole),
     Shown("dp", re.compile(r"\bdata_parallel_size=(\d+)"), whole),
     Shown("max_seq_len", re.compile(r"\bmax_seq_len=(\d+)"), whole),
+    Shown("cuda_graphs", re.compile(r"'cudagraph_mode': <CUDAGraphMode\.(NONE)\b"), lambda _: False),
     Shown("cuda_graphs", re.compile(rf"\benforce_eager={_SWITCH}"), inverted),
     Shown("cuda_graph_max_batch_size", re.compile(r"'max_cudagraph_capture_size': (\d+)"), whole),
     Shown("cuda_graph_batch_sizes", re.compile(r"'cudagraph_capture_sizes': \[([\d, ]*)\]"), sizes),

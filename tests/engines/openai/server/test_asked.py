@@ -23,15 +23,19 @@ def asked(
     [
         (
             "vllm",
-            "--tensor-parallel-size 8 --max-num-seqs=256 --kv-cache-dtype fp8 --enforce-eager",
-            {"tp": 8, "max_batch_size": 256, "kv_cache_dtype": "fp8", "cuda_graphs": False},
+            "--tensor-parallel-size 8 --max-model-len=4096 --kv-cache-dtype fp8 --enforce-eager",
+            {"tp": 8, "max_seq_len": 4096, "kv_cache_dtype": "fp8", "cuda_graphs": False},
         ),
         (
             "vllm",
             '--no-enable-prefix-caching --speculative-config {"method":"mtp","num_speculative_tokens":3}',
             {"block_reuse": False, "draft_tokens": 3},
         ),
-        ("vllm", "--max-num-batched-tokens 8k --speculative-config {} --quantization fp8 --port 8000", {}),
+        (
+            "vllm",
+            "--max-num-batched-tokens 8k --speculative-config {} --quantization fp8 --max-num-seqs 9",
+            {},
+        ),
         (
             "sglang",
             "--tp-size 8 --ep 8 --disable-radix-cache --enable-dp-attention --speculative-num-steps 3",
@@ -39,7 +43,7 @@ def asked(
         ),
         ("trtllm-serve", "--tp_size 8 --max_num_tokens 8192", {"tp": 8, "max_num_tokens": 8192}),
         ("other", "--tensor-parallel-size 8 --tp-size 8 --tp_size 8", {}),
-        ("vllm", "--max-num-seqs", {}),
+        ("vllm", "--max-model-len", {}),
     ],
 )
 def test_words_of_a_command(server: str, words: str, found: dict[str, object]) -> None:

@@ -83,6 +83,12 @@ def test_a_start_on_two_h200s() -> None:
         ),
         ("Initializing a V1 LLM engine (v0.33.0) with config: enforce_eager=True, x", "cuda_graphs", False),
         (
+            "Initializing a V1 LLM engine (v0.26.0) with config: enforce_eager=False, 'cudagraph_mode': "
+            "<CUDAGraphMode.NONE: 0>, x",
+            "cuda_graphs",
+            False,
+        ),
+        (
             "Using 'FLASHINFER_CUTLASS' NvFp4 MoE backend out of potential backends: ['A'].",
             "moe_backend",
             "FLASHINFER_CUTLASS",
