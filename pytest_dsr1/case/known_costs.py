@@ -85,11 +85,16 @@ def difference(key: str, scenario: Scenario) -> str:
     """Return a key of the scenario that differs from the published run, with its value and known cost."""
     value = masked_fact(f"option.{key}", _value(scenario, key))
     here = "" if isinstance(value, BaseModel | dict | list) else f": {json.dumps(value)} here"
+    cost = cost_of(key, scenario)
+    return f"{key}{here}, {cost.sentence}" if cost else f"{key}{here}"
+
+
+def cost_of(key: str, scenario: Scenario) -> Cost | None:
+    """Return what the value of a key of the scenario is known to cost; None if that is unknown."""
     for group, (name, in_effect) in _GROUPS.items():
         if key == group or key.startswith(f"{group}."):
-            cost = known_cost(name, in_effect(scenario), scenario)
-            return f"{key}{here}, {cost.sentence}" if cost else f"{key}{here}"
-    return f"{key}{here}"
+            return known_cost(name, in_effect(scenario), scenario)
+    return None
 
 
 def _at(scenario: Scenario, option: str) -> object:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_dsr1.case.known_costs import difference
+from pytest_dsr1.case.known_costs import Cost, cost_of, difference
 from pytest_dsr1.machine.values import FORCED
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
@@ -39,6 +39,7 @@ class PublishedValue:
         version: the publication and its date.
         differs: which keys have other values here; empty if none have.
         differences: each of these keys with its value here and its known cost.
+        costs: by key, what the value here is known to cost.
         note: what was different there, and which keys have other values here; empty if nothing is said.
         ratio: what the run measured as a share of it; None if the run did not measure it.
     """
@@ -48,6 +49,7 @@ class PublishedValue:
     version: str
     differs: str
     differences: tuple[str, ...]
+    costs: Mapping[str, Cost]
     note: str
     ratio: float | None
 
@@ -78,12 +80,14 @@ def published_values(scenario: Scenario, measurement: Measurement | None) -> Ite
         else:
             like = is_like(each.model, gpu, scenario, measurement)
         differs = _differs(each.changed or ())
-        differences = tuple(difference(key, scenario) for key in each.changed or ())
+        changed = each.changed or ()
+        differences = tuple(difference(key, scenario) for key in changed)
+        costs = {key: cost for key in changed if (cost := cost_of(key, scenario))}
         note = "; ".join(filter(None, [each.note, differs]))
         if like and gpus in (None, scenario.hardware.count):
             for metric, value in each.values.items():
                 ratio = measured[metric].value / value if metric in measured else None
-                yield PublishedValue(metric, value, each.version, differs, differences, note, ratio)
+                yield PublishedValue(metric, value, each.version, differs, differences, costs, note, ratio)
 
 
 def published_value(

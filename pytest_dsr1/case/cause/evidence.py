@@ -43,6 +43,10 @@ class Probed:
             }
         return found
 
+    def of_single(self) -> list[float]:
+        """Return the differences of single GPUs."""
+        return [difference for each in self.single.values() for difference in each.values()]
+
     def _tells(self, name: str, loss: float) -> bool:
         return loss < -max(self.smallest.get(name, NOTABLE_PERCENT), 0.0)
 
@@ -140,9 +144,9 @@ class Evidence:
     def explains(self, loss_percent: float) -> bool:
         """Return whether a loss explains at least half of what is missing; a tiny one explains nothing.
 
-        No loss explains a run that does not count, because it is unknown how much that misses.
+        No loss explains a result if it is unknown how much that misses, as of a run that does not count.
         """
-        if self.result == "INVALID" and self.share_of_target is None:
+        if self.share_of_target is None:
             return False
         return loss_percent >= max(self.missing_percent / 2, NOTABLE_PERCENT)
 

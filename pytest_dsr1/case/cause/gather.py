@@ -12,7 +12,7 @@ from pytest_dsr1.case.known_costs import known_cost
 from pytest_dsr1.case.published import published_values
 from pytest_dsr1.case.since import Change, Green, Since
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
-from pytest_dsr1.engines.in_effect import of_saved, shown
+from pytest_dsr1.engines.in_effect import NOT_ASKED, of_saved, shown
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.machine.cpu_load import SHARED
@@ -46,8 +46,8 @@ def evidence_of(
         probed=probed(measurement, references, other_work=bool(watched and watched.shared)),
         watched=watched,
         unverified=tuple(_unverified(measurement)),
-        options=tuple(_options(measurement)),
-        options_read=bool(measurement.result.facts.options_in_effect),
+        options=(*_options(measurement), *(_from_published(measurement) if green == "never" else ())),
+        options_read=_options_read(measurement),
         options_as_published=_as_published(measurement),
         green=green,
         changed={change.key: _role(change) for change in changes},
@@ -164,6 +164,19 @@ def _options(measurement: Measurement) -> Iterable[OptionDifference]:
                 matters,
                 cost_percent=cost.least_percent if cost else None,
             )
+
+
+def _options_read(measurement: Measurement) -> bool:
+    """Return whether an option was read that was asked for and changes what is measured."""
+    options = of_saved(measurement.result.facts.options_in_effect)
+    return any(option.asked is not NOT_ASKED and option.changes_the_measurement for option in options)
+
+
+def _from_published(measurement: Measurement) -> Iterable[OptionDifference]:
+    """Yield the options that the scenario changes from the published run and whose cost is known."""
+    newest = next(published_values(measurement.scenario, measurement), None)
+    for key, cost in newest.costs.items() if newest else ():
+        yield OptionDifference(key, "as published", "changed", "yes", cost_percent=cost.least_percent)
 
 
 def _as_published(measurement: Measurement) -> bool | None:

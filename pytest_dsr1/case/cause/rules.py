@@ -132,7 +132,7 @@ def _spoiled_probes(evidence: Evidence) -> Iterator[str]:
 
 
 def _same_probes(evidence: Evidence) -> Iterator[str]:
-    """Acquit a machine whose probes tell a quarter of what is missing, and whose run was watched."""
+    """Acquit a machine whose probes can hide less than half of what is missing, and whose run was watched."""
     probed, watched = evidence.probed, evidence.watched
     if probed is None or probed.against != "references" or probed.other_work:
         return
@@ -143,12 +143,15 @@ def _same_probes(evidence: Evidence) -> Iterator[str]:
         return
     if any(not evidence.negligible(loss) for loss in _slow(evidence).values()):
         return
+    # Probes before the run say nothing about what the telemetry saw in it.
+    if watched.power_capped or watched.locked_clock or not evidence.negligible(100 * watched.throttled_share):
+        return
     finest = (
         min(probed.smallest.get(name, 0.0) for name in kinds & probed.overall.keys()) for kinds in needed
     )
-    if evidence.missing_percent and not all(evidence.negligible(percent) for percent in finest):
+    if evidence.missing_percent and any(evidence.explains(percent) for percent in finest):
         return
-    largest = max(abs(difference) for difference in probed.overall.values())
+    largest = max(abs(difference) for difference in (*probed.overall.values(), *probed.of_single()))
     yield f"probes as in the references, to {largest:.1f}%"
 
 

@@ -85,7 +85,7 @@ def test_each_verdict_in_words() -> None:
         "the software: machine and options are excluded (probes as in the references, to 0.2%; options in "
         "effect as published); changed since it was good: library.tensorrt-llm 1.2.0 -> 1.2.1"
     )
-    both = Evidence("FAIL", watched=Watched(throttled_share=0.4), options=(graphs,))
+    both = Evidence("FAIL", share_of_target=0.3, watched=Watched(throttled_share=0.4), options=(graphs,))
     assert cause_of(both).sentence == (
         "not clear, because the evidence points to more than one cause: machine: heat or the hardware slowed "
         "down a GPU for 40.0% of the time; options: cuda_graph was off instead of on, known to cost 86%"
@@ -200,3 +200,28 @@ def test_a_small_loss_is_not_why_a_run_does_not_count() -> None:
     assert cause.evidence == ("memory bandwidth -4.0% against the references",)
     capped = replace(AT_REST, power_capped=True, clock_loss_percent=6.0)
     assert cause_of(Evidence("INVALID", watched=capped)).kind == "unknown"
+
+
+def test_fine_probes_do_not_hide_what_was_seen_in_the_run() -> None:
+    """They ran before it. A single slow GPU is in what they differ by."""
+    seen = Evidence(
+        "FAIL",
+        8,
+        share_of_target=0.94,
+        probed=FINE,
+        watched=replace(AT_REST, throttled_share=0.029),
+        options_read=True,
+        options_as_published=True,
+        green="run",
+        software_same=False,
+        software_changed=("x 1 -> 2",),
+    )
+    assert cause_of(seen).kind == "unknown"
+    assert cause_of(replace(seen, watched=AT_REST)).kind == "software"
+    one = replace(FINE, single={5: {"memory_bandwidth": -0.9}})
+    assert "to 0.9%" in cause_of(replace(seen, watched=AT_REST, probed=one)).sentence
+
+
+def test_a_loss_of_unknown_size_is_not_explained() -> None:
+    """A metric that was not measured has no share of its target."""
+    assert cause_of(Evidence("FAIL", watched=replace(AT_REST, throttled_share=0.006))).kind == "unknown"

@@ -202,6 +202,36 @@ def test_the_known_cost_of_an_option_that_was_not_in_effect() -> None:
     )
 
 
+def test_a_version_alone_says_nothing_about_options() -> None:
+    run = measurement()
+    for option, read in (
+        (Option("version", "1.2", "/version"), False),
+        (Option("tp", 8, "log"), False),
+        (Option("max_seq_len", 8, "log", 8), False),
+        (Option("tp", 8, "log", 8), True),
+    ):
+        facts = replace(run.result.facts, options_in_effect=saved([option]))
+        assert found(result=replace(run.result, facts=facts)).options_read is read
+
+
+def test_options_that_the_published_run_did_not_have() -> None:
+    """They count while the scenario was never good with them."""
+    file = SUITES / "b200" / "min-latency.yaml"
+    settings = ("engine.llm_api.cuda_graph_config=null", "engine.ep=4")
+    gpus: dict[str, FactValue] = {"gpu.name": "NVIDIA B200", "gpu.count": 8}
+    run: dict[str, Any] = {
+        "scenario": load(file, overrides=settings).scenario,
+        "fingerprint": Fingerprint(gpus),
+    }
+    (option,) = found(**run).options
+    assert (option.what, option.matters, option.cost_percent) == (
+        "engine.llm_api.cuda_graph_config",
+        "yes",
+        86.1,
+    )
+    assert found(since=Since("run", "the last green run"), **run).options == ()
+
+
 def test_whether_the_options_are_the_published_ones() -> None:
     published = shipped("h200/max-throughput")
     gpus: dict[str, FactValue] = {"gpu.name": "NVIDIA H200", "gpu.count": 8}
