@@ -110,6 +110,11 @@ class Answer:
     text: str | None = None
     error: str | None = None
 
+    def __post_init__(self) -> None:
+        """Replace what no file can hold: halves of surrogate pairs, which JSON of a server may have."""
+        if self.text is not None:
+            object.__setattr__(self, "text", self.text.encode("utf-8", "replace").decode())
+
 
 @dataclass(frozen=True, slots=True)
 class AskedQuestion:

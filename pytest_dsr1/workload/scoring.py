@@ -4,7 +4,8 @@ What follows the last ``</think>`` counts, or the whole text without one. In it,
 ``\boxed{...}`` counts, if there is one. If the expected answer is a number, the last number there is
 compared, as a number: signs of currency, commas between thousands, a period after it and zeros after the
 point do not matter, so ``$1,018.00.`` is 1018. Otherwise the content of the box is compared, or the last line
-that is not empty, without case and without blanks around it.
+that is not empty: without case, blanks, brackets, stars or a period around it, ``\text`` or ``Answer:``
+before it, so ``**Answer: (C)**`` is ``C``.
 """
 
 from __future__ import annotations
@@ -27,9 +28,23 @@ def is_right(text: str, expected: str) -> bool:
     """Return whether an answer is the expected one."""
     number = as_number(expected)
     if number is None:
-        return answer_in(text, expected).casefold() == expected.strip().casefold()
+        return _bare(answer_in(text, expected)) == _bare(expected)
     found = _last_number(_counted(text))
     return found is not None and found == number
+
+
+_AROUND = re.compile(
+    r"^(?:\\text\{([^{}]*)\}|(?:the )?(?:final )?answer(?: is)?:? (.*)|\(([^()]*)\)|\[([^\[\]]*)\])$",
+    re.DOTALL,
+)
+"""What people and models write around an answer."""
+
+
+def _bare(text: str) -> str:
+    """Return an answer without case and without what is only around it."""
+    bare = text.strip().strip("*_`$ ").removesuffix(".").strip("*_`$ ").casefold()
+    found = _AROUND.match(bare)
+    return bare if found is None else _bare(next(part for part in found.groups() if part is not None))
 
 
 def answer_in(text: str, expected: str) -> str:

@@ -214,7 +214,7 @@ def test_the_questions_of_a_scenario(tmp_path: Path) -> None:
     )
     assert second.questions[1] == Question("gsm8k/1", "2+2?", 9, ends=True)
     assert [each.id for each in third.questions] == [f"questions/{n}" for n in range(6)]
-    assert third.questions[0].max_output_tokens == 2048
+    assert third.questions[0].max_output_tokens == 16_384
     assert questions.expected["gsm8k/1"] == "4"
     assert len(questions.expected) == 8
 

@@ -62,6 +62,28 @@ def test_wrong_answers(text: str, expected: str, found: str) -> None:
     assert not is_right(text, expected)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(C)",
+        "**C**",
+        "Answer: C",
+        "The final answer is (C).",
+        r"\boxed{\text{C}}",
+        "so\n\n**Answer: (C)**\n",
+        "c.",
+    ],
+)
+def test_what_is_around_a_letter_does_not_matter(text: str) -> None:
+    assert is_right(text, "C")
+    assert not is_right(text, "D")
+
+
+@pytest.mark.parametrize("text", ["C or D", "AC", "not C", "(C) or (D)"])
+def test_a_letter_among_other_words_is_no_answer(text: str) -> None:
+    assert not is_right(text, "C")
+
+
 def test_only_a_whole_number_is_one() -> None:
     assert as_number(" $1,234.50. ") == Decimal("1234.5")
     assert as_number("-7%") == -7
@@ -94,11 +116,10 @@ def test_a_number_is_found_however_it_is_written(number: int, before: str, after
 @given(st.text(), st.text())
 def test_any_text_is_judged(text: str, expected: str) -> None:
     found = answer_in(text, expected)
-    assert is_right(text, expected) == (
-        as_number(found) == as_number(expected)
-        if as_number(expected) is not None and found
-        else as_number(expected) is None and found.casefold() == expected.strip().casefold()
-    )
+    if as_number(expected) is not None:
+        assert is_right(text, expected) == (bool(found) and as_number(found) == as_number(expected))
+    elif found.casefold() == expected.strip().casefold():
+        assert is_right(text, expected)
 
 
 @given(st.text().filter(lambda text: text.strip() and as_number(text) is None and "</think>" not in text))

@@ -27,6 +27,8 @@ _DYING_S = 1.0
 """The longest time that a server which left a question unanswered may take to end."""
 _HOPELESS = 3
 """After this many failures in a row no more questions are asked: each may wait for the limit of silence."""
+_SLOWEST_TOK_S = 5.0
+"""Fewer tokens per second of one answer are taken for a server that hangs."""
 _SAMPLING = {"best_of", "ignore_eos", "min_p", "min_tokens", "n", "stream_options", "top_k", "top_p"}
 """Fields of the scenario's `body` that would change how many tokens are sampled, or how."""
 _SALT = {"cache_salt": "pytest-dsr1"}
@@ -90,7 +92,11 @@ class _Asking:
         from pytest_dsr1.engines.openai.client.pool import Address, ConnectionPool
 
         address = Address(self._where.host, self._where.port, self._where.tls)
-        silence_s = self._requests.engine.silence_timeout_s
+        # An answer comes whole, so the server is silent until then.
+        longest = max(
+            (question.max_output_tokens for each in self._sets for question in each.questions), default=0
+        )
+        silence_s = max(self._requests.engine.silence_timeout_s, longest / _SLOWEST_TOK_S)
         client = ConnectionPool(address, silence_s=silence_s, ended=self._ended)
         self._progress()
         try:

@@ -89,8 +89,8 @@ class Task(Part):
     """The least share of right answers, such as `0.95`, or the name of a published one; by default that of accepted references."""  # noqa: E501
     limit: PositiveInt | None = None
     """Ask only the first questions."""
-    max_output_tokens: PositiveInt = 2048
-    """The most tokens of an answer, including its thoughts."""
+    max_output_tokens: PositiveInt = 16_384
+    """The most tokens of an answer, including its thoughts. One that is cut off is wrong; MLPerf allows 20,000."""  # noqa: E501
 
     @property
     def test_name(self) -> str:

@@ -331,7 +331,7 @@ def test_a_recorded_run_keeps_its_answers() -> None:
     }
     (marks,) = recorded(task(190, 9, without=1)).values()
     assert (marks.right, marks.answered, marks.answers) == (190, 199, ())
-    assert marks.basis["max_output_tokens"] == 2048
+    assert marks.basis["max_output_tokens"] == 16_384
 
 
 def test_a_test_without_enough_answers_is_not_recorded() -> None:

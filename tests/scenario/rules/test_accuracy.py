@@ -28,7 +28,7 @@ def test_both_parts_and_their_defaults(tmp_path: Path) -> None:
     assert (accuracy.same_answers.prompts, accuracy.same_answers.output_tokens) == (32, 64)
     assert list(accuracy.test_names) == ["same_answers", "questions", "gsm-8k.v1"]
     first, second = accuracy.tasks
-    assert (first.least_share, first.limit, first.max_output_tokens) == (None, None, 2048)
+    assert (first.least_share, first.limit, first.max_output_tokens) == (None, None, 16_384)
     assert second.least_share == pytest.approx(0.8109, abs=5e-5)
     assert Task(at_least=0.5).least_share == 0.5
 
