@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pytest_dsr1.masking import masked_tree
+from pytest_dsr1.secret_names import names_secret
 
 KNOWN: Mapping[str, bool] = {
     "version": False,
@@ -121,12 +122,18 @@ def saved(options: Iterable[Option]) -> dict[str, dict[str, object]]:
 
 
 def _saved(option: Option) -> dict[str, object]:
-    leaf = option.name.rpartition(".")[2]
+    parts = option.name.split(".")
+    name = next(filter(names_secret, parts), parts[-1])
     values = {"in_effect": option.in_effect}
     if option.asked is not NOT_ASKED:
         values["asked"] = option.asked
-    masked = {key: masked_tree({leaf: value})[leaf] for key, value in values.items()}
+    masked = {key: masked_tree({name: _writable(value)})[name] for key, value in values.items()}
     return {**masked, "read_from": option.read_from}
+
+
+def _writable(value: object) -> object:
+    """Return a text without halves of surrogate pairs, which JSON may have and no file can hold."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def of_saved(options: Mapping[str, object]) -> Iterator[Option]:
@@ -152,7 +159,9 @@ def _comparable(name: str, value: object) -> object:
         return sorted((_comparable(name, each) for each in value), key=str)
     if isinstance(value, bool) or value is None:
         return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if isinstance(value, int | float):
-        return float(value)
+        return value
     text = str(value).lower()
     return "fp8" if name == "kv_cache_dtype" and text in _EIGHT_BITS else text

@@ -41,11 +41,13 @@ class Shown:
 def shown_in(text: str, options: Iterable[Shown], read_from: str) -> Iterator[Option]:
     """Yield the options that a text shows.
 
-    The last match counts: engines try out a small KV cache before they make the one that stays.
+    The last match counts: engines try out a small KV cache before they make the one that stays. What is not a
+    value, such as a number of two processes that wrote at once, is left out.
     """
     for option in options:
         if found := option.pattern.findall(text):
-            yield Option(option.name, option.value(found[-1]), read_from)
+            with suppress(ValueError, OverflowError):
+                yield Option(option.name, option.value(found[-1]), read_from)
 
 
 def start_of(log: Path) -> str:

@@ -1,13 +1,14 @@
 """The questions of a scenario's `accuracy`: prompts of its dataset, and tasks with known answers.
 
 A task file has one JSON object per line: ours ``{"prompt": ..., "answer": ...}``, or GSM8K's own
-``{"question": ..., "answer": "... #### 72"}``, of which only what follows the last ``####`` is the answer.
+``{"question": ..., "answer": "... #### 72"}``. Only what follows the last ``####`` is the answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 
@@ -168,8 +169,8 @@ def _question(data: Mapping[str, object]) -> KnownQuestion | list[str]:
     key = keys[0] if keys else "prompt"
     answer = data.get("answer")
     if isinstance(answer, int | float) and not isinstance(answer, bool):
-        answer = str(answer)
-    elif isinstance(answer, str) and key == "question":
+        answer = f"{Decimal(repr(answer)):f}"
+    elif isinstance(answer, str):
         answer = answer.rpartition("####")[2]
     prompt = data.get(key)
     problems = [*_text_problems(key, prompt), *_text_problems("answer", answer)]

@@ -114,7 +114,18 @@ def test_what_is_not_a_saved_option_is_left_out() -> None:
     assert list(of_saved({"a": [1, 2], "b": "xy", "c": None, "d": {"asked": 1}})) == []
 
 
-def test_secrets_are_not_saved_and_do_not_differ() -> None:
-    kept = saved([Option("env_overrides.HF_TOKEN", "hunter2", "LLM.args", "hunter2")])
+@pytest.mark.parametrize(
+    "name", ["env_overrides.HF_TOKEN", "connector.credentials.key_id", "x.api_keys.first"]
+)
+def test_secrets_are_not_saved_and_do_not_differ(name: str) -> None:
+    kept = saved([Option(name, "hunter2", "LLM.args", "hunter2")])
     assert "hunter2" not in str(kept)
     assert not differing(kept, matter=False)
+
+
+def test_halves_of_surrogate_pairs_are_replaced() -> None:
+    assert saved([Option("version", "1\ud83d", "/version")])["version"]["in_effect"] == "1?"
+
+
+def test_numbers_of_any_size_are_compared() -> None:
+    assert Option("x", 10**400, "log", 10**400 + 1).differs

@@ -17,6 +17,18 @@ def test_the_last_value_counts() -> None:
     assert list(shown_in("tp=1\ntp=8\n", options, "log")) == [Option("tp", 8, "log")]
 
 
+def test_what_is_not_a_value_is_left_out() -> None:
+    """Two processes that write at once can make such numbers."""
+    options = [
+        Shown("gib", re.compile(r"memory: ([\d.]+)"), float),
+        Shown("tokens", re.compile(r"size: ([\d,]+)"), whole),
+        Shown("sizes", re.compile(r"sizes: \[([\d, ]*)\]"), sizes),
+    ]
+    assert (
+        list(shown_in("memory: 1.2.3\nsize: ,\nsizes: [1 2, 3]\nsize: " + "9" * 5000, options, "log")) == []
+    )
+
+
 def test_values_of_texts() -> None:
     assert (whole("2,578,672"), sizes("1, 2, 4"), sizes("")) == (2578672, [1, 2, 4], [])
     assert (word("'auto'"), word("fp8"), word("None")) == ("auto", "fp8", None)

@@ -75,6 +75,7 @@ class _Asking:
         self._pending: dict[int, Question] = {}
         self._sent = self._failed_in_a_row = 0
         self._failed = False
+        self._last_failure = ""
         self._news = asyncio.Event()
 
     def answers(self) -> tuple[Answer, ...]:
@@ -119,7 +120,9 @@ class _Asking:
                 self._server.check(_DYING_S if self._failed else 0.0)
             self._failed = False
             if self._failed_in_a_row >= _HOPELESS:
-                raise EngineError(f"{self._failed_in_a_row} questions in a row failed")
+                raise EngineError(
+                    f"{self._failed_in_a_row} questions in a row failed, the last: {self._last_failure}"
+                )
 
     def _exchange(self, question: Question) -> Exchange:
         self._sent += 1
@@ -142,6 +145,7 @@ class _Asking:
         answer = answer_of(question, exchange)
         self._answers[question.id] = answer
         self._failed = answer.error is not None
+        self._last_failure = answer.error or self._last_failure
         self._failed_in_a_row = self._failed_in_a_row + 1 if self._failed else 0
         self._news.set()
 

@@ -26,9 +26,11 @@ _IN_CONFIG = (
     Shown("overlap_scheduler", re.compile(rf"\bdisable_overlap_scheduler={_SWITCH}"), inverted),
 )
 _IN_ARGS = (
-    Shown("kv_cache_dtype", re.compile(r"\bkv_cache_config=KvCacheConfig\([^()]*\bdtype='(\w+)'"), word),
+    Shown(
+        "kv_cache_dtype", re.compile(r"\bkv_cache_config=KvCacheConfig\([^()\n]{0,2000}\bdtype='(\w+)'"), word
+    ),
     Shown("attention_backend", re.compile(r"\battn_backend='(\w+)'"), word),
-    Shown("moe_backend", re.compile(r"\bmoe_config=MoeConfig\([^()]*\bbackend='(\w+)'"), word),
+    Shown("moe_backend", re.compile(r"\bmoe_config=MoeConfig\([^()\n]{0,2000}\bbackend='(\w+)'"), word),
     Shown("tp", re.compile(r"\btensor_parallel_size=(\d+)"), whole),
     Shown("pp", re.compile(r"\bpipeline_parallel_size=(\d+)"), whole),
     Shown("ep", re.compile(r"\bmoe_expert_parallel_size=(\d+)"), whole),
@@ -38,16 +40,20 @@ _IN_ARGS = (
     ),
     Shown(
         "cuda_graph_padding",
-        re.compile(rf"\bcuda_graph_config=CudaGraphConfig\([^()]*\benable_padding={_SWITCH}"),
+        re.compile(rf"\bcuda_graph_config=CudaGraphConfig\([^()\n]{{0,2000}}\benable_padding={_SWITCH}"),
         switch,
     ),
     Shown("overlap_scheduler", re.compile(rf"\bdisable_overlap_scheduler={_SWITCH}"), inverted),
     Shown("draft_tokens", re.compile(r"\bspeculative_config=(None)"), lambda _: 0),
-    Shown("draft_tokens", re.compile(r"\bspeculative_config=\w+\([^()]*\bmax_draft_len=(\d+)"), whole),
+    Shown(
+        "draft_tokens",
+        re.compile(r"\bspeculative_config=\w{1,60}\([^()\n]{0,2000}\bmax_draft_len=(\d+)"),
+        whole,
+    ),
     Shown("chunked_prefill", re.compile(rf"\benable_chunked_prefill={_SWITCH}"), switch),
     Shown(
         "block_reuse",
-        re.compile(rf"\bkv_cache_config=KvCacheConfig\([^()]*\benable_block_reuse={_SWITCH}"),
+        re.compile(rf"\bkv_cache_config=KvCacheConfig\([^()\n]{{0,2000}}\benable_block_reuse={_SWITCH}"),
         switch,
     ),
 )
@@ -58,7 +64,11 @@ _IN_LINES = (
     ),
     Shown("max_num_tokens", re.compile(r"max_num_requests=\d+, max_num_tokens=(\d+)"), whole),
     Shown("chunked_prefill", re.compile(rf"AttentionRuntimeFeatures\(chunked_prefill={_SWITCH}"), switch),
-    Shown("block_reuse", re.compile(rf"AttentionRuntimeFeatures\([^)]*\bcache_reuse={_SWITCH}"), switch),
+    Shown(
+        "block_reuse",
+        re.compile(rf"AttentionRuntimeFeatures\([^)\n]{{0,2000}}\bcache_reuse={_SWITCH}"),
+        switch,
+    ),
     Shown("kv_cache_tokens", re.compile(r"for max tokens in paged KV cache \((\d+)\)"), whole),
     Shown("kv_cache_gib", re.compile(r"Allocated ([\d.]+) GiB for max tokens in paged KV cache"), float),
 )

@@ -100,7 +100,9 @@ def test_a_server_that_answers_nothing_is_not_asked_for_ever(tmp_path: Path) -> 
     result, watcher = ask(tmp_path, lambda _: plain("500 Oops", b'{"error": "no"}'), seen=seen)
     assert len(seen.bodies) == 4 + 3
     assert {each.error for each in result.answers[:3]} == {"HTTP 500: no"}
-    assert {each.error for each in result.answers[3:]} == {"not answered: 3 questions in a row failed"}
+    assert {each.error for each in result.answers[3:]} == {
+        "not answered: 3 questions in a row failed, the last: HTTP 500: no"
+    }
     assert watcher.details[-1] == "accuracy: 3 of 9 answers"
 
 

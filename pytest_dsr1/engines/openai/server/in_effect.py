@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -52,7 +53,9 @@ def read_options(server: str, where: Site, log: Path | None) -> Iterator[Option]
                     break
         elif server == "trtllm-serve":
             yield from in_log.options_in_log(text, "server.log")
-            for sample in pages.samples(_METRICS, _LIMITS):
+            for sample in filter(
+                lambda sample: math.isfinite(sample.value), pages.samples(_METRICS, _LIMITS)
+            ):
                 yield Option(_LIMITS[sample.name], int(sample.value), _METRICS)
             yield from _version(pages)
 

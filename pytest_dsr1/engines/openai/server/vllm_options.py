@@ -15,7 +15,7 @@ from pytest_dsr1.engines.log_options import Shown, inverted, shown_in, sizes, sw
 CONFIG_INFO = "vllm:cache_config_info"
 """The metric whose labels are the configuration of the KV cache."""
 
-_CONFIG = re.compile(r"Initializing a V1 LLM engine \(v([^)]+)\) with config: (.*)")
+_CONFIG = re.compile(r"Initializing a V1 LLM engine \(v([^)\s]{1,60})\) with config: (.*)")
 _SWITCH = "(True|False)"
 _IN_CONFIG = (
     Shown("quantization", re.compile(r"\bquantization=([^\s,]+)"), word),
@@ -29,7 +29,11 @@ _IN_CONFIG = (
     Shown("cuda_graph_max_batch_size", re.compile(r"'max_cudagraph_capture_size': (\d+)"), whole),
     Shown("cuda_graph_batch_sizes", re.compile(r"'cudagraph_capture_sizes': \[([\d, ]*)\]"), sizes),
     Shown("draft_tokens", re.compile(r"\bspeculative_config=(None)"), lambda _: 0),
-    Shown("draft_tokens", re.compile(r"\bspeculative_config=\w+\([^)]*\bnum_spec_tokens=(\d+)"), whole),
+    Shown(
+        "draft_tokens",
+        re.compile(r"\bspeculative_config=\w{1,60}\([^)\n]{0,2000}\bnum_spec_tokens=(\d+)"),
+        whole,
+    ),
     Shown(
         "chunked_prefill",
         re.compile(rf"\b(?:enable_chunked_prefill|chunked_prefill_enabled)={_SWITCH}"),
@@ -41,7 +45,11 @@ _IN_CONFIG = (
 _IN_LINES = (
     Shown("attention_backend", re.compile(r"Using (\w+) attention backend out of potential backends"), word),
     Shown("attention_backend", re.compile(r"Using AttentionBackendEnum\.(\w+) backend"), word),
-    Shown("moe_backend", re.compile(r"Using '?([\w ]+?)'? (?:\w+ )?MoE backend out of potential"), word),
+    Shown(
+        "moe_backend",
+        re.compile(r"Using '?(\w{1,40}(?: \w{1,40})??)'? (?:\w{1,40} )?MoE backend out of potential"),
+        word,
+    ),
     Shown("ep", re.compile(r"\[EP Rank \d+/(\d+)\] Expert parallelism is enabled"), whole),
     Shown(
         "max_num_tokens", re.compile(r"Chunked prefill is enabled with max_num_batched_tokens=(\d+)"), whole
@@ -72,5 +80,5 @@ def options_in_labels(labels: Mapping[str, str], read_from: str) -> Iterator[Opt
     if (reuse := labels.get("enable_prefix_caching")) in {"True", "False"}:
         yield Option("block_reuse", switch(reuse), read_from)
     for name, label in (("kv_cache_blocks", "num_gpu_blocks"), ("kv_cache_tokens", "kv_cache_size_tokens")):
-        if labels.get(label, "").isdecimal():
+        if re.fullmatch("[0-9]{1,18}", labels.get(label, "")):
             yield Option(name, whole(labels[label]), read_from)

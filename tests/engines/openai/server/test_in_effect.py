@@ -79,6 +79,12 @@ def test_trtllm_serve() -> None:
     ]
 
 
+@pytest.mark.parametrize("value", ["NaN", "+Inf"])
+def test_a_metric_without_a_number_is_left_out(value: str) -> None:
+    body = f"# TYPE trtllm_max_batch_size_static gauge\ntrtllm_max_batch_size_static {value}\n".encode()
+    assert read("trtllm-serve", {"/prometheus/metrics": lambda: served(body)}) == []
+
+
 @pytest.mark.parametrize("server", ["vllm", "sglang", "trtllm-serve", "other"])
 @pytest.mark.parametrize(
     "wrong",

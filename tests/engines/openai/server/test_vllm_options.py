@@ -114,6 +114,19 @@ def test_a_log_without_options() -> None:
     assert values("Using FLASH_ATTN MLA prefill backend.\nUsing TRITON backend.\n") == {}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Using " * 20_000 + "MoE backend",
+        "Initializing a V1 LLM engine (v" * 5_000,
+        "Initializing a V1 LLM engine (v1) with config: " + "speculative_config=A(" * 5_000,
+    ],
+)
+def test_no_line_takes_quadratic_time(text: str) -> None:
+    """Each took minutes with patterns without bounds; now 0.1 s is much."""
+    assert "moe_backend" not in values(text)
+
+
 def test_labels_of_the_cache() -> None:
     labels = {
         "block_size": "64",
