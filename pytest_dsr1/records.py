@@ -112,7 +112,7 @@ class Answer:
 
     def __post_init__(self) -> None:
         """Replace what no file can hold: halves of surrogate pairs, which JSON of a server may have."""
-        if self.text is not None:
+        if isinstance(self.text, str):
             object.__setattr__(self, "text", self.text.encode("utf-8", "replace").decode())
 
 

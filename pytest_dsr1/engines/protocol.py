@@ -71,6 +71,18 @@ class EngineResult:
     answers: tuple[Answer, ...] = ()
 
 
+class AskingInterruptedError(KeyboardInterrupt):
+    """Ctrl-C while questions were answered: the measured part is complete.
+
+    Attributes:
+        result: of the measured part, with the answers so far.
+    """
+
+    def __init__(self, result: EngineResult) -> None:
+        super().__init__()
+        self.result = result
+
+
 class Engine(Protocol):
     """An engine for one job. Each measurement needs a new instance."""
 
@@ -78,6 +90,7 @@ class Engine(Protocol):
         """Measure.
 
         Raises:
+            AskingInterruptedError: Ctrl-C after the measured part, while questions were answered.
             EngineError: the measurement failed; the message has one sentence and the last relevant lines of
                 the log. No process of the engine is left running, also after KeyboardInterrupt.
         """

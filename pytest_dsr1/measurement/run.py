@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from pytest_dsr1.engines import registry
 from pytest_dsr1.engines.in_effect import differing
-from pytest_dsr1.engines.protocol import Engine, EngineResult, Job
+from pytest_dsr1.engines.protocol import AskingInterruptedError, Engine, EngineResult, Job
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.machine import warm_start
 from pytest_dsr1.machine.named_files import file_facts, rewritten
@@ -238,10 +238,10 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
                 facts = facts_before(run.machine, run.checkpoint, run.workload, run.scenario)
                 before = _compiled(run.scenario)
                 recorder = _Recorder(watcher, folder, run.machine)
-                with not_full(folder.engine):
-                    result = registry.run(run.scenario.engine, run.engine, _job(run, folder), recorder)
+                result, interrupted = _ran(run, folder, recorder)
                 after = _compiled(run.scenario)
-            prober.look("after")
+            if interrupted is None:
+                prober.look("after")
             written = rewritten(facts.facts, file_facts(run.scenario.engine.command_words, Path.cwd()))
             stable = {key: fact for key, fact in facts.facts.items() if key not in written}
             made = Measurement(
@@ -270,7 +270,20 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
         except BaseException as error:
             folder.fail(f"ended by {type(error).__name__}")
             raise
+    if interrupted is not None:
+        raise interrupted
     return measurement
+
+
+def _ran(
+    run: RunRequest, folder: ResultFolder, observer: Observer
+) -> tuple[EngineResult, KeyboardInterrupt | None]:
+    """Return the engine's result, and Ctrl-C after the measured part: the result is saved first."""
+    try:
+        with not_full(folder.engine):
+            return registry.run(run.scenario.engine, run.engine, _job(run, folder), observer), None
+    except AskingInterruptedError as stop:
+        return stop.result, stop
 
 
 def _job(run: RunRequest, folder: ResultFolder) -> Job:

@@ -222,7 +222,7 @@ class WorkerListener:
         self.log = log
         self.reader = LogReader()
         self._unsearched: str | None = None
-        self._given_up = False
+        self._given_up = self.interrupted = False
         self._next_steps = next_steps
         self._startup_timeout_s, self._run_timeout_s = startup_timeout_s, run_timeout_s
 
@@ -271,6 +271,7 @@ class WorkerListener:
         """Ask the job's questions, read until the worker has answered all, and return an answer to each.
 
         A worker that fails, or gives no answer for as long as a measurement may take, costs only the answers.
+        So does Ctrl-C, which ``interrupted`` then says.
         """
         ids = [question.id for each in sets for question in each.questions]
         report = WorkerReport(phase="finishing")
@@ -282,6 +283,8 @@ class WorkerListener:
         except EngineError as error:
             why = str(error).removeprefix(f"{self.name}: ").partition("\n")[0]
             self._given_up = True
+        except KeyboardInterrupt:
+            why, self._given_up, self.interrupted = "interrupted", True, True
         found = {answer.id: answer for answer in report.answers}
         return tuple(found.get(each) or Answer(each, error=f"not answered: {why}") for each in ids)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 from pytest_dsr1.records import Observer, Phase, RequestRecord
 
 
@@ -33,3 +35,16 @@ class Watcher(Observer):
     def ids(self) -> list[int]:
         """Return the ids of the records."""
         return [record.id for record in self.records]
+
+
+class Impatient(Watcher):
+    """A person who presses Ctrl-C when a phase has this detail."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__()
+        self._detail = detail
+
+    def phase(self, phase: Phase, detail: str = "") -> None:
+        super().phase(phase, detail)
+        if detail == self._detail:
+            signal.raise_signal(signal.SIGINT)

@@ -325,3 +325,18 @@ def test_a_result_from_before_it_was_asked_is_invalid(asked: Suites) -> None:
         "them when it "
         "ran; run it again"
     ) in output
+
+
+def test_ctrl_c_while_questions_are_answered_keeps_the_measurement(
+    asked: Suites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its targets can be judged; the questions that were not answered cannot."""
+    monkeypatch.setenv("SCRIPTED_FAIL", "interrupt-answers")
+    assert asked.run_apart(PROFILE).ret == pytest.ExitCode.INTERRUPTED
+    saved = folder(asked, "asked")
+    document = json.loads((saved / "measurement.json").read_text(encoding="utf-8"))
+    assert document["state"] == "complete"
+    result = asked.run(f"--dsr1-replay={saved}", "-v")
+    assert result.ret == 10
+    result.stdout.fnmatch_lines(["*::target[[]total_output_throughput[]] PASSED*"])
+    assert "37 of 40 questions have no answer" in " ".join(result.stdout.str().split())

@@ -308,7 +308,7 @@ def test_the_cause_of_a_missed_target_is_told_everywhere(suites: Suites) -> None
         "the options: 8 requests are only 4.0 waves of 2 at once, so ramp-up and drain lower the figures of "
         "the whole run"
     )
-    assert f"cause {why}; next: set them as the message says" in " ".join(result.stdout.str().split())
+    assert f"cause {why}; next: do what the clues say" in " ".join(result.stdout.str().split())
     found = ET.parse(suites.pytester.path / "junit.xml").iter("property")
     properties = {each.get("name"): each.get("value") for each in found}
     assert (properties["dsr1_cause"], properties["dsr1_cause_evidence"]) == ("options", why)

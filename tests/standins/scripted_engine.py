@@ -17,10 +17,11 @@ import math
 import os
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-from pytest_dsr1.engines.protocol import EngineResult, Job
+from pytest_dsr1.engines.protocol import AskingInterruptedError, EngineResult, Job
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.records import Answer, Observer, Question, QuestionSet, RequestRecord
 
@@ -64,9 +65,12 @@ class ScriptedEngine:
         answers = tuple(answer for each in job.questions for answer in _answers(each))
         with Path("engine-questions.txt").open("a", encoding="utf-8") as asked:
             asked.write(f"{len(answers)}\n")
-        return EngineResult(
+        result = EngineResult(
             tuple(rows), {}, start_s, end_s, 0, versions=versions, stopped=stopped, answers=answers
         )
+        if failure == "interrupt-answers":
+            raise AskingInterruptedError(replace(result, answers=answers[:3]))
+        return result
 
     def script(self, job: Job) -> str:
         return f"# scripted\npytest --dsr1-profile={job.scenario.name}"

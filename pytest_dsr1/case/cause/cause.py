@@ -13,7 +13,7 @@ CauseKind = Literal["machine", "options", "software", "contradiction", "unknown"
 
 _NEXT = {
     "machine": "mend the machine, or run on another one, before you look at anything else",
-    "options": "set back what differs, or look in the engine's log why it took another value, and run again",
+    "options": "do what the clues say, or set back what differs, and run again",
     "software": "compare versions one by one (`pytest-dsr1 docs why-low#software`)",
     "contradiction": "mend what is certain first, then run again",
     "unknown": "go through `pytest-dsr1 docs why-low`",

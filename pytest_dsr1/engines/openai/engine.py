@@ -27,7 +27,7 @@ from pytest_dsr1.engines.openai.server.in_effect import read_options
 from pytest_dsr1.engines.openai.server.reuse import ServerLease, ServerPool
 from pytest_dsr1.engines.openai.server.sampler import ServerMetrics
 from pytest_dsr1.engines.openai.settings import OpenAi
-from pytest_dsr1.engines.protocol import EngineResult, Job
+from pytest_dsr1.engines.protocol import AskingInterruptedError, EngineResult, Job
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.masking import without_secrets
 from pytest_dsr1.records import Observer, RequestRecord
@@ -107,7 +107,10 @@ class OpenAiEngine:
             stack.enter_context(loop.no_collection())
             run = _Pass(job, observer, where, requests, server)
             result = run.result(loop.run(run.measure()))
-            result = replace(result, answers=ask(job.questions, where, requests, server, observer))
+            answers, interrupted = ask(job.questions, where, requests, server, observer)
+            result = replace(result, answers=answers)
+            if interrupted:
+                raise AskingInterruptedError(result)
             if lease is None:
                 return replace(result, facts=replace(result.facts, server_started=False))
             result = lease.with_server(result, requests.prompt_starts, job.scenario)

@@ -37,8 +37,10 @@ _SALT = {"cache_salt": "pytest-dsr1"}
 
 def ask(
     sets: tuple[QuestionSet, ...], where: Site, requests: Requests, server: Server | None, observer: Observer
-) -> tuple[Answer, ...]:
-    """Return an answer to every question; the failure of a question, or of the server, is an answer's error.
+) -> tuple[tuple[Answer, ...], bool]:
+    """Return an answer to every question, and whether Ctrl-C ended the asking.
+
+    The failure of a question, or of the server, is an answer's error.
 
     Args:
         sets: the questions.
@@ -48,13 +50,16 @@ def ask(
         observer: gets the progress.
     """
     if not sets:
-        return ()
+        return (), False
     asking = _Asking(sets, where, requests, server, observer)
     try:
         loop.run(asking.run())
     except EngineError as error:
         asking.why_not = str(error).partition("\n")[0]
-    return asking.answers()
+    except KeyboardInterrupt:
+        asking.why_not = "interrupted"
+        return asking.answers(), True
+    return asking.answers(), False
 
 
 class _Asking:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pytest_dsr1.engines.facts import EngineFacts
-from pytest_dsr1.engines.protocol import EngineResult, Job
+from pytest_dsr1.engines.protocol import AskingInterruptedError, EngineResult, Job
 from pytest_dsr1.engines.transformers.decode_bound import decode_bound, mean_decode_step_s
 from pytest_dsr1.engines.transformers.job import WorkerJob
 from pytest_dsr1.engines.transformers.settings import Transformers
@@ -80,7 +80,10 @@ class TransformersEngine:
             answers = listener.answers(child, job.questions)
             listener.read_to_end(child)
         result = _result(job, listener, report, stop_requested=stopper.stop_sent)
-        return replace(result, answers=answers)
+        result = replace(result, answers=answers)
+        if listener.interrupted:
+            raise AskingInterruptedError(result)
+        return result
 
 
 class _Listener(WorkerListener):

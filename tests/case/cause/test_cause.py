@@ -67,9 +67,7 @@ def test_each_verdict_in_words() -> None:
     graphs = OptionDifference("cuda_graph", "on", "off", "yes", cost_percent=86)
     found = cause_of(Evidence("FAIL", share_of_target=0.2, options=(graphs,), options_read=True))
     assert found.sentence == "the options: cuda_graph was off instead of on, known to cost 86%"
-    assert found.next_step == (
-        "set back what differs, or look in the engine's log why it took another value, and run again"
-    )
+    assert found.next_step == "do what the clues say, or set back what differs, and run again"
 
     newer = Evidence(
         "LOSS",

@@ -18,10 +18,10 @@ from pytest_dsr1.engines.openai.questions import answer_of, fields
 from pytest_dsr1.engines.openai.requests import Requests
 from pytest_dsr1.engines.openai.server.reuse import ServerPool
 from pytest_dsr1.engines.openai.settings import OpenAi
-from pytest_dsr1.engines.protocol import EngineResult
+from pytest_dsr1.engines.protocol import AskingInterruptedError, EngineResult
 from pytest_dsr1.records import Answer, Question, QuestionSet
 from tests.helpers.openai_jobs import make_job, served, started
-from tests.helpers.watcher import Watcher
+from tests.helpers.watcher import Impatient, Watcher
 from tests.standins.openai_server import GOOD, MODELS, Seen, plain, serving
 from tests.standins.openai_server import Answer as Sent
 
@@ -114,6 +114,17 @@ def test_silence_is_an_error_of_the_question(tmp_path: Path) -> None:
     assert answer.error == (
         "the server sent nothing for 0.2 s; if it is only slow, raise engine.silence_timeout_s"
     )
+
+
+def test_ctrl_c_costs_only_answers(tmp_path: Path) -> None:
+    """The measured part is complete, so its result comes with the interruption."""
+    with serving(lambda body: GOOD if body.get("stream") else whole({"text": "4"})) as port:
+        job = replace(make_job(tmp_path, served(port)), questions=SETS)
+        with pytest.raises(AskingInterruptedError) as caught:
+            OpenAiEngine().run(job, Impatient("accuracy: 0 of 9 answers"))
+    result = caught.value.result
+    assert [record.error for record in result.records] == [None] * 4
+    assert {answer.error for answer in result.answers} == {"not answered: interrupted"}
 
 
 def requests(**engine: Any) -> Requests:

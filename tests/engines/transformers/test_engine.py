@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dsr1.engines.protocol import Job
+from pytest_dsr1.engines.protocol import AskingInterruptedError, Job
 from pytest_dsr1.engines.transformers.engine import TransformersEngine, worker_job
 from pytest_dsr1.engines.transformers.job import WorkerJob
 from pytest_dsr1.errors import EngineError, UserError
@@ -19,7 +19,7 @@ from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.workload import Workload
 from tests.helpers.values import scenario
 from tests.helpers.waiting import ever_longer, written
-from tests.helpers.watcher import Watcher
+from tests.helpers.watcher import Impatient, Watcher
 
 PREAMBLE = """
 import json, os, signal, sys, time
@@ -361,3 +361,16 @@ def test_a_worker_that_fails_while_it_answers_costs_only_answers(
     assert second == Answer("same_answers/1", text="b")
     assert str(first.error).startswith(f"not answered: {why}")
     assert third.error == first.error
+
+
+def test_ctrl_c_while_it_answers_costs_only_answers(tmp_path: Path) -> None:
+    """The measured part is complete, so its result comes with the interruption."""
+    job = replace(make_job(tmp_path), questions=QUESTIONS)
+    program = FOUR_RECORDS + RESULT + ASKED + ANSWER + "time.sleep(60)"
+    with pytest.raises(AskingInterruptedError) as caught:
+        engine(program).run(job, Impatient("accuracy: 1 of 3 answers"))
+    result = caught.value.result
+    assert len(result.records) == 4
+    missing = "not answered: interrupted"
+    assert [answer.error for answer in result.answers] == [missing, None, missing]
+    assert gone(job)

@@ -435,11 +435,11 @@ def asked_line(folder: Path, accuracy: str, targets: str = "") -> str:
 def test_questions_are_in_the_plan(tmp_path: Path) -> None:
     whole = (
         "# accuracy: after the measured part, same_answers 32 x 64 output tokens, questions 200 x at most "
-        "2,048 output tokens, gsm8k 5,000 x at most 2,048 output tokens"
+        "16,384 output tokens, gsm8k 5,000 x at most 16,384 output tokens"
     )
     assert asked_line(tmp_path, ASKED) == whole
-    # One at a time, then 200 at once, then 5 times at most 1,024 at once: 32 x 64 + 6 x 2,048 tokens.
-    assert asked_line(tmp_path, ASKED, PER_USER) == f"{whole}; at most 4 min at the target speed of a user"
+    # One at a time, then 200 at once, then 5 times at most 1,024 at once: 32 x 64 + 6 x 16,384 tokens.
+    assert asked_line(tmp_path, ASKED, PER_USER) == f"{whole}; at most 26 min at the target speed of a user"
     short = "accuracy: {tasks: [{limit: 7, max_output_tokens: 64}]}"
     assert asked_line(tmp_path, short, PER_USER) == (
         "# accuracy: after the measured part, questions 7 x at most 64 output tokens; at most 1 s at the "
@@ -449,7 +449,7 @@ def test_questions_are_in_the_plan(tmp_path: Path) -> None:
 
 def test_a_file_of_questions_is_not_read_for_a_plan(tmp_path: Path) -> None:
     line = asked_line(tmp_path, "accuracy: {tasks: [{path: gsm8k.jsonl}]}", PER_USER)
-    assert line == "# accuracy: after the measured part, gsm8k all of its file x at most 2,048 output tokens"
+    assert line == "# accuracy: after the measured part, gsm8k all of its file x at most 16,384 output tokens"
 
 
 def test_a_plan_without_questions_has_no_line_for_them() -> None:

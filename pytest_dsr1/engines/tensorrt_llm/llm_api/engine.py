@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from pytest_dsr1.engines.facts import EngineFacts
-from pytest_dsr1.engines.protocol import EngineResult, Job
+from pytest_dsr1.engines.protocol import AskingInterruptedError, EngineResult, Job
 from pytest_dsr1.engines.tensorrt_llm.failures import next_steps
 from pytest_dsr1.engines.tensorrt_llm.llm_api.arguments import asked, worker_job, write_model
 from pytest_dsr1.engines.tensorrt_llm.llm_api.job import Order
@@ -88,7 +88,10 @@ class TrtllmEngine:
         """
         with self.open(job, observer) as model:
             result = model.measure(job.enough)
-            return dataclasses.replace(result, answers=model.answers())
+            result = dataclasses.replace(result, answers=model.answers())
+        if model.interrupted:
+            raise AskingInterruptedError(result)
+        return result
 
     @contextlib.contextmanager
     def open(self, job: Job, observer: Observer) -> Iterator[LoadedModel]:
@@ -159,6 +162,11 @@ class LoadedModel:
     def answers(self) -> tuple[Answer, ...]:
         """Ask the job's questions; a failure costs only answers."""
         return self._listener.answers(self._child, self._listener.job.questions)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the asking."""
+        return self._listener.interrupted
 
     def _result(self, report: WorkerReport, *, stop_requested: bool) -> EngineResult:
         listener, job = self._listener, self._listener.job
