@@ -75,6 +75,11 @@ class Option:
     asked: object = NOT_ASKED
 
     @property
+    def is_read(self) -> bool:
+        """Whether the engine says the value."""
+        return str(self.in_effect).upper() not in _OPEN
+
+    @property
     def differs(self) -> bool:
         """Whether another value was asked for; not if the engine was asked to choose."""
         if self.asked is NOT_ASKED or str(self.asked).upper() in _OPEN:
@@ -104,10 +109,10 @@ def shown(value: object) -> str:
 
 
 def with_asked(in_effect: Iterable[Option], asked: Mapping[str, object]) -> Iterator[Option]:
-    """Yield each option with the value that was asked for; of several with one name, the first counts."""
+    """Yield each option with the value that was asked for; the first place that says a value counts."""
     seen = set()
     for option in in_effect:
-        if option.name not in seen:
+        if option.name not in seen and option.is_read:
             seen.add(option.name)
             given = asked.get(option.name, NOT_ASKED)
             yield Option(option.name, option.in_effect, option.read_from, given)
@@ -118,7 +123,7 @@ def saved(options: Iterable[Option]) -> dict[str, dict[str, object]]:
 
     An option of which the engine does not say the value was not read, and is left out.
     """
-    return {option.name: _saved(option) for option in options if str(option.in_effect).upper() not in _OPEN}
+    return {option.name: _saved(option) for option in options if option.is_read}
 
 
 def _saved(option: Option) -> dict[str, object]:

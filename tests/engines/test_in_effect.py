@@ -66,7 +66,8 @@ def test_values_in_words(value: object, text: str) -> None:
 
 
 def test_the_first_value_read_counts_beside_the_one_asked_for() -> None:
-    read = [Option("tp", 4, "/metrics"), Option("tp", 8, "server.log"), Option("version", "1.2", "/version")]
+    read = [Option("tp", 4, "/metrics"), Option("tp", 8, "server.log"), Option("version", None, "log")]
+    read += [Option("version", "1.2", "/version")]
     assert list(with_asked(read, {"tp": 8, "never_read": 1})) == [
         Option("tp", 4, "/metrics", 8),
         Option("version", "1.2", "/version"),
