@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from pytest_dsr1.text import writable
+
 Phase = Literal["starting", "loading", "warm-up", "measuring", "finishing"]
 
 
@@ -113,7 +115,7 @@ class Answer:
     def __post_init__(self) -> None:
         """Replace what no file can hold: halves of surrogate pairs, which JSON of a server may have."""
         if isinstance(self.text, str):
-            object.__setattr__(self, "text", self.text.encode("utf-8", "replace").decode())
+            object.__setattr__(self, "text", writable(self.text))
 
 
 @dataclass(frozen=True, slots=True)

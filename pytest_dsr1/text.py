@@ -49,6 +49,11 @@ def harmless(text: str) -> str:
     return "\n".join(plain(line, _LINE_LIMIT) for line in lines)
 
 
+def writable(text: str) -> str:
+    """Return the text without halves of surrogate pairs, which no file can hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def shell_word(text: str) -> str:
     r"""Return the text as one word of a POSIX shell, without a raw control character.
 

@@ -144,14 +144,11 @@ def _published(measurement: Measurement) -> str:
     found = next(published_values(measurement.scenario, measurement), None)
     if found is None:
         return ""
-    differs = "; ".join(found.differences[:_SHOWN])
+    if not found.differences:
+        return f"compared with {found.version}: the scenario is as published"
     more = len(found.differences) - _SHOWN
     also = f"; and {more} more" if more > 0 else ""
-    return (
-        f"compared with {found.version}: {differs}{also}"
-        if differs
-        else (f"compared with {found.version}: the scenario is as published")
-    )
+    return f"compared with {found.version}: {'; '.join(found.differences[:_SHOWN])}{also}"
 
 
 def _is_green(run: PastRun, measurement: Measurement, missed: Sequence[Verdict]) -> bool:

@@ -12,6 +12,7 @@ from enum import Enum
 
 from pytest_dsr1.masking import masked_tree
 from pytest_dsr1.secret_names import names_secret
+from pytest_dsr1.text import writable
 
 KNOWN: Mapping[str, bool] = {
     "version": False,
@@ -132,13 +133,9 @@ def _saved(option: Option) -> dict[str, object]:
     values = {"in_effect": option.in_effect}
     if option.asked is not NOT_ASKED:
         values["asked"] = option.asked
-    masked = {key: masked_tree({name: _writable(value)})[name] for key, value in values.items()}
+    texts = {key: writable(value) if isinstance(value, str) else value for key, value in values.items()}
+    masked = {key: masked_tree({name: value})[name] for key, value in texts.items()}
     return {**masked, "read_from": option.read_from}
-
-
-def _writable(value: object) -> object:
-    """Return a text without halves of surrogate pairs, which JSON may have and no file can hold."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def of_saved(options: Mapping[str, object]) -> Iterator[Option]:

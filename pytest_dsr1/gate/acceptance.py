@@ -41,7 +41,7 @@ from pytest_dsr1.steady.figure import (
     warmup_of,
 )
 from pytest_dsr1.steady.run_length import gated_requests
-from pytest_dsr1.text import number
+from pytest_dsr1.text import number, writable
 
 
 def accept(
@@ -139,7 +139,7 @@ def _probes(facts: comparability.Facts) -> dict[str, FactValue] | None:
 
 
 def _on_one_line(text: str) -> str:
-    return " ".join(text.encode("utf-8", "replace").decode().split())
+    return " ".join(writable(text).split())
 
 
 def _before(store: Path, profile: str, now: datetime) -> References | None:

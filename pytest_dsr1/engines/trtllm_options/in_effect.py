@@ -53,9 +53,9 @@ def options_in_effect(asked: Mapping[str, object], effective: object, read_from:
         effective: the engine's settings, such as ``LLM.args``; None if it has none that can be read.
         read_from: what to call these settings.
     """
-    given = by_shared_names(asked)
     if effective is None:
         return
+    given = by_shared_names(asked)
     for name in (*SHARED, *(name for name in given if name not in SHARED)):
         value = _shared(effective, name) if name in SHARED else _at(effective, name)
         if value is not _MISSING:

@@ -82,7 +82,6 @@ def options_in_log(text: str, read_from: str) -> Iterator[Option]:
         read_from: what to call the log.
     """
     for line, options in ((_ARGS, _IN_ARGS), (_CONFIG, _IN_CONFIG)):
-        for found in line.finditer(text):
+        if found := line.search(text):
             yield from shown_in(found[1], options, read_from)
-            break
     yield from shown_in(text, _IN_LINES, read_from)
