@@ -195,9 +195,11 @@ def test_answers_that_are_selected_and_not_judged_are_an_error(asked: Suites) ->
         "        if item.name == 'accuracy[sums]':\n"
         "            item.add_marker(pytest.mark.skip(reason='not today'))\n"
     )
-    result = asked.run(PROFILE)
+    result = asked.run(PROFILE, "--dsr1-report=r.md", "--junitxml=junit.xml")
     assert result.ret == 12
     assert "not judged: asked::accuracy[sums]: skipped: not today; remove the cause, " in result.stdout.str()
+    assert "Is it real?" not in (asked.pytester.path / "r.md").read_text("utf-8"), "it is about speed"
+    assert properties(asked, "target[total_output_throughput]")["dsr1_verdict"] == "PASS"
     assert asked.run(PROFILE, "-k", "not accuracy").ret == 0
 
 
