@@ -90,7 +90,7 @@ class Case:
         background: what the run is compared with.
         cause: what its bad result comes from; None if the result is good, or nothing was measured.
         scenario_warnings: warnings about the scenario, from before it ran.
-        notes: remarks about references.
+        notes: remarks about references and answers.
         incomplete: why the data of its run is missing; empty if nothing is.
     """
 
