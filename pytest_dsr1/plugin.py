@@ -252,6 +252,20 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
+    """Add the cause of a bad result to pytest-benchmark's data of a scenario."""
+    state = config.stash.get(STATE, None)
+    if state is None:
+        return
+    from pytest_dsr1.reporting.ci.files import causes_so_far
+
+    causes = causes_so_far(state)
+    for benchmark in output_json["benchmarks"]:
+        if cause := causes.get(benchmark["extra_info"].get("profile")):
+            benchmark["extra_info"] |= {"cause": cause.word, "cause_evidence": cause.sentence}
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_compare_machine_info(
     config: pytest.Config, compared_benchmark: dict[str, object]
 ) -> None:

@@ -8,23 +8,25 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from pytest_dsr1.case.cause.cause import Cause, cause_of
+from pytest_dsr1.case.cause.cause import Cause, cause_of, unfit
 from pytest_dsr1.case.cause.gather import evidence_of
 from pytest_dsr1.case.judgment import Judgment, judgment_of
 from pytest_dsr1.case.location import locations
 from pytest_dsr1.case.since import Since, since
 from pytest_dsr1.diagnosis.diagnosis import FoundClue, diagnose
 from pytest_dsr1.errors import Dsr1Error, InvalidRunError
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.history import NO_HISTORY, History, PastRun, comparable_runs
 from pytest_dsr1.gate.reference_file import load as load_references
 from pytest_dsr1.gate.references import References, noise_by
 from pytest_dsr1.gate.saved import SavedGate
+from pytest_dsr1.machine.gpu.inventory import sentences
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.roofline.bounds import Bound, bounds
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.session.state import ScenarioOutcome
+from pytest_dsr1.session.state import ScenarioOutcome, of_the_hardware
 from pytest_dsr1.text import head, number
 from pytest_dsr1.verdict.accuracy import AccuracyVerdict
 from pytest_dsr1.verdict.targets import Noise
@@ -88,7 +90,8 @@ class Case:
         judgment: the verdicts.
         run: the data of its run.
         background: what the run is compared with.
-        cause: what its bad result comes from; None if the result is good, or nothing was measured.
+        cause: what its bad result comes from; None if the result is good, and if another sentence says why
+            nothing was measured.
         scenario_warnings: warnings about the scenario, from before it ran.
         notes: remarks about references and answers.
         incomplete: why the data of its run is missing; empty if nothing is.
@@ -145,7 +148,7 @@ class Case:
         return self.background.noise.get(verdict.metric)
 
 
-_BAD = frozenset({Status.FAIL, Status.INVALID})
+BAD = frozenset({Status.FAIL, Status.INVALID})
 """The statuses whose cause is sought."""
 MOST_MODELS = 3
 """The most models that a title names."""
@@ -182,7 +185,7 @@ def case_of(
     scenario = measurement.scenario if measurement else outcome.loaded.scenario
     background = _background(judgment, scenario, measurement, store, now, past)
     run = _run_data(outcome, judgment, measurement, background.past, with_clues=with_clues)
-    return _case(outcome, judgment, run, background, _cause(judgment, run, background))
+    return _case(outcome, judgment, run, background, _cause(judgment, run, background, outcome.findings))
 
 
 def case_without_data(outcome: ScenarioOutcome, error: Exception) -> Case:
@@ -230,9 +233,13 @@ def _case(
     )
 
 
-def _cause(judgment: Judgment, run: RunData, background: Background) -> Cause | None:
+def _cause(
+    judgment: Judgment, run: RunData, background: Background, findings: Iterable[Finding]
+) -> Cause | None:
     if run.measurement is None:
-        return None
+        wrong = [each for each in findings if each.severity == "mismatch"]
+        # Whatever else ended a run before it was measured is named by its own sentence.
+        return unfit(sentences(wrong)) if wrong and all(map(of_the_hardware, wrong)) else None
     since, references = background.since, background.references
     # Wrong answers are not a matter of performance, which a cause explains.
     of_performance = replace(judgment, status=judgment.performance)
@@ -259,7 +266,7 @@ def _run_data(
         folder=measurement.folder,
         run_folder=run_folder,
         bounds=bounds(measurement),
-        clues=diagnose(measurement) if with_clues or judgment.performance in _BAD else (),
+        clues=diagnose(measurement) if with_clues or judgment.performance in BAD else (),
         locations=() if judgment.performance in GOOD else tuple(locations(measurement, others)),
     )
 
@@ -293,7 +300,7 @@ def _since(
     judgment: Judgment, measurement: Measurement, past: History, references: References | None
 ) -> Since | None:
     status = judgment.performance
-    if status not in _BAD:
+    if status not in BAD:
         return None
     missed = [verdict for verdict in judgment.verdicts if verdict.status is Status.FAIL]
     # Targets say nothing about a loss: runs of the same candidate may have met all of them.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -14,6 +14,7 @@ from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.history import PastRun
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.gate.saved import read_gate, saved_verdicts
+from pytest_dsr1.machine.probe.values import KINDS, PREFIX
 from pytest_dsr1.machine.values import FactValue
 from pytest_dsr1.masking import masked_fact
 from pytest_dsr1.measurement.measurement import Measurement
@@ -90,12 +91,14 @@ class Since:
         green: what the run is compared with.
         good: the same in words, such as ``the last green run (2026-11-29 14:46)``; empty without any.
         changes: facts that differ, most suspect first.
+        probes: the machine's probes of the last green run that was probed; empty without any.
         published: without any, how the scenario differs from its published run; empty if none was published.
     """
 
     green: Green = "never"
     good: str = ""
     changes: tuple[Change, ...] = ()
+    probes: Mapping[str, FactValue] = field(default_factory=dict)
     published: str = ""
 
     @property
@@ -128,15 +131,22 @@ def since(
         references: the accepted references; None without any.
         missed: the verdicts on the targets that are missed, if any.
     """
-    facts, wanted = measurement.fingerprint.facts, list(missed)
-    green = next((run for run in reversed(list(past)) if _is_green(run, measurement, wanted)), None)
+    facts, wanted, newest_first = measurement.fingerprint.facts, list(missed), list(past)[::-1]
+    green = next((run for run in newest_first if _is_green(run, measurement, wanted)), None)
     if green is not None:
         when = f"{green.at.astimezone():%Y-%m-%d %H:%M}"
-        return Since("run", f"the last green run ({when})", changes(green.facts, facts))
+        probed = [run for run in newest_first if _probes(run.facts)] if _probes(facts) else []
+        probes = next((_probes(run.facts) for run in probed if _is_green(run, measurement, wanted)), {})
+        return Since("run", f"the last green run ({when})", changes(green.facts, facts), probes)
     if references is not None:
         good = f"the accepted references ({references.accepted.at:%Y-%m-%d})"
         return Since("references", good, changes(references.facts, facts))
     return Since(published=_published(measurement))
+
+
+def _probes(facts: Mapping[str, FactValue]) -> dict[str, FactValue]:
+    """Return what was probed before a run."""
+    return {name: value for name, value in facts.items() if name.removeprefix(PREFIX) in KINDS}
 
 
 def _published(measurement: Measurement) -> str:

@@ -18,12 +18,14 @@ class FoundClue:
         sentence: what was seen, with its numbers, and what to do next.
         page: where to read more; empty if there is no page.
         gpu_state: what it says about GPUs that are otherwise healthy, for a headline; may be empty.
+        cost_percent: the most that it can have cost; None if that is unknown.
     """
 
     key: str
     sentence: str
     page: str = ""
     gpu_state: str = ""
+    cost_percent: float | None = None
 
 
 def diagnose(measurement: Measurement) -> tuple[FoundClue, ...]:
@@ -33,10 +35,18 @@ def diagnose(measurement: Measurement) -> tuple[FoundClue, ...]:
     plugins follow. A clue that fails gives a sentence that says so: the run is over and must be reported.
     """
     return tuple(
-        FoundClue(clue.key, sentence, clue.page, clue.gpu_state)
+        FoundClue(clue.key, sentence, clue.page, clue.gpu_state, _cost_percent(clue, measurement))
         for plugin, clue in extensions.declared("pytest_dsr1_clues", Clue).values()
         if (sentence := _find(plugin, clue, measurement)) is not None
     )
+
+
+def _cost_percent(clue: Clue, measurement: Measurement) -> float | None:
+    """Return the most that what a clue found can have cost; None if a plugin cannot say it."""
+    try:
+        return clue.cost_percent(measurement)
+    except extensions.FAULTS:
+        return None
 
 
 def _find(plugin: str, clue: Clue, measurement: Measurement) -> str | None:

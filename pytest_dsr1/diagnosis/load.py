@@ -20,7 +20,22 @@ FEWEST_PUBLISHED_WAVES = 5
 """No published run has fewer (5,120 requests, 1,024 in flight)."""
 
 
-@clue("low-concurrency")
+def _idle_percent(measurement: Measurement) -> float | None:
+    """Return by how much the requests in flight were fewer than asked for: speed falls by no more."""
+    found = measurement.metrics.get("average_concurrency")
+    wanted = min(at_once(measurement), measurement.workload.requests)
+    return None if found is None else 100 * (1 - found.value / wanted)
+
+
+def _ends_percent(measurement: Measurement) -> float | None:
+    """Return by how much the figure of the whole run is below that of its steady window."""
+    whole, steady = (
+        measurement.metrics.get(name) for name in ("total_output_throughput", "steady_output_throughput")
+    )
+    return None if whole is None or steady is None else 100 * (1 - whole.value / steady.value)
+
+
+@clue("low-concurrency", cost_percent=_idle_percent)
 def low_concurrency(measurement: Measurement) -> str | None:
     """A closed loop that kept fewer requests in flight than it should."""
     found, load = measurement.metrics.get("average_concurrency"), measurement.scenario.load
@@ -61,7 +76,7 @@ def engine_queue(measurement: Measurement) -> str | None:
     )
 
 
-@clue("ramp-and-drain")
+@clue("ramp-and-drain", cost_percent=_ends_percent)
 def ramp_and_drain(measurement: Measurement) -> str | None:
     """A run so short that its ends, with fewer requests on the machine, lower its figures."""
     load, result = measurement.scenario.load, measurement.result

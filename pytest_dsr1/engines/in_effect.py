@@ -17,6 +17,7 @@ from pytest_dsr1.text import writable
 KNOWN: Mapping[str, bool] = {
     "version": False,
     "quantization": True,
+    "dtype": True,
     "kv_cache_dtype": True,
     "attention_backend": True,
     "moe_backend": True,

@@ -77,6 +77,7 @@ SHOWN: Mapping[str, str] = {
     "kernel": "belongs to the host, and its owner updates it",
     "hostname": "is new for each run of a container; the GPUs identify the node",
     "container": "says only whether there is one; container.image is under test",
+    "python.path": "names folders, which differ between checkouts of the same software",
     "processes_visible": "depends on how the run was started, not on what it ran on",
     "gpu.power_default_w": "only gpu.power_limit_w matters",
     "gpu.persistence": "is off after a reboot until it is set; the settings it keeps are read separately",

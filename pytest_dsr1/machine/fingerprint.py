@@ -41,6 +41,7 @@ def fingerprint(
         "container": host.in_container(),
         "container.image": host.container_image(environ),
         "python": platform.python_version(),
+        "python.path": environ.get("PYTHONPATH", ""),
     }
     return Fingerprint({**facts, **_libraries(), **setup_facts})
 

@@ -82,15 +82,20 @@ class ScenarioOutcome:
         from pytest_dsr1.machine.gpu.inventory import sentences
 
         mismatches = sentences(found)
-        helps = all(finding.subject.startswith(_OF_THE_HARDWARE) for finding in found)
+        helps = all(map(of_the_hardware, found))
         return listed("this machine cannot run the scenario", mismatches, _ALLOW if helps else "")
+
+
+def of_the_hardware(finding: Finding) -> bool:
+    """Return whether a finding of the preflight is about GPUs or their driver, and not about software."""
+    return finding.subject.startswith(_OF_THE_HARDWARE)
 
 
 def allowed(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Return the findings with a warning instead of each mismatch of the hardware: --dsr1-allow-mismatch."""
     return tuple(
         replace(each, severity="warning", message=f"{each.message} (allowed by --dsr1-allow-mismatch)")
-        if each.severity == "mismatch" and each.subject.startswith(_OF_THE_HARDWARE)
+        if each.severity == "mismatch" and of_the_hardware(each)
         else each
         for each in findings
     )

@@ -62,6 +62,27 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> None:
     time.tzset()
 
 
+def test_the_probes_of_the_last_green_run_that_has_some(tmp_path: Path) -> None:
+    """A slower run and one that was probed only afterwards have none that count."""
+    name, clock = "probe.memory_bandwidth_gb_s", "probe.bf16_sm_clock_mhz"
+    runs = [
+        past(tmp_path, 9, verdict(), facts={**FACTS, name: 4200.0}),
+        past(
+            tmp_path,
+            7,
+            verdict(),
+            facts={**FACTS, name: 4250.0, clock: 1500.0, "probe.after.fp8_tflops": 1.0},
+        ),
+        past(tmp_path, 5, verdict(80.0), facts={**FACTS, name: 3000.0}),
+        past(tmp_path, 4, verdict(), facts={**FACTS, "probe.after.memory_bandwidth_gb_s": 4248.0}),
+        past(tmp_path, 3, verdict()),
+    ]
+    found = since(now(**{name: 4249.0}), runs, None, [MISSED])
+    assert found.good == "the last green run (2026-11-26 14:46)"
+    assert found.probes == {name: 4250.0, clock: 1500.0}
+    assert since(now(**{name: 4249.0}), runs[-1:], None, [MISSED]).probes == {}
+
+
 def test_the_last_green_run_is_compared(tmp_path: Path) -> None:
     runs = [
         past(tmp_path, 9, verdict(), facts={**FACTS, "gpu.vboost": 1}),
@@ -76,6 +97,7 @@ def test_the_last_green_run_is_compared(tmp_path: Path) -> None:
     assert found.sentence == (
         "since the last green run (2026-11-24 14:46): gpu.vboost 4 -> 0; driver 570 -> 575.57"
     )
+    assert found.probes == {}, "the run was not probed"
     same = since(now(), [past(tmp_path, 1, verdict())], None, [MISSED])
     assert same.sentence == "since the last green run (2026-11-28 14:46): no recorded fact differs"
 

@@ -178,7 +178,7 @@ def test_every_declared_clue_is_listed() -> None:
 PLUGIN = """
 from pytest_dsr1.diagnosis.clues import clue
 
-@clue("few-gpus", page="https://acme.example/few-gpus")
+@clue("few-gpus", page="https://acme.example/few-gpus", cost_percent=lambda measurement: 12.5)
 def few_gpus(measurement):
     \"\"\"A run on few GPUs.\"\"\"
     return f"only {measurement.result.gpus} GPUs" if measurement.result.gpus < 16 else None
@@ -188,7 +188,7 @@ def broken(measurement):
     \"\"\"Always fails.\"\"\"
     raise RuntimeError("no license")
 
-@clue("leaving", page="")
+@clue("leaving", page="", cost_percent=lambda measurement: 1 / 0)
 def leaving(measurement):
     \"\"\"Always exits.\"\"\"
     raise SystemExit(3)
@@ -204,7 +204,7 @@ def test_a_clue_of_a_plugin_is_one_file(tmp_path: Path) -> None:
         first, *rest = diagnose(found)
     assert first.key == "compile-cache"
     assert rest == [
-        FoundClue("few-gpus", "only 8 GPUs", "https://acme.example/few-gpus"),
+        FoundClue("few-gpus", "only 8 GPUs", "https://acme.example/few-gpus", cost_percent=12.5),
         FoundClue(
             "broken",
             "the pytest-dsr1 plugin acme is broken: its clue broken failed: RuntimeError('no license')",
@@ -212,6 +212,17 @@ def test_a_clue_of_a_plugin_is_one_file(tmp_path: Path) -> None:
         FoundClue("leaving", "the pytest-dsr1 plugin acme is broken: its clue leaving failed: SystemExit(3)"),
     ]
     assert diagnose(found) == (first,)
+
+
+def test_the_most_that_a_clue_can_have_cost() -> None:
+    """Speed falls by no more than the requests in flight, or than the ends of the run lower its figure."""
+    fewer = run(H200, values={"average_concurrency": 768.0})
+    short = run(H200, values={"total_output_throughput": 600.0, "steady_output_throughput": 1000.0})
+    costs = {clue.key: clue.cost_percent for each in (fewer, short) for clue in diagnose(each)}
+    assert costs["low-concurrency"] == pytest.approx(25.0)
+    assert costs["ramp-and-drain"] == pytest.approx(40.0)
+    unknown = diagnose(run(H200, caches_filled=("/cache",)))
+    assert [clue.cost_percent for clue in unknown] == [None]
 
 
 def test_a_clue_that_returns_no_text_does_not_end_the_report(tmp_path: Path) -> None:

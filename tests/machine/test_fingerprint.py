@@ -21,7 +21,7 @@ Make = Callable[..., Scenario]
 def test_what_the_run_ran_on(two: FakeMachine, machine_scenario: Make) -> None:
     pair = machine_scenario({"gpu": "NVIDIA H200", "count": 2})
     setup: dict[str, FactValue] = {"setup.mode": "apply", "setup.not_set": ["vboost 4 on GPU 1"]}
-    environ = {**os.environ, "CI_JOB_IMAGE": "release:1.2.0"}
+    environ = {**os.environ, "CI_JOB_IMAGE": "release:1.2.0", "PYTHONPATH": "/opt/new/kernels"}
     facts = fingerprint(pair, read_machine(os.environ), setup_facts=setup, environ=environ).facts
     libraries = {key: facts[key] for key in facts if key.startswith("library.")}
     assert libraries.items() >= {
@@ -56,6 +56,7 @@ def test_what_the_run_ran_on(two: FakeMachine, machine_scenario: Make) -> None:
         "cpu.cores": os.cpu_count(),
         "kernel": platform.release(),
         "hostname": platform.node(),
+        "python.path": "/opt/new/kernels",
         "container": False,
         "container.image": "release:1.2.0",
         "python": platform.python_version(),

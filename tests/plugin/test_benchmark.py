@@ -32,7 +32,14 @@ def test_a_measurement_is_one_benchmark_whatever_is_selected(suites: Suites) -> 
 
 def test_a_missed_target_is_still_a_measurement(suites: Suites) -> None:
     suites.run("--dsr1-profile=alpha", "--dsr1-set=targets.0.value=99", "--benchmark-save=x")
-    assert len(saved(suites)["benchmarks"]) == 1
+    (bench,) = saved(suites)["benchmarks"]
+    assert bench["extra_info"]["cause"] == "not known"
+    assert bench["extra_info"]["cause_evidence"].startswith("not known: ")
+
+
+def test_a_good_run_has_no_cause(suites: Suites) -> None:
+    suites.run("--dsr1-profile=alpha", "--benchmark-save=x")
+    assert not [key for key in saved(suites)["benchmarks"][0]["extra_info"] if key.startswith("cause")]
 
 
 def test_an_invalid_run_is_no_baseline(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:

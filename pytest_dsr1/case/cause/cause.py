@@ -19,6 +19,7 @@ _NEXT = {
     "unknown": "go through `pytest-dsr1 docs why-low`",
 }
 _PROBE = "compare the machine with its references: run again with --dsr1-probe"
+_PROBE_A_GOOD_RUN = "probe a good run too: add --dsr1-probe to one that meets its targets, or to a recording"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +98,31 @@ def cause_of(evidence: Evidence) -> Cause:
             if software_fine
             else Cause("software", tuple(excluded), _NEXT["software"], tuple(software))
         )
-    unprobed = evidence.watched is not None and evidence.probed is None
-    step = _PROBE if unprobed else _NEXT["unknown"]
-    return Cause("unknown", (*suspected, *software, *machine_fine, *options_fine), step)
+    unclear = found("machine", "unclear")
+    return Cause(
+        "unknown",
+        (*suspected, *software, *machine_fine, *unclear, *options_fine),
+        _next_step(evidence),
+    )
+
+
+def unfit(mismatches: Sequence[str]) -> Cause:
+    """Return the cause if the preflight refused the machine.
+
+    Args:
+        mismatches: what was found.
+    """
+    more = f", and {len(mismatches) - 1} more" if len(mismatches) > 1 else ""
+    return _cause("machine", [f"it does not fit the scenario: {mismatches[0]}{more}"])
+
+
+def _next_step(evidence: Evidence) -> str:
+    """Return what to do about an unknown cause."""
+    if evidence.watched is not None and evidence.probed is None:
+        return _PROBE
+    if evidence.probed is not None and evidence.probed.against == "peers":
+        return _PROBE_A_GOOD_RUN
+    return _NEXT["unknown"]
 
 
 def _cause(kind: CauseKind, evidence: Sequence[str]) -> Cause:

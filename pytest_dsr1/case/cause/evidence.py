@@ -12,6 +12,10 @@ Result = Literal["FAIL", "LOSS", "INVALID"]
 ChangedRole = Literal["known", "under_test", "shown"]
 """A fact whose effect on performance is known, one that a gate judges, or one that is only shown."""
 
+Against = Literal["references", "green run", "peers"]
+"""What probes are compared with: the accepted references, the last green run that was probed, or the other
+GPUs of the machine."""
+
 NOTABLE_PERCENT = 0.5
 """A difference below this explains no missed target: starts of one machine differ by as much."""
 
@@ -21,14 +25,14 @@ class Probed:
     """How the machine's probes compare, in percent; negative is slower.
 
     Attributes:
-        against: what they were compared with; ``peers`` are the other GPUs of the machine.
+        against: what they were compared with.
         overall: by probe, the difference of all GPUs.
         single: by GPU, the difference by probe of a GPU that is not like the others.
         smallest: by probe, the smallest difference that it can tell.
         other_work: whether another process used the GPUs meanwhile.
     """
 
-    against: Literal["references", "peers", "peak", "none"]
+    against: Against
     overall: Mapping[str, float] = field(default_factory=dict)
     single: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     smallest: Mapping[str, float] = field(default_factory=dict)
@@ -42,6 +46,11 @@ class Probed:
                 f"{name} of GPU {gpu}": loss for name, loss in losses.items() if self._tells(name, loss)
             }
         return found
+
+    @property
+    def as_when_good(self) -> bool:
+        """Whether they were compared with those of a good run, and nothing else used the GPUs meanwhile."""
+        return self.against != "peers" and not self.other_work
 
     def of_single(self) -> list[float]:
         """Return the differences of single GPUs."""
@@ -86,16 +95,14 @@ class OptionDifference:
         what: the option.
         asked: the value that was asked for or published.
         effective: the value in effect.
-        matters: whether it changes what is measured.
-        sure: whether the engine's own report or log says so.
+        matters: whether it surely changes what is measured.
         cost_percent: its known cost; None if unknown.
     """
 
     what: str
     asked: str
     effective: str
-    matters: Literal["yes", "no", "unknown"]
-    sure: bool = True
+    matters: bool
     cost_percent: float | None = None
 
 
@@ -119,6 +126,7 @@ class Evidence:
         software_same: whether the software is as it was then; None if that is not known.
         software_changed: what differs in the software, as ``vllm 0.11 -> 0.12``.
         clues: the keys of the clues that the run shows, with their sentences.
+        clue_costs: by the key of a clue, the most that it can have cost in percent, if that is known.
     """
 
     result: Result
@@ -135,6 +143,7 @@ class Evidence:
     software_same: bool | None = None
     software_changed: tuple[str, ...] = ()
     clues: Mapping[str, str] = field(default_factory=dict)
+    clue_costs: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def missing_percent(self) -> float:

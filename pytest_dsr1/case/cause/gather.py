@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Literal
 
 from pytest_dsr1.case.cause.evidence import ChangedRole, Evidence, OptionDifference, Result, Watched
 from pytest_dsr1.case.cause.probes import probed
@@ -34,7 +33,8 @@ def evidence_of(
     found = _result(judgment)
     if found is None:
         return None
-    keys = {clue.key: clue.sentence for clue in clues}
+    found_clues = list(clues)
+    keys = {clue.key: clue.sentence for clue in found_clues}
     changes = since.changes if since else ()
     green = since.green if since else "never"
     software = tuple(change.text for change in changes if change.is_software)
@@ -43,7 +43,12 @@ def evidence_of(
         result=found,
         gpus=measurement.scenario.hardware.count,
         share_of_target=_share(judgment.judged),
-        probed=probed(measurement, references, other_work=bool(watched and watched.shared)),
+        probed=probed(
+            measurement,
+            references,
+            since.probes if since else {},
+            other_work=bool(watched and watched.shared),
+        ),
         watched=watched,
         unverified=tuple(_unverified(measurement)),
         options=(*_options(measurement), *(_from_published(measurement) if green == "never" else ())),
@@ -54,6 +59,7 @@ def evidence_of(
         software_same=_software_same(measurement, green, software),
         software_changed=software,
         clues=keys,
+        clue_costs={clue.key: clue.cost_percent for clue in found_clues if clue.cost_percent is not None},
     )
 
 
@@ -155,13 +161,12 @@ def _unverified(measurement: Measurement) -> Iterable[str]:
 def _options(measurement: Measurement) -> Iterable[OptionDifference]:
     for option in of_saved(measurement.result.facts.options_in_effect):
         if option.differs:
-            matters: Literal["yes", "unknown"] = "yes" if option.changes_the_measurement else "unknown"
             cost = known_cost(option.name, option.in_effect, measurement.scenario)
             yield OptionDifference(
                 option.name,
                 shown(option.asked),
                 shown(option.in_effect),
-                matters,
+                option.changes_the_measurement,
                 cost_percent=cost.least_percent if cost else None,
             )
 
@@ -176,7 +181,7 @@ def _from_published(measurement: Measurement) -> Iterable[OptionDifference]:
     """Yield the options that the scenario changes from the published run and whose cost is known."""
     newest = next(published_values(measurement.scenario, measurement), None)
     for key, cost in newest.costs.items() if newest else ():
-        yield OptionDifference(key, "as published", "changed", "yes", cost_percent=cost.least_percent)
+        yield OptionDifference(key, "as published", "changed", matters=True, cost_percent=cost.least_percent)
 
 
 def _as_published(measurement: Measurement) -> bool | None:

@@ -1,15 +1,16 @@
-"""The probes of a run as evidence: held against the references of its node, else against each other."""
+"""The probes of a run as evidence: held against those of a good run, else against each other."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from pytest_dsr1.case.cause.evidence import Probed
+from pytest_dsr1.case.cause.evidence import Against, Probed
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.machine.probe.judge import slower_percent
 from pytest_dsr1.machine.probe.values import KINDS, PREFIX, numbers
+from pytest_dsr1.machine.values import FactValue
 from pytest_dsr1.measurement.measurement import Measurement
 
 WHAT: Mapping[str, str] = {
@@ -25,12 +26,19 @@ WHAT: Mapping[str, str] = {
 """The probes that count as evidence, with the names that the rules have for them."""
 
 
-def probed(measurement: Measurement, references: References | None, *, other_work: bool) -> Probed | None:
+def probed(
+    measurement: Measurement,
+    references: References | None,
+    green: Mapping[str, FactValue],
+    *,
+    other_work: bool,
+) -> Probed | None:
     """Return how the machine's probes compare; None if it was not probed before the run.
 
     Args:
         measurement: the run.
         references: the accepted references; None without any.
+        green: the probes of the last green run that was probed; they count if references have none.
         other_work: whether another process used the GPUs.
     """
     facts = measurement.fingerprint.facts
@@ -38,25 +46,36 @@ def probed(measurement: Measurement, references: References | None, *, other_wor
     if not now:
         return None
     usual = references.probes_on(comparability.node(facts)) if references else {}
-    against_references = {name: usual[name] for name in now if _matches(now[name], usual.get(name))}
-    differences = {
-        name: _differences(name, values, against_references[name])
-        for name, values in now.items()
-        if name in against_references
-    }
+    against: Against = "references"
+    differences = _compared(now, usual)
+    if not differences:
+        before = {name: found for name in WHAT if (found := numbers(green.get(PREFIX + name)))}
+        differences, against = _compared(now, before), "green run"
     if not differences:
         differences = {
             name: _differences(name, values, [median(values)])
             for name, values in now.items()
             if len(values) > 1
         }
+        against = "peers"
     return Probed(
-        "references" if against_references else "peers",
+        against,
         overall={WHAT[name]: median(each) for name, each in differences.items()},
         single=_by_gpu(differences, measurement.telemetry.gpus),
-        smallest={WHAT[name]: _smallest(name, among_peers=not against_references) for name in differences},
+        smallest={WHAT[name]: _smallest(name, among_peers=against == "peers") for name in differences},
         other_work=other_work,
     )
+
+
+def _compared(
+    now: Mapping[str, Sequence[float]], usual: Mapping[str, Sequence[float]]
+) -> dict[str, list[float]]:
+    """Return by how many percent each GPU differs, by probe; of the probes that both have."""
+    return {
+        name: _differences(name, values, before)
+        for name, values in now.items()
+        if (before := usual.get(name)) and _matches(values, before)
+    }
 
 
 def _smallest(name: str, *, among_peers: bool) -> float:
@@ -75,8 +94,8 @@ def _by_gpu(differences: Mapping[str, Sequence[float]], gpus: Sequence[int]) -> 
     return found
 
 
-def _matches(now: Sequence[float], usual: Sequence[float] | None) -> bool:
-    return usual is not None and (len(usual) in {1, len(now)} or len(now) == 1)
+def _matches(now: Sequence[float], usual: Sequence[float]) -> bool:
+    return len(usual) in {1, len(now)} or len(now) == 1
 
 
 def _differences(name: str, now: Sequence[float], usual: Sequence[float]) -> list[float]:

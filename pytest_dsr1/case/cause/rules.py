@@ -8,16 +8,16 @@ elimination.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_dsr1.case.cause.evidence import NOTABLE_PERCENT, Evidence
+from pytest_dsr1.case.cause.evidence import NOTABLE_PERCENT, Against, Evidence
 from pytest_dsr1.machine.gpu.xids import XIDS, described
 
 Suspect = Literal["machine", "options", "software"]
-Effect = Literal["convicts", "suspects", "acquits", "unlike"]
-"""``unlike``: the run is not like others, so none of them can be named."""
+Effect = Literal["convicts", "suspects", "acquits", "unclear", "unlike"]
+"""``unclear``: why it is neither. ``unlike``: the run is not like others, so none of them can be named."""
 
 _MEASURED_CLUES = (
     "number-format",
@@ -36,6 +36,11 @@ _PLANNED_CLUES = ("attention-dp", "chunked-context", "cuda-graphs")
 OTHER_WORK = "other work ran on the machine meanwhile"
 _NOT_IN_DECODE = ("host_link",)
 """Probes of what decode hardly uses: alone they do not convict."""
+_AGAINST: Mapping[Against, str] = {
+    "references": "the references",
+    "green run": "the last green run that was probed",
+    "peers": "the other GPUs",
+}
 _NEEDED = ({"memory_bandwidth"}, {"bf16", "fp8"})
 """One probe of each set is needed to acquit a machine; of several GPUs also an all-reduce."""
 
@@ -86,9 +91,12 @@ def _lost(evidence: Evidence) -> Iterator[str]:
 
 
 def _clock_explains(evidence: Evidence) -> bool:
-    """Return whether the clock can have cost half of what is missing; nothing runs slower than its clock."""
+    """Return whether the clock can have cost half of what is missing.
+
+    Nothing runs slower than its clock. GPUs that multiply as fast as in a good run had this clock then.
+    """
     loss_percent = evidence.watched.clock_loss_percent if evidence.watched else None
-    return loss_percent is None or evidence.explains(loss_percent)
+    return not _fine_probes(evidence) and (loss_percent is None or evidence.explains(loss_percent))
 
 
 def _capped(evidence: Evidence, *, enough: bool) -> Iterator[str]:
@@ -97,19 +105,14 @@ def _capped(evidence: Evidence, *, enough: bool) -> Iterator[str]:
 
 
 def _locked(evidence: Evidence, *, enough: bool) -> Iterator[str]:
-    by_scenario = any("lock_sm_clock" in each.what for each in evidence.options)
-    locked = evidence.watched and evidence.watched.locked_clock and not by_scenario
-    if locked and _clock_explains(evidence) == enough:
+    if evidence.watched and evidence.watched.locked_clock and _clock_explains(evidence) == enough:
         yield "a clock stayed below its highest without a reason, so it is locked"
 
 
 def _slow(evidence: Evidence) -> dict[str, float]:
-    """Return the probes that are slower than they should be, with the loss in percent.
-
-    A healthy GPU is a third below its data sheet, so that does not convict.
-    """
+    """Return the probes that are slower than they should be, with the loss in percent."""
     probed = evidence.probed
-    if probed is None or probed.other_work or probed.against not in {"references", "peers"}:
+    if probed is None or probed.other_work:
         return {}
     return {name: -difference for name, difference in probed.slow().items()}
 
@@ -117,13 +120,8 @@ def _slow(evidence: Evidence) -> dict[str, float]:
 def _slow_probes(evidence: Evidence, *, enough: bool) -> Iterator[str]:
     for name, loss in _slow(evidence).items():
         convicts = evidence.explains(loss) and not name.startswith(_NOT_IN_DECODE)
-        if convicts == enough and not evidence.negligible(loss):
-            against = (
-                "the other GPUs"
-                if evidence.probed and evidence.probed.against == "peers"
-                else "the references"
-            )
-            yield f"{name.replace('_', ' ')} {-loss:+.1f}% against {against}"
+        if evidence.probed and convicts == enough and not evidence.negligible(loss):
+            yield f"{name.replace('_', ' ')} {-loss:+.1f}% against {_AGAINST[evidence.probed.against]}"
 
 
 def _spoiled_probes(evidence: Evidence) -> Iterator[str]:
@@ -131,28 +129,50 @@ def _spoiled_probes(evidence: Evidence) -> Iterator[str]:
         yield "probes are slow, but another process used the GPUs meanwhile"
 
 
+def _fine_probes(evidence: Evidence) -> bool:
+    """Return whether all probes that are needed are as in a good run."""
+    probed = evidence.probed
+    if probed is None or not probed.as_when_good:
+        return False
+    needed = [*_NEEDED, *([{"allreduce"}] if evidence.gpus > 1 else [])]
+    slow = any(not evidence.negligible(loss) for loss in _slow(evidence).values())
+    return not slow and all(kinds & probed.overall.keys() for kinds in needed)
+
+
+def _hidden_percent(evidence: Evidence) -> float:
+    """Return the largest loss that fine probes can hide."""
+    assert evidence.probed is not None
+    smallest, seen = evidence.probed.smallest, evidence.probed.overall.keys()
+    needed = [*_NEEDED, *([{"allreduce"}] if evidence.gpus > 1 else [])]
+    return max(min(smallest.get(name, 0.0) for name in kinds & seen) for kinds in needed)
+
+
 def _same_probes(evidence: Evidence) -> Iterator[str]:
     """Acquit a machine whose probes can hide less than half of what is missing, and whose run was watched."""
     probed, watched = evidence.probed, evidence.watched
-    if probed is None or probed.against != "references" or probed.other_work:
+    if probed is None or not _fine_probes(evidence) or evidence.explains(_hidden_percent(evidence)):
         return
     if watched is None or watched.unseen or watched.throttled_share is None:
-        return
-    needed = [*_NEEDED, *([{"allreduce"}] if evidence.gpus > 1 else [])]
-    if not all(kinds & probed.overall.keys() for kinds in needed):
-        return
-    if any(not evidence.negligible(loss) for loss in _slow(evidence).values()):
         return
     # Probes before the run say nothing about what the telemetry saw in it.
     if watched.power_capped or watched.locked_clock or not evidence.negligible(100 * watched.throttled_share):
         return
-    finest = (
-        min(probed.smallest.get(name, 0.0) for name in kinds & probed.overall.keys()) for kinds in needed
-    )
-    if evidence.missing_percent and any(evidence.explains(percent) for percent in finest):
-        return
     largest = max(abs(difference) for difference in (*probed.overall.values(), *probed.of_single()))
-    yield f"probes as in the references, to {largest:.1f}%"
+    yield f"probes as in {_AGAINST[probed.against]}, to {largest:.1f}%"
+
+
+def _unclear_probes(evidence: Evidence) -> Iterator[str]:
+    """Say why the probes do not acquit a machine that they do not convict."""
+    probed = evidence.probed
+    if probed is None or probed.other_work:
+        return
+    if not probed.as_when_good:
+        yield "no good run was probed on these GPUs, so the machine is not excluded"
+    elif _fine_probes(evidence) and evidence.explains(_hidden_percent(evidence)):
+        yield (
+            f"probes as in {_AGAINST[probed.against]}, but they can hide a loss of "
+            f"{_hidden_percent(evidence):g}%, and {evidence.missing_percent:.1f}% are missing"
+        )
 
 
 def _unverified(evidence: Evidence) -> Iterator[str]:
@@ -161,12 +181,10 @@ def _unverified(evidence: Evidence) -> Iterator[str]:
 
 def _different_options(evidence: Evidence, *, enough: bool) -> Iterator[str]:
     for each in evidence.options:
-        if each.matters == "no":
-            continue
         # A sure difference spoils a run by itself, whatever it costs.
         spoils = each.cost_percent is None or evidence.result == "INVALID"
         known = spoils or evidence.explains(each.cost_percent or 0.0)
-        if (each.matters == "yes" and each.sure and known) == enough:
+        if (each.matters and known) == enough:
             cost = f", known to cost {each.cost_percent:g}%" if each.cost_percent is not None else ""
             yield f"{each.what} was {each.effective} instead of {each.asked}{cost}"
 
@@ -190,9 +208,8 @@ def _convicts(key: str, evidence: Evidence) -> bool:
 def _as_when_good(evidence: Evidence) -> bool:
     """Return whether options, model and data are those of a good run, so that it had these clues too."""
     asked = ("option.", "model.", "dataset.")
-    differs = any(each.matters != "no" for each in evidence.options)
     changed = any(key.startswith(asked) and role != "shown" for key, role in evidence.changed.items())
-    return evidence.green != "never" and not differs and not changed
+    return evidence.green != "never" and not evidence.options and not changed
 
 
 def _without_remedy(sentence: str) -> str:
@@ -201,12 +218,15 @@ def _without_remedy(sentence: str) -> str:
 
 
 def _too_cheap(clue: str, evidence: Evidence) -> bool:
-    """Return whether the known cost of what a clue shows does not explain what is missing."""
-    return any(
-        each.what.replace("_", "-") in clue or clue in each.what.replace("_", "-")
+    """Return whether what a clue shows can have cost too little to explain what is missing."""
+    costs = [
+        each.cost_percent
         for each in evidence.options
-        if each.cost_percent is not None and not evidence.explains(each.cost_percent)
-    )
+        if each.cost_percent is not None
+        and (each.what.replace("_", "-") in clue or clue in each.what.replace("_", "-"))
+    ]
+    costs += [evidence.clue_costs[clue]] if clue in evidence.clue_costs else []
+    return any(not evidence.explains(cost) for cost in costs)
 
 
 def _changed_options(evidence: Evidence) -> Iterator[str]:
@@ -222,7 +242,7 @@ def _changed_machine(evidence: Evidence) -> Iterator[str]:
 
 
 def _same_options(evidence: Evidence) -> Iterator[str]:
-    if any(each.matters != "no" for each in evidence.options) or any(_changed_options(evidence)):
+    if evidence.options or any(_changed_options(evidence)):
         return
     if any(any(_clues_of_options(evidence, convict=each)) for each in (True, False)):
         return
@@ -271,6 +291,7 @@ RULES: tuple[Rule, ...] = (
     Rule("machine", "suspects", "the fingerprint", _changed_machine),
     Rule("machine", "suspects", "documentation alone", _unverified),
     Rule("machine", "acquits", _SEEN, _same_probes),
+    Rule("machine", "unclear", _SEEN, _unclear_probes),
     Rule(
         "options",
         "convicts",

@@ -156,14 +156,15 @@ def _result(
 def _facts(of: Job, records: Sequence[RequestRecord], reported: Mapping[str, object]) -> EngineFacts:
     """Return the worker's facts; on a GPU add the memory-bandwidth bound and the share of it reached."""
     job, gpu = worker_job(of), str(reported.get("device"))
+    other = dict(reported)
+    options = other.pop("options_in_effect", {})
+    facts = EngineFacts(options_in_effect=options if isinstance(options, dict) else {}, other=other)
     if job.device == "cpu":
-        return EngineFacts(other=reported)
+        return facts
     known = KNOWN_GPUS.get(gpu)
     if known is None:
-        return EngineFacts(
-            bandwidth_bound=f"none: pytest-dsr1 does not know the peak memory bandwidth of {gpu}",
-            other=reported,
-        )
+        unknown = f"none: pytest-dsr1 does not know the peak memory bandwidth of {gpu}"
+        return replace(facts, bandwidth_bound=unknown)
     batch = min(job.concurrency, len(records))
     bound = decode_bound(
         resolve_config(job.config),
@@ -173,11 +174,12 @@ def _facts(of: Job, records: Sequence[RequestRecord], reported: Mapping[str, obj
         bandwidth_tb_s=known.hbm_tb_s,
     )
     step_s = mean_decode_step_s(records, batch)
-    return EngineFacts(
+    return replace(
+        facts,
         bandwidth_bound=bound.formula,
         share_of_bound=bound.step_s / step_s if step_s else None,
         other={
-            **reported,
+            **other,
             "bandwidth_bound_tok_s": bound.output_tok_s,
             "distinct_experts_expected": bound.experts,
             **({"decode_tok_s": batch / step_s} if step_s else {}),

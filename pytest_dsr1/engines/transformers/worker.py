@@ -24,10 +24,11 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from pytest_dsr1.engines.in_effect import Option, saved
 from pytest_dsr1.engines.transformers.job import WorkerJob, batched, prefill_chunks, read_asked, read_items
 from pytest_dsr1.process.worker import (
     Events,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 SYNCHRONIZE_STEPS = 16
 """Decode steps between two synchronizations with the device; rare enough to cost nothing."""
 GIB = 1 << 30
+_EAGER = "eager"
 
 
 def check_config(job: WorkerJob, config: dict[str, Any], known: frozenset[str]) -> None:
@@ -226,6 +228,7 @@ class Run:
             "result",
             versions=versions,
             facts={
+                "options_in_effect": saved(self._options_in_effect(model, steps[full])),
                 "device": torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "cpu",
                 "threads": torch.get_num_threads() if self._device.type == "cpu" else None,
                 "openmp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
@@ -240,6 +243,13 @@ class Run:
             },
         )
         self._ask(model, asked)
+
+    def _options_in_effect(self, model: Any, step: str) -> Iterator[Option]:
+        """Yield what the built model really has, and whether its decode step is in a CUDA graph."""
+        dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+        yield Option("dtype", dtype, "model", self._job.dtype)
+        yield Option("cuda_graphs", step != _EAGER, "decode_step", self._job.compile)
+        yield Option("attention_backend", model.config._attn_implementation, "model.config")
 
     def _ask(self, model: Any, asked: Sequence[tuple[Question, Item]]) -> None:
         """Answer each question alone, with a step like the measured one."""
@@ -259,7 +269,7 @@ class Run:
     def _prepare(self, size: int, batch: Batch) -> str:
         """Compile and capture the decode step if the job asks for it; return the name of the step used."""
         if not self._job.compile:
-            return "eager"
+            return _EAGER
         for fuse, name in ((True, "torch.compile in a CUDA graph"), (False, "CUDA graph, not compiled")):
             self._events.send("phase", phase="loading", detail=f"decode step of batch {size}: {name}")
             try:
@@ -273,7 +283,7 @@ class Run:
                 )
             else:
                 return name
-        return "eager"
+        return _EAGER
 
     def _answer(self, batch: Batch, group: Sequence[Item], *, measured: bool) -> None:
         """Run one batch of requests to the end; on ``stop`` only to the next synchronization."""

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
-from pytest_dsr1.case.case import Case, case_of, case_without_data
+from pytest_dsr1.case.case import BAD, Case, case_of, case_without_data
 from pytest_dsr1.case.cause.cause import Cause
 from pytest_dsr1.gate.history import NO_HISTORY, history
 from pytest_dsr1.reporting.ci.annotations import commands
@@ -55,12 +55,12 @@ def report_of(state: RunState, status: int, root: Path, *, is_wanted: bool) -> R
 
 def _is_bad(state: RunState) -> bool:
     """Return whether a test has a bad result, also if the session was interrupted afterwards."""
-    return any(status in {Status.FAIL, Status.INVALID} for status in state.statuses.values())
+    return any(status in BAD for status in state.statuses.values())
 
 
 def cause_so_far(state: RunState, outcome: ScenarioOutcome, status: Status) -> Cause | None:
     """Return the cause of a test's bad result, as far as it is known when the test ends; None without any."""
-    if status not in {Status.FAIL, Status.INVALID}:
+    if status not in BAD:
         return None
     try:
         # Its own and later runs are never compared, so what was saved before its first test is enough.
@@ -68,6 +68,15 @@ def cause_so_far(state: RunState, outcome: ScenarioOutcome, status: Status) -> C
         return case_of(outcome, state.store, datetime.now(timezone.utc), past).cause
     except Exception:  # noqa: BLE001 - the report of the session names our mistake; the verdict stands
         return None
+
+
+def causes_so_far(state: RunState) -> dict[str, Cause]:
+    """Return the causes of bad results that are known now, by scenario."""
+    status = next((status for status in state.statuses.values() if status in BAD), None)
+    if status is None:
+        return {}
+    causes = {name: cause_so_far(state, outcome, status) for name, outcome in state.outcomes.items()}
+    return {name: cause for name, cause in causes.items() if cause is not None}
 
 
 def is_wanted(files: Mapping[Path, ReportFormat], environ: Mapping[str, str]) -> bool:

@@ -44,18 +44,21 @@ def evidence(of: Mapping[str, Any]) -> Evidence:
         gpus=of.get("gpus", 8),
         share_of_target=of.get("share_of_target"),
         probed=_probed(of.get("probes")),
-        watched=_watched(of.get("telemetry")),
+        watched=_watched(
+            of.get("telemetry"),
+            locked_on_purpose=any("lock_sm_clock" in each["what"] for each in of.get("options", ())),
+        ),
         unverified=tuple(each["what"] for each in findings if not each["verified"]),
         options=tuple(
             OptionDifference(
                 each["what"],
                 str(each["asked"]),
                 str(each["effective"]),
-                each["matters"],
-                each["sure"],
+                each["matters"] == "yes" and each["sure"],
                 each.get("cost_percent"),
             )
             for each in of.get("options", ())
+            if each["matters"] != "no"  # such options are not compared
         ),
         options_read=of.get("options_read", False),
         options_as_published=of.get("options_as_published"),
@@ -70,8 +73,10 @@ def evidence(of: Mapping[str, Any]) -> Evidence:
 def _probed(of: Mapping[str, Any] | None) -> Probed | None:
     if of is None:
         return None
+    if of.get("against") not in {"references", "peers"}:  # nothing is compared with a data sheet
+        return Probed("peers")
     return Probed(
-        of.get("against", "none"),
+        of["against"],
         of.get("all", {}),
         of.get("gpus", {}),
         of.get("smallest", {}),
@@ -79,13 +84,13 @@ def _probed(of: Mapping[str, Any] | None) -> Probed | None:
     )
 
 
-def _watched(of: Mapping[str, Any] | None) -> Watched | None:
+def _watched(of: Mapping[str, Any] | None, *, locked_on_purpose: bool) -> Watched | None:
     if of is None:
         return None
     return Watched(
         throttled_share=of.get("throttled_share"),
         power_capped=of.get("power_capped"),
-        locked_clock=of.get("locked_clock"),
+        locked_clock=of.get("locked_clock") and not locked_on_purpose,
         xid=of.get("xid"),
         ecc_grew=of.get("ecc_grew", False),
         shared=of.get("shared"),

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-from pytest_dsr1.case.cause.cause import cause_of
+from pytest_dsr1.case.cause.cause import cause_of, unfit
 from pytest_dsr1.case.cause.evidence import ChangedRole, Evidence, OptionDifference, Probed, Watched
 from pytest_dsr1.case.cause.rules import RULES
 from tests.case.cause.situations import Situation, situations
@@ -64,7 +64,7 @@ def test_each_verdict_in_words() -> None:
     assert found.sentence == "the machine: memory bandwidth of GPU 5 -6.0% against the other GPUs"
     assert found.next_step == "mend the machine, or run on another one, before you look at anything else"
 
-    graphs = OptionDifference("cuda_graph", "on", "off", "yes", cost_percent=86)
+    graphs = OptionDifference("cuda_graph", "on", "off", matters=True, cost_percent=86)
     found = cause_of(Evidence("FAIL", share_of_target=0.2, options=(graphs,), options_read=True))
     assert found.sentence == "the options: cuda_graph was off instead of on, known to cost 86%"
     assert found.next_step == "do what the clues say, or set back what differs, and run again"
@@ -225,3 +225,78 @@ def test_fine_probes_do_not_hide_what_was_seen_in_the_run() -> None:
 def test_a_loss_of_unknown_size_is_not_explained() -> None:
     """A metric that was not measured has no share of its target."""
     assert cause_of(Evidence("FAIL", watched=replace(AT_REST, throttled_share=0.006))).kind == "unknown"
+
+
+SLOWER = Evidence(
+    "FAIL",
+    share_of_target=0.94,
+    probed=replace(FINE, against="green run"),
+    watched=AT_REST,
+    options_read=True,
+    green="run",
+    software_same=False,
+    software_changed=("python.path  -> /opt/new",),
+)
+
+
+def test_probes_of_a_green_run_excuse_the_machine() -> None:
+    assert cause_of(SLOWER).sentence == (
+        "the software: machine and options are excluded (probes as in the last green run that was probed, to "
+        "0.2%; options in effect as asked for); changed since it was good: python.path  -> /opt/new"
+    )
+
+
+def test_why_probes_do_not_exclude_the_machine() -> None:
+    """They were never taken of a good run, or they can hide too much."""
+    peers = cause_of(replace(SLOWER, probed=Probed("peers")))
+    assert peers.evidence[:2] == (
+        "changed since it was good: python.path  -> /opt/new",
+        "no good run was probed on these GPUs, so the machine is not excluded",
+    )
+    assert peers.next_step == (
+        "probe a good run too: add --dsr1-probe to one that meets its targets, or to a recording"
+    )
+    coarse = replace(FINE, smallest={"memory_bandwidth": 0.3, "bf16": 3.5, "fp8": 4.0})
+    found = cause_of(replace(SLOWER, probed=coarse))
+    assert found.kind == "unknown"
+    assert (
+        "probes as in the references, but they can hide a loss of 3.5%, and 6.0% are missing"
+        in found.evidence
+    )
+    assert cause_of(replace(SLOWER, probed=coarse, share_of_target=0.92)).kind == "software"
+    spoiled = cause_of(replace(SLOWER, probed=replace(coarse, other_work=True)))
+    assert not any("probe" in each for each in spoiled.evidence)
+
+
+def test_a_clock_that_good_runs_had_too_convicts_nobody() -> None:
+    """Products as fast as in the references ran at this clock then."""
+    low = replace(AT_REST, locked_clock=True, clock_loss_percent=6.0)
+    evidence = replace(SLOWER, watched=low)
+    assert cause_of(replace(evidence, probed=None)).kind == "machine"
+    found = cause_of(evidence)
+    assert found.kind == "unknown"
+    assert found.evidence[0] == "a clock stayed below its highest without a reason, so it is locked"
+
+
+def test_a_clue_cannot_cost_more_than_it_lost() -> None:
+    """Ramp-up and drain that cost 10% explain a miss of 20%, but not one of 50%."""
+    short = Evidence(
+        "FAIL",
+        share_of_target=0.5,
+        clues={"ramp-and-drain": "ramp-up and drain cost 10%: send more"},
+        clue_costs={"ramp-and-drain": 10.0},
+    )
+    found = cause_of(short)
+    assert (found.kind, found.evidence) == ("unknown", ("ramp-up and drain cost 10%",))
+    assert cause_of(replace(short, share_of_target=0.8)).kind == "options"
+    assert cause_of(replace(short, clue_costs={})).kind == "options"
+
+
+def test_a_machine_that_the_preflight_refuses() -> None:
+    cause = unfit(["GPU count: expected 8, found 1", "GPU 0 memory: expected 139 GiB, found 80"])
+    assert cause.sentence == (
+        "the machine: it does not fit the scenario: GPU count: expected 8, found 1, and 1 more"
+    )
+    assert unfit(["GPU count: expected 8, found 1"]).evidence == (
+        "it does not fit the scenario: GPU count: expected 8, found 1",
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pytest_dsr1.case.cause.cause import cause_of
 from pytest_dsr1.case.cause.evidence import Evidence, OptionDifference, Watched
 from pytest_dsr1.case.cause.gather import evidence_of
 from pytest_dsr1.case.judgment import Judgment
@@ -185,8 +186,8 @@ def test_options_in_effect() -> None:
     facts = replace(run.result.facts, options_in_effect=saved(options))
     evidence = found(result=replace(run.result, facts=facts))
     assert evidence.options == (
-        OptionDifference("max_batch_size", "8", "4", "yes"),
-        OptionDifference("x", "off", "on", "unknown"),
+        OptionDifference("max_batch_size", "8", "4", matters=True),
+        OptionDifference("x", "off", "on", matters=False),
     )
     assert (evidence.options_read, found().options_read) == (True, False)
 
@@ -197,8 +198,8 @@ def test_the_known_cost_of_an_option_that_was_not_in_effect() -> None:
     facts = replace(run.result.facts, options_in_effect=options)
     evidence = found(scenario=run.scenario, result=replace(run.result, facts=facts))
     assert evidence.options == (
-        OptionDifference("cuda_graphs", "on", "off", "yes", cost_percent=86.1),
-        OptionDifference("max_batch_size", "4", "1", "yes"),
+        OptionDifference("cuda_graphs", "on", "off", matters=True, cost_percent=86.1),
+        OptionDifference("max_batch_size", "4", "1", matters=True),
     )
 
 
@@ -224,10 +225,8 @@ def test_options_that_the_published_run_did_not_have() -> None:
         "fingerprint": Fingerprint(gpus),
     }
     (option,) = found(**run).options
-    assert (option.what, option.matters, option.cost_percent) == (
-        "engine.llm_api.cuda_graph_config",
-        "yes",
-        86.1,
+    assert option == OptionDifference(
+        "engine.llm_api.cuda_graph_config", "as published", "changed", matters=True, cost_percent=86.1
     )
     assert found(since=Since("run", "the last green run"), **run).options == ()
 
@@ -255,3 +254,69 @@ def test_the_software_of_a_server_is_not_recorded() -> None:
 def test_the_versions_that_the_engine_ran_are_software() -> None:
     changed = Since("run", "", (Change("engine.tensorrt_llm", "engine.tensorrt_llm 1.2.0 -> 1.2.1"),))
     assert found(since=changed).software_changed == ("engine.tensorrt_llm 1.2.0 -> 1.2.1",)
+
+
+PROBES: dict[str, FactValue] = {
+    "probe.memory_bandwidth_gb_s": 4248.0,
+    "probe.bf16_tflops": 670.0,
+    "gpu.uuids": ["GPU-a"],
+}
+GRAPHS = Option("cuda_graphs", True, "log", True)
+AS_GOOD = Since("run", "the last green run", probes=PROBES)
+NEWER = replace(AS_GOOD, changes=(Change("engine.vllm", "engine.vllm 0.25 -> 0.26"),))
+
+
+def cause(
+    share: float,
+    *options: Option,
+    probes: dict[str, FactValue] = PROBES,
+    since: Since | None = AS_GOOD,
+    throttled: float = 0.0,
+    clues: tuple[FoundClue, ...] = (),
+    findings: tuple[Finding, ...] = (),
+    events: tuple[Event, ...] = (),
+    status: Status = Status.FAIL,
+) -> str:
+    """Return the cause of a run on one GPU that reached this share of its target."""
+    run = measurement()
+    facts = replace(run.result.facts, options_in_effect=saved(options))
+    judgment = replace(FAILED, status=status, verdicts=(replace(MISSED, measured=100 * share, target=100.0),))
+    return cause_of(
+        found(
+            judgment,
+            **watched(throttled, events=events),
+            result=replace(run.result, facts=facts),
+            fingerprint=Fingerprint(probes),
+            clues=clues,
+            since=since,
+            findings=findings,
+        )
+    ).kind
+
+
+def test_from_a_run_to_its_cause() -> None:
+    """The situations of test_cause.py, told by the values that a real run has."""
+    slow = {**PROBES, "probe.memory_bandwidth_gb_s": 3800.0}
+    eager = replace(GRAPHS, in_effect=False)
+    short = FoundClue("ramp-and-drain", "too short: send more", cost_percent=10.0)
+    lanes = Finding("warning", "GPU 0 PCIe", f"8 of 16 lanes {UNVERIFIED}")
+    other = Event(101.0, 0, "foreign process", "pid 7")
+    xid = Event(101.0, 0, "xid", "", 79)
+    assert cause(0.9, GRAPHS, since=NEWER) == "software"
+    assert cause(0.9, since=NEWER) == "unknown", "the options in effect were not read"
+    assert cause(0.96, GRAPHS, since=NEWER) == "unknown", "a BF16 probe can hide 3.5%"
+    assert cause(0.9, GRAPHS, since=replace(NEWER, probes={})) == "unknown", "no good run was probed"
+    assert cause(0.9, GRAPHS, probes={}, since=NEWER) == "unknown", "this run was not probed"
+    assert cause(0.9, GRAPHS, since=AS_GOOD) == "unknown", "nothing differs"
+    assert cause(0.9, GRAPHS, probes=slow, since=NEWER) == "machine"
+    assert cause(0.7, GRAPHS, probes=slow, since=NEWER) == "unknown", "10% is less than half of 30%"
+    assert cause(0.8, GRAPHS, since=NEWER, throttled=0.15) == "machine"
+    assert cause(0.8, eager, since=AS_GOOD) == "options"
+    assert cause(0.8, eager, since=AS_GOOD, throttled=0.15) == "contradiction"
+    assert cause(0.85, GRAPHS, since=None, clues=(short,)) == "options"
+    assert cause(0.5, GRAPHS, since=None, clues=(short,)) == "unknown", "the ends cost 10% of the 50%"
+    assert cause(0.9, GRAPHS, since=NEWER, findings=(lanes,)) == "software", "probes refute a doubt"
+    assert cause(0.9, GRAPHS, since=replace(NEWER, probes={}), findings=(lanes,)) == "unknown"
+    assert cause(0.9, GRAPHS, since=NEWER, events=(other,), status=Status.INVALID) == "machine"
+    assert cause(0.9, GRAPHS, since=NEWER, events=(xid,), status=Status.INVALID) == "machine"
+    assert cause(0.9, eager, since=NEWER, events=(xid,), status=Status.INVALID) == "contradiction"

@@ -22,10 +22,16 @@ def with_probes(**probes: FactValue) -> References:
     return references(runs=tuple(replace(run(number), probes=probes) for number in range(10)))
 
 
-def found(accepted: References | None, *, other_work: bool = False, **probes: FactValue) -> Probed | None:
+def found(
+    accepted: References | None,
+    *,
+    green: dict[str, FactValue] | None = None,
+    other_work: bool = False,
+    **probes: FactValue,
+) -> Probed | None:
     facts = {**NODE_FACT, **{f"probe.{name}": value for name, value in probes.items()}}
     made = measurement(fingerprint=Fingerprint(facts), telemetry=Telemetry(gpus=(0, 1)))
-    return probed(made, accepted, other_work=other_work)
+    return probed(made, accepted, green or {}, other_work=other_work)
 
 
 def test_a_run_that_was_not_probed() -> None:
@@ -64,6 +70,19 @@ def test_without_references_gpus_are_held_against_each_other() -> None:
     assert found(other_node, memory_bandwidth_gb_s=4000.0) == Probed("peers")
 
 
+def test_without_references_the_last_green_run_counts() -> None:
+    green: dict[str, FactValue] = {"probe.memory_bandwidth_gb_s": 4000.0, "probe.host_to_gpu_gb_s": 55.0}
+    seen = found(None, green=green, memory_bandwidth_gb_s=3960.0, bf16_tflops=660.0)
+    assert seen is not None
+    assert (seen.against, seen.as_when_good) == ("green run", True)
+    assert seen.overall == pytest.approx({"memory_bandwidth": -1.0})
+    assert seen.smallest == {"memory_bandwidth": 0.3}
+    accepted = found(with_probes(memory_bandwidth_gb_s=4400.0), green=green, memory_bandwidth_gb_s=3960.0)
+    assert accepted is not None
+    assert accepted.against == "references"
+    assert accepted.overall == pytest.approx({"memory_bandwidth": -10.0})
+
+
 def test_a_time_is_slow_if_it_is_longer() -> None:
     seen = found(with_probes(all_reduce_256mib_gb_s=300.0), other_work=True, all_reduce_256mib_gb_s=150.0)
     assert seen is not None
@@ -95,7 +114,7 @@ def test_a_value_of_all_gpus_is_no_value_of_the_first() -> None:
         "probe.host_to_gpu_gb_s": ["44", "55"],
     }
     made = measurement(fingerprint=Fingerprint(facts), telemetry=Telemetry(gpus=(1, 0)))
-    seen = probed(made, accepted, other_work=False)
+    seen = probed(made, accepted, {}, other_work=False)
     assert seen is not None
     assert seen.overall["memory_bandwidth"] == pytest.approx(-5.0)
     assert seen.single[0] == pytest.approx({"peer_copy": -50.0, "host_link_to": 0.0})

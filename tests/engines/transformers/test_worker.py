@@ -128,6 +128,11 @@ def test_the_facts_describe_the_model(result: EngineResult) -> None:
     assert facts["openmp_wait_policy"] == os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
     assert 2 <= float(str(facts["distinct_experts_observed"])) <= 4
     assert "bandwidth_bound" not in facts
+    assert facts["options_in_effect"] == {
+        "dtype": {"in_effect": "float32", "asked": "float32", "read_from": "model"},
+        "cuda_graphs": {"in_effect": False, "asked": False, "read_from": "decode_step"},
+        "attention_backend": {"in_effect": "sdpa", "read_from": "model.config"},
+    }
     assert result.warnings == ()
 
 
@@ -310,7 +315,10 @@ def test_a_decode_step_that_cannot_be_captured_is_a_warning(
         f"decode step of batch 2: {way} failed (RuntimeError: no graphs here), so a slower one is used"
         for way in ("torch.compile in a CUDA graph", "CUDA graph, not compiled")
     ]
-    assert events[-1]["facts"]["decode_step"] == "eager"
+    facts = events[-1]["facts"]
+    assert facts["decode_step"] == "eager"
+    graphs = {"in_effect": False, "asked": True, "read_from": "decode_step"}
+    assert facts["options_in_effect"]["cuda_graphs"] == graphs
 
 
 def test_out_of_memory_on_the_gpu() -> None:
