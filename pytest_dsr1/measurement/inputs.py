@@ -19,7 +19,7 @@ def metric_inputs(scenario: Scenario, result: EngineResult, gpu_health: GpuSumma
         records=result.records,
         gpus=result.gpus,
         concurrency=load.at_once if load.arrival is None and load.limited else None,
-        slo=None if scenario.slo is None else _limits(scenario.slo),
+        slo=None if scenario.slo is None else slo_limits(scenario.slo),
         measured_s=result.measured_to_s - result.measured_from_s,
         gpu=GpuTotals(gpu_health.power_w_total, gpu_health.energy_j_total) if gpu_health else None,
         server=result.facts.server_metrics,
@@ -38,7 +38,8 @@ def _reported(report: Mapping[str, float]) -> Answered | None:
     return Answered(request_rate * seconds, token_rate * seconds, seconds)
 
 
-def _limits(slo: Slo) -> SloLimits:
+def slo_limits(slo: Slo) -> SloLimits:
+    """Return the limits of `slo`, with those of its preset."""
     preset = PRESETS[slo.preset] if slo.preset else SloLimits()
     return SloLimits(
         ttft_ms=slo.ttft_ms or preset.ttft_ms,
