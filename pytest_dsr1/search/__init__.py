@@ -1,0 +1,1 @@
+"""Search: the highest load that keeps a service level."""

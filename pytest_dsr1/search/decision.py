@@ -1,0 +1,154 @@
+"""The decision of a search: which load to probe next, or the highest load that keeps the goal.
+
+Far from the answer a probe only says on which side its load is, with a stated error, and the next one is in
+the geometric middle. Once both sides are near each other, or a probe cannot be distinguished from the goal, a
+curve through the probes (:mod:`pytest_dsr1.search.fit`) gives the answer with its interval, and the next
+probe is where it narrows that most (:mod:`pytest_dsr1.search.placing`). docs/background/gate-statistics.md
+has the errors and the simulations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pytest_dsr1.search.evidence import LEAST_KEPT, Probe, side
+from pytest_dsr1.search.fit import Fit, fit
+from pytest_dsr1.search.placing import Plan, Question, believed, doubted, placed, planned, rounded
+
+FIT_ERROR = 0.02
+"""The planned probability that the curve's interval does not hold the answer. With the errors of the sides,
+0.1% for each of at most 12 probes, it is at most 3.2%; we promise 5%, because a curve is only a model."""
+_NEAR = 1.35
+"""Once the loads on both sides differ by less than this factor, the curve is used, for loads that close."""
+_END_FACTOR = 8.0
+"""An end of the range is probed itself when the answer is known to be within this factor of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The answer of a search.
+
+    Attributes:
+        where: ``inside`` the range; ``above`` if its highest load keeps the goal; ``below`` if its lowest
+            load does not; ``unclear`` if two probes contradict each other.
+        load: the highest load that keeps the goal; the end of the range if it is above, 0 if it is below.
+            If unclear, the highest load below which no probe misses the goal.
+        low: the lower end of the interval; the answer is inside with a probability of at least 95%.
+        high: the upper end; infinity if it is above the range, the lowest load if it is below.
+        narrow: whether the interval is as narrow as asked.
+        scatter: the variance of the probes around the curve over what their requests explain. Above 1, the
+            difference was improbable, and the interval is wider for it.
+        contradiction: a load that misses the goal, and one at least as high that keeps it.
+    """
+
+    where: Literal["inside", "above", "below", "unclear"]
+    load: float
+    low: float
+    high: float
+    narrow: bool = True
+    scatter: float = 1.0
+    contradiction: tuple[Probe, Probe] | None = None
+
+
+def enough(plan: Plan, seen: Probe, goal: float) -> bool:
+    """Return whether a running probe may stop; may be asked after each request."""
+    if plan.sides and side(seen, goal) != "unknown":
+        return True
+    return seen.effective >= plan.effective and seen.requests >= max(plan.requests / 4, LEAST_KEPT)
+
+
+def decide(asked: Question, probes: Sequence[Probe]) -> Plan | Found:
+    """Return the next probe, or the answer.
+
+    Args:
+        asked: the range, the goal, and how narrow the interval must be.
+        probes: all so far, in any order.
+    """
+    sides = [(probe, side(probe, asked.goal)) for probe in probes]
+    keeps = max((p for p, s in sides if s == "keeps"), key=lambda p: p.load, default=None)
+    misses = min((p for p, s in sides if s == "misses"), key=lambda p: p.load, default=None)
+    low, high = (keeps.load if keeps else asked.low), (misses.load if misses else asked.high)
+    if keeps and misses and low >= high:
+        return _unclear(asked, sides, misses, keeps)
+    if keeps and low >= asked.high:
+        return Found("above", asked.high, asked.high, math.inf)
+    if misses and high <= asked.low:
+        return Found("below", 0.0, 0.0, asked.low)
+    if keeps and misses and _is_narrow(asked, low, high - 1 if asked.whole else high):
+        return Found("inside", low, low, high - 1 if asked.whole else high)
+    unknown = [p for p, s in sides if s == "unknown" and p.effective > 0]
+    last = len(probes) >= asked.most_probes
+    if not last and not unknown and not (keeps and misses and high <= low * _NEAR):
+        return planned(asked, probes, _between(asked, low, high, kept=bool(keeps), missed=bool(misses)))
+    near = [*unknown, *(p for p in (keeps, misses) if p and not p.oversaturated)]
+    near += [p for p, s in sides if s != "unknown" and p not in near and _is_near(p, near)]
+    if not near:
+        return Found("inside", low, low, high, narrow=False)
+    return _refined(asked, probes, near, (low, high), last=last)
+
+
+def _is_near(probe: Probe, others: Sequence[Probe]) -> bool:
+    """Return whether a probe is so close to others that the same curve holds for it."""
+    return not probe.oversaturated and any(1 / _NEAR < probe.load / p.load < _NEAR for p in others)
+
+
+def _is_narrow(asked: Question, low: float, high: float) -> bool:
+    """Return whether an interval is as narrow as asked; for whole numbers one step always is."""
+    width = low * asked.width_percent / 100
+    return high - low <= (max(width, 1.0) if asked.whole else width)
+
+
+def _between(asked: Question, low: float, high: float, *, kept: bool, missed: bool) -> float:
+    """Return a load between two, or an end of the range that the answer is close to."""
+    if high <= low * _END_FACTOR or (asked.whole and high - low < 2):
+        if not kept and missed:
+            return low
+        if kept and not missed:
+            return high
+    return rounded(asked, math.sqrt(low * high))
+
+
+def _refined(
+    asked: Question, probes: Sequence[Probe], near: Sequence[Probe], ends: tuple[float, float], *, last: bool
+) -> Plan | Found:
+    """Return the answer of the curve through near probes, or the probe that makes it narrower."""
+    low, high = ends
+    near = believed(near)
+    found = fit(near, asked.goal, math.log(low), math.log(high), FIT_ERROR)
+    answer = _answer(asked, found)
+    more = doubted(asked, probes, near, found, high)
+    if last:
+        return replace(answer, narrow=answer.narrow and more is None)
+    if answer.narrow:
+        return more or answer
+    if found.high - found.low > math.log(_NEAR):
+        return planned(asked, probes, _within(asked, near, found))
+    return placed(asked, probes, near, found)
+
+
+def _within(asked: Question, near: Sequence[Probe], found: Fit) -> float:
+    """Return a load inside a wide interval: its middle, or that of its longer part if the middle was probed."""
+    middle = rounded(asked, math.exp(found.middle))
+    if all(abs(math.log(probe.load / middle)) > math.log1p(asked.width_percent / 100) for probe in near):
+        return middle
+    longer = found.low if found.middle - found.low > found.high - found.middle else found.high
+    return rounded(asked, math.exp((found.middle + longer) / 2))
+
+
+def _answer(asked: Question, found: Fit) -> Found:
+    """Return the interval of a fit; whole numbers are rounded down, which may widen it by one step."""
+    low, load, high = (math.exp(each) for each in (found.low, found.middle, found.high))
+    narrow = _is_narrow(asked, low, high)
+    if asked.whole:
+        low, load, high = (float(math.floor(each + 1e-9)) for each in (low, load, high))
+    return Found("inside", load, low, high, narrow, found.scatter)
+
+
+def _unclear(asked: Question, sides: Sequence[tuple[Probe, str]], misses: Probe, keeps: Probe) -> Found:
+    """Return that a load keeps the goal although a lower one misses it, with all loads that are in doubt."""
+    low = max((p.load for p, s in sides if s == "keeps" and p.load < misses.load), default=asked.low)
+    high = min((p.load for p, s in sides if s == "misses" and p.load > keeps.load), default=asked.high)
+    return Found("unclear", low, low, high, narrow=False, contradiction=(misses, keeps))
