@@ -246,6 +246,12 @@ def test_probes_of_a_green_run_excuse_the_machine() -> None:
     )
 
 
+def test_one_gpu_needs_no_all_reduce_to_be_excluded() -> None:
+    alone = replace(FINE, overall={"memory_bandwidth": 0.1, "fp8": -0.2})
+    assert cause_of(replace(SLOWER, probed=alone)).kind == "software"
+    assert cause_of(replace(SLOWER, probed=alone, gpus=2)).kind == "unknown"
+
+
 def test_why_probes_do_not_exclude_the_machine() -> None:
     """They were never taken of a good run, or they can hide too much."""
     peers = cause_of(replace(SLOWER, probed=Probed("peers")))
