@@ -47,7 +47,7 @@ COMPLETE = os.environ.get("TOX_ENV_NAME") == "tests"
 VERSIONS = (
     "engines/openai/client/test_connection.py",
     "engines/openai/client/test_exchange.py",
-    "gate/test_boundaries.py",
+    "study/test_boundaries.py",
     "gate/test_decision.py",
     "gate/test_noise.py",
     "machine/gpu",

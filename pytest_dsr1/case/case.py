@@ -93,7 +93,7 @@ class Case:
         cause: what its bad result comes from; None if the result is good, and if another sentence says why
             nothing was measured.
         scenario_warnings: warnings about the scenario, from before it ran.
-        notes: remarks about references.
+        notes: remarks about references and answers.
         incomplete: why the data of its run is missing; empty if nothing is.
     """
 

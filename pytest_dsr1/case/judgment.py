@@ -10,7 +10,7 @@ from pytest_dsr1.gate.saved import SavedGate, read_gate
 from pytest_dsr1.scenario.loading import LoadedScenario
 from pytest_dsr1.session.collection import GATES, MEASURED, accuracy_keys
 from pytest_dsr1.session.state import ScenarioOutcome
-from pytest_dsr1.verdict.accuracy import AccuracyVerdict, accuracy_subject
+from pytest_dsr1.verdict.accuracy import AccuracyVerdict, accuracy_subject, is_of_answers
 from pytest_dsr1.verdict.verdict import GOOD, WORST_FIRST, Status, Verdict, subject_of
 
 
@@ -52,12 +52,13 @@ class Judgment:
 
     @property
     def performance(self) -> Status | None:
-        """The worst of its verdicts without those on answers, which say nothing about performance."""
-        return _worst(self.without_accuracy) if self.accuracy else self.status
+        """The worst of its statuses without those of answers, which say nothing about performance."""
+        about_answers = self.accuracy or any(map(is_of_answers, self.unjudged))
+        return _worst(self.without_accuracy) if about_answers else self.status
 
     @property
     def without_accuracy(self) -> set[Status]:
-        """Its statuses without those of answers."""
+        """Its statuses without those of answers, and of tests of answers that were not judged."""
         gate = [self.gate.status] if self.gate is not None else []
         refused = [self.refused[0]] if self.refused is not None else []
         found = {
@@ -65,7 +66,7 @@ class Judgment:
             *([Status.INVALID] if self.problem else []),
             *gate,
             *refused,
-            *(status for status, _ in self.unjudged.values()),
+            *(status for test, (status, _) in self.unjudged.items() if not is_of_answers(test)),
             *([Status.MEASURED] if self.measured else []),
         }
         return {status for status in found if status is not None}
@@ -118,7 +119,8 @@ def judgment_of(outcome: ScenarioOutcome) -> Judgment:
         accuracy=tuple(outcome.accuracy),
     )
     of_answers = {verdict.status for verdict in found.accuracy}
-    return replace(found, status=_worst(found.without_accuracy | of_answers))
+    unjudged = {status for status, _ in found.unjudged.values() if status is not None}
+    return replace(found, status=_worst(found.without_accuracy | of_answers | unjudged))
 
 
 def _worst(statuses: Iterable[Status]) -> Status | None:

@@ -1,1 +1,1 @@
-"""The gate: recorded runs, references, the plan, the decision, and the loop of runs."""
+"""The gate: recorded runs, references, the plan and the decision."""

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import ndtr, stdtrit
 
-from pytest_dsr1.gate.boundaries import boundaries, crossing, hwang_shih_decani
 from pytest_dsr1.gate.noise import Level
 from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.study.boundaries import boundaries, crossing, hwang_shih_decani
 
 if TYPE_CHECKING:
     from pytest_dsr1.arrays import Floats

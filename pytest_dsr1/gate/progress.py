@@ -18,6 +18,7 @@ from pytest_dsr1.gate.saved import GateRun, SavedAcceptance, SavedGate, SavedRef
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.steady.figure import SteadyFigure
+from pytest_dsr1.study.loop import Answer, Next
 from pytest_dsr1.text import number
 from pytest_dsr1.verdict.verdict import Status, Verdict, subject_of
 
@@ -66,12 +67,12 @@ class GateProgress:
         """The command that runs the gate again."""
         return f"pytest --dsr1-profile={self.name} --dsr1-gate"
 
-    def leave_out(self, measurement: Measurement | None, why: str) -> str:
+    def leave_out(self, point: None, measurement: Measurement | None, why: str) -> str:  # noqa: ARG002 - a study
         """Note an engine start that does not count; return a sentence about it."""
         self.add(GateRun(str(measurement.folder) if measurement else "", why=why))
         return f"{self.name}: run {len(self.runs)} does not count: {why}"
 
-    def count(self, measurement: Measurement) -> None:
+    def count(self, point: None, measurement: Measurement) -> None:
         """Take in the figure of a run that counts, and evaluate all figures so far.
 
         Raises:
@@ -84,7 +85,7 @@ class GateProgress:
             found = figure(measurement, requests=refs.requests, warmup_requests=refs.warmup_requests)
             save_figure(measurement, found)
         except Dsr1Error as error:
-            self.leave_out(measurement, str(error))
+            self.leave_out(point, measurement, str(error))
             raise
         self.add(GateRun(str(measurement.folder), found))
         self.latest = measurement
@@ -96,18 +97,20 @@ class GateProgress:
             losses = [self.plan.loss(each.value) for each in self.counted]
             self.look = look(self.plan.design, np.array(losses))
 
-    def decided(self) -> Verdict | None:
-        """Return the verdict if the runs that count decide; None if not yet.
+    def step(self) -> Next[None] | Answer[Verdict]:
+        """Return the verdict if the runs that count decide, else one more run of the same.
 
         Raises:
             InconclusiveError: the largest number of runs does not decide.
         """
-        assert self.look is not None
+        if self.look is None:
+            return Next(None)
         if decision := int(self.look.decision):
             self.verdict = self.judged(Status.FAIL if decision > 0 else Status.PASS)
-        elif len(self.counted) == self.plan.design.max_runs:
+            return Answer(self.verdict)
+        if len(self.counted) == self.plan.design.max_runs:
             raise InconclusiveError(self.judged(Status.INCONCLUSIVE).message)
-        return self.verdict
+        return Next(None, f"{self.name}: {self.sentence()}: one more run")
 
     def sentence(self) -> str:
         """Return the evidence in one sentence."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from pytest_dsr1.metrics.catalogue import duration_s
@@ -12,7 +13,7 @@ from pytest_dsr1.scenario.schema.accuracy import Task
 from pytest_dsr1.scenario.schema.load import TraceArrival
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.dataset import mean_tokens
-from pytest_dsr1.workload.questions import OWN_QUESTIONS
+from pytest_dsr1.workload.questions import OWN_QUESTIONS, count_questions
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,26 +98,43 @@ def _slowest_s(scenario: Scenario) -> float:
     return max(seconds, published_s)
 
 
-def asking_s(scenario: Scenario) -> float | None:
-    """Return the longest time that the questions of `accuracy` take at the target speed of a user, in s.
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """The questions after the measured part, and the longest time that they take.
 
-    None without a target on `per_user_output_throughput`, and for a file of unknown length.
+    Attributes:
+        questions: of each task, in order; None if only its file says how many, and it cannot be read.
+        tok_s_user: the output rate of a user that the time is for.
+        by: what says this rate: a target, or :data:`SLOWEST_TOK_S_USER`.
+        seconds: the time, if every answer is as long as it may be; None if a number of questions is unknown.
     """
+
+    questions: tuple[int | None, ...]
+    tok_s_user: float
+    by: Literal["target", "slowest"]
+    seconds: float | None
+
+
+def asking(scenario: Scenario) -> Asking | None:
+    """Return the questions of `accuracy`; None without it. Files of questions are read."""
     asked, per_user = scenario.accuracy, "per_user_output_throughput"
-    speed = next((each.value for each in scenario.targets if each.metric == per_user), None)
-    if asked is None or speed is None:
+    if asked is None:
         return None
+    target = next((each.value for each in scenario.targets if each.metric == per_user), None)
+    tok_s_user = target or SLOWEST_TOK_S_USER
     same = asked.same_answers
     tokens = 0 if same is None else same.prompts * same.output_tokens
-    for task in asked.tasks:
-        questions = most_questions(task)
-        if questions is None:
-            return None
-        tokens += math.ceil(questions / min(questions, scenario.load.at_once)) * task.max_output_tokens
-    return tokens / speed
+    counted = tuple(map(_most_questions, asked.tasks))
+    for task, questions in zip(asked.tasks, counted, strict=True):
+        if questions:
+            tokens += math.ceil(questions / min(questions, scenario.load.at_once)) * task.max_output_tokens
+    seconds = None if None in counted else tokens / tok_s_user
+    return Asking(counted, tok_s_user, "target" if target else "slowest", seconds)
 
 
-def most_questions(task: Task) -> int | None:
-    """Return the most questions of a task; None if only its file says so."""
-    own = OWN_QUESTIONS if task.path is None else None
-    return min(filter(None, (own, task.limit)), default=None)
+def _most_questions(task: Task) -> int | None:
+    """Return the most questions of a task; None if only its file says so, and it cannot be read."""
+    if task.path is None:
+        return min(filter(None, (OWN_QUESTIONS, task.limit)))
+    counted = count_questions(Path(task.path), task.limit)
+    return task.limit if counted is None else counted

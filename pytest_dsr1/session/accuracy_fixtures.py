@@ -14,7 +14,9 @@ from pytest_dsr1.session.fixtures import outcome_of
 from pytest_dsr1.session.state import STATE, fail_setup
 
 if TYPE_CHECKING:
+    from pytest_dsr1.gate.accuracy.reference_answers import Accepted
     from pytest_dsr1.measurement.measurement import Measurement
+    from pytest_dsr1.scenario.schema.scenario import Scenario
     from pytest_dsr1.verdict.accuracy import AccuracyVerdict
 
 
@@ -25,9 +27,20 @@ def _dsr1_accuracy(request: pytest.FixtureRequest) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def _dsr1_accepted(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Accepted:
+    """The answers of the scenario's references, for all of its tests."""
+    from pytest_dsr1.gate.accuracy.reference_answers import Accepted
+
+    return Accepted(request.config.stash[STATE].store, dsr1_scenario.name, datetime.now(timezone.utc))
+
+
 @pytest.fixture
 def _dsr1_accuracy_verdict(
-    request: pytest.FixtureRequest, _dsr1_accuracy: str, dsr1_measurement: Measurement
+    request: pytest.FixtureRequest,
+    _dsr1_accuracy: str,
+    dsr1_measurement: Measurement,
+    _dsr1_accepted: Accepted,
 ) -> AccuracyVerdict:
     """The verdict on the answers of a scenario's measurement."""
     from pytest_dsr1.gate.accuracy.judge import judge, only_recorded
@@ -39,7 +52,7 @@ def _dsr1_accuracy_verdict(
     records = state.mode == "record" and dsr1_measurement.scenario.name in state.gated
     verdict = only_recorded(_dsr1_accuracy, dsr1_measurement) if records else None
     if verdict is None:
-        verdict = judge(_dsr1_accuracy, dsr1_measurement, state.store, datetime.now(timezone.utc))
+        verdict = judge(_dsr1_accuracy, _as_asked(request, _dsr1_accuracy, dsr1_measurement), _dsr1_accepted)
     if verdict.status not in GOOD:
         where = outcome.loaded.where(accuracy_keys(dsr1_measurement.scenario)[_dsr1_accuracy])
         said = with_store(verdict.message, request.config.getoption("--dsr1-store"))
@@ -54,3 +67,21 @@ def _dsr1_accuracy_verdict(
     if verdict.status not in {Status.FAIL, *GOOD}:
         fail_setup(UserError(verdict.message), verdict.status)
     return verdict
+
+
+def _as_asked(request: pytest.FixtureRequest, name: str, measurement: Measurement) -> Measurement:
+    """Return the measurement with the scenario that asked its questions: in a replay, the saved one.
+
+    If today's scenario asks otherwise, a note says so.
+    """
+    from pytest_dsr1.gate.accuracy.answers import as_asked, asked_otherwise
+
+    today = measurement.scenario
+    saved = request.config.stash[STATE].replay.get(today.name)
+    if saved is None:
+        return measurement
+    if otherwise := asked_otherwise(saved.scenario, today, name):
+        notes = outcome_of(request, today).notes
+        note = f"accuracy: {name} was asked otherwise, and is judged as it was asked: {'; '.join(otherwise)}"
+        notes += [] if note in notes else [note]
+    return replace(measurement, scenario=as_asked(saved.scenario, today))

@@ -25,7 +25,6 @@ from pytest_dsr1.session.fixtures import outcome_of, ready, run
 from pytest_dsr1.session.state import INTERRUPTIONS, STATE, Failed, ScenarioOutcome, ended_by, fail_setup
 
 if TYPE_CHECKING:
-    from pytest_dsr1.gate.loop import Take
     from pytest_dsr1.gate.plan import GatePlan
     from pytest_dsr1.gate.progress import GateProgress
     from pytest_dsr1.machine.warm_start import Starts
@@ -146,7 +145,7 @@ def _takes(
     scenario: Scenario,
     shared: SharedResources,
     another: Callable[[ScenarioOutcome], Measurement],
-) -> Take:
+) -> Callable[[], Measurement]:
     """Return what makes the next run: first the run that other tests judge, if any, then new ones."""
     state, outcome = request.config.stash[STATE], outcome_of(request, scenario)
     pending = [scenario.name] if scenario.name in state.whole else []
@@ -197,9 +196,9 @@ def _decide(
 ) -> None:
     """Run the gate; keep and save its verdict, or why there is none."""
     from pytest_dsr1.gate.eligibility import why_not
-    from pytest_dsr1.gate.loop import decide
     from pytest_dsr1.gate.progress import GateProgress
     from pytest_dsr1.steady.run_length import EnoughSeen
+    from pytest_dsr1.study.loop import answer
 
     state, outcome, load = request.config.stash[STATE], outcome_of(request, scenario), scenario.load
     gate = outcome.gate = GateProgress(plan)
@@ -216,9 +215,10 @@ def _decide(
         return run(request, scenario, unseen, requests=plan.references.requests, enough=enough)
 
     try:
-        outcome.word = decide(
+        take = _takes(request, scenario, shared, another)
+        outcome.word = answer(
             gate,
-            _takes(request, scenario, shared, another),
+            lambda _: take(),
             lambda measurement: why_not(measurement, starts),
             state.notify,
             lambda: _save(gate),
@@ -276,10 +276,10 @@ def _dsr1_recorded(
     from pytest_dsr1.gate import recordings
     from pytest_dsr1.gate.accuracy.answers import recorded as recorded_answers
     from pytest_dsr1.gate.eligibility import figure, gated_metric, save_figure, why_not
-    from pytest_dsr1.gate.loop import next_that_counts
     from pytest_dsr1.gate.references import WANTED
     from pytest_dsr1.metrics.catalogue import METRICS
     from pytest_dsr1.steady.trace import trace
+    from pytest_dsr1.study.loop import next_that_counts
     from pytest_dsr1.text import number, shown_path
 
     state, outcome = request.config.stash[STATE], outcome_of(request, dsr1_scenario)

@@ -53,7 +53,7 @@ class ScenarioOutcome:
         refused: the status of a gate or recording that ended without a verdict, and why.
         unjudged: by test, the status of other tests that ended without a verdict, and why; no status if
             ``dsr1_unjudged`` allows it.
-        notes: remarks about references.
+        notes: remarks about references and answers.
     """
 
     loaded: LoadedScenario

@@ -15,6 +15,7 @@ MOST_UNANSWERED = 0.01
 """The largest share of a task's questions that may have no answer."""
 SHOWN_WRONG = 10
 """The most wrong answers that a verdict keeps; ``answers.jsonl`` has all."""
+_TEST = "accuracy"
 _HALVINGS = 60
 """Steps of a bisection of [0, 1]: then the interval is as small as a floating-point number allows."""
 
@@ -75,7 +76,12 @@ class AccuracyVerdict:
 
 def accuracy_subject(name: str) -> str:
     """Return the subject of an accuracy test, as in its id."""
-    return subject_of("accuracy", name)
+    return subject_of(_TEST, name)
+
+
+def is_of_answers(subject: str) -> bool:
+    """Return whether a test's subject is that of an accuracy test."""
+    return subject.startswith(subject_of(_TEST, "").removesuffix("]"))
 
 
 @dataclass(frozen=True, slots=True)

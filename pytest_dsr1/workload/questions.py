@@ -136,6 +136,19 @@ def read_questions(path: Path, limit: int | None = None) -> tuple[KnownQuestion,
     return tuple(found)
 
 
+def count_questions(path: Path, limit: int | None = None) -> int | None:
+    """Return how many questions a task file has, if no line is wrong; None if it cannot be read.
+
+    Args:
+        path: the file.
+        limit: the most that are counted.
+    """
+    try:
+        return sum(1 for _ in islice(_lines(path), limit))
+    except InvalidRunError:
+        return None
+
+
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 

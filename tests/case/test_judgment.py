@@ -63,6 +63,29 @@ def test_answers_count_for_the_scenario_and_not_for_its_performance(
     assert (found.status, found.performance) == (status, performance)
 
 
+@pytest.mark.parametrize(
+    ("test", "why", "target", "status", "performance"),
+    [
+        ("accuracy[questions]", Status.INCONCLUSIVE, 8.0, Status.INCONCLUSIVE, Status.PASS),
+        ("accuracy[questions]", Status.INVALID, 10.0, Status.FAIL, Status.FAIL),
+        ("accuracy[questions]", None, 8.0, Status.PASS, Status.PASS),
+        ("target[average_ttft]", Status.INCONCLUSIVE, 8.0, Status.INCONCLUSIVE, Status.INCONCLUSIVE),
+    ],
+)
+def test_a_test_of_answers_that_was_not_judged_does_not_count_for_the_performance(
+    loaded: LoadedScenario,
+    test: str,
+    why: Status | None,
+    target: float,
+    status: Status,
+    performance: Status,
+) -> None:
+    one = outcome(loaded, target=target)
+    one.unjudged[test] = why, "skipped"
+    found = judgment_of(one)
+    assert (found.status, found.performance) == (status, performance)
+
+
 def test_an_invalid_run_has_no_answers_to_judge(loaded: LoadedScenario) -> None:
     failed = outcome(loaded)
     failed.error = InvalidRunError("GPU 5 is hot")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_dsr1.measurement.expected import expected_s, run_timeout_s
+from pytest_dsr1.measurement.expected import SLOWEST_TOK_S_USER, Asking, asking, expected_s, run_timeout_s
 from pytest_dsr1.scenario.loading import load as load_scenario
 from pytest_dsr1.workload.dataset import mean_tokens
 from tests.helpers.published import SHIPPED
@@ -95,6 +95,28 @@ def test_each_shipped_limit_is_twice_what_a_published_run_took(path: Path) -> No
         rates = each.values.get("total_output_throughput"), each.values.get("per_gpu_output_throughput")
         for rate, gpus in zip(rates, (1, shipped.hardware.count), strict=True):
             assert rate is None or run_timeout_s(shipped) > 2 * tokens / (rate * gpus), each.version
+
+
+def test_the_longest_time_of_questions(tmp_path: Path) -> None:
+    """Two at a time: 2 prompts of 10 tokens one at a time, then 2 x 50 and 1 x 8 tokens."""
+    path = tmp_path / "sums.jsonl"
+    path.write_text('{"prompt": "1 + 1?", "answer": "2"}\n' * 2, encoding="utf-8")
+    tasks = [
+        {"limit": 3, "max_output_tokens": 50},
+        {"path": str(path), "max_output_tokens": 8},
+    ]
+    asked = {"same_answers": {"prompts": 2, "output_tokens": 10}, "tasks": tasks}
+    engine = {"type": "openai"}
+    of_user = [{"metric": "per_user_output_throughput", "value": 64.0}]
+    assert asking(scenario(engine=engine)) is None
+    assert asking(scenario(engine=engine, accuracy=asked)) == Asking(
+        (3, 2), SLOWEST_TOK_S_USER, "slowest", 128 / 5
+    )
+    assert asking(scenario(engine=engine, accuracy=asked, targets=of_user)) == Asking(
+        (3, 2), 64.0, "target", 2.0
+    )
+    path.unlink()
+    assert asking(scenario(engine=engine, accuracy=asked)) == Asking((3, None), 5.0, "slowest", None)
 
 
 @pytest.mark.parametrize(

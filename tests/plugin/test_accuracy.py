@@ -195,9 +195,11 @@ def test_answers_that_are_selected_and_not_judged_are_an_error(asked: Suites) ->
         "        if item.name == 'accuracy[sums]':\n"
         "            item.add_marker(pytest.mark.skip(reason='not today'))\n"
     )
-    result = asked.run(PROFILE)
+    result = asked.run(PROFILE, "--dsr1-report=r.md", "--junitxml=junit.xml")
     assert result.ret == 12
     assert "not judged: asked::accuracy[sums]: skipped: not today; remove the cause, " in result.stdout.str()
+    assert "Is it real?" not in (asked.pytester.path / "r.md").read_text("utf-8"), "it is about speed"
+    assert properties(asked, "target[total_output_throughput]")["dsr1_verdict"] == "PASS"
     assert asked.run(PROFILE, "-k", "not accuracy").ret == 0
 
 
@@ -307,6 +309,47 @@ def test_a_saved_result_is_judged_again(asked: Suites, monkeypatch: pytest.Monke
     assert asked.run(f"--dsr1-replay={saved}", "--dsr1-set=accuracy.tasks.0.at_least=0.5").ret == 0
     assert (saved / "accuracy.json").read_bytes() == before
     assert questions(asked) == [40]
+
+
+@pytest.mark.parametrize(
+    ("key", "then", "now"), [("limit", "not set", "5"), ("max_output_tokens", "16384", "64")]
+)
+def test_a_replay_judges_a_task_as_it_was_asked_and_says_so(
+    asked: Suites, key: str, then: str, now: str
+) -> None:
+    assert asked.run(PROFILE).ret == 0
+    note = "note accuracy: sums was asked otherwise, and is judged as it was asked: "
+    replay = f"--dsr1-replay={folder(asked, 'asked')}"
+    result = asked.run(PROFILE, replay, f"--dsr1-set=accuracy.tasks.0.{key}={now}")
+    assert result.ret == 0
+    output = " ".join(result.stdout.str().split())
+    assert f"{note}{key}: {then} when it ran, {now} now" in output
+    assert "sums: 40 of 40 answers are right" in output
+    again = asked.run(PROFILE, replay, "--dsr1-set=accuracy.tasks.0.at_least=0.5")
+    assert "asked otherwise" not in again.stdout.str()
+
+
+def test_a_replay_compares_same_answers_as_they_were_asked_and_says_so(accepted: Suites) -> None:
+    """The references have 8 tokens per answer, as the saved run has."""
+    assert accepted.run("--dsr1-profile=same").ret == 0
+    replay = f"--dsr1-replay={folder(accepted, 'same')}"
+    result = accepted.run("--dsr1-profile=same", replay, "--dsr1-set=accuracy.same_answers.output_tokens=4")
+    assert result.ret == 0
+    output = " ".join(result.stdout.str().split())
+    assert "PASS accuracy: same_answers: 100% of the answers to 16 prompts" in output
+    assert "judged as it was asked: output_tokens: 8 when it ran, 4 now" in output
+
+
+def test_a_replay_is_not_compared_with_references_that_were_asked_otherwise(accepted: Suites) -> None:
+    short = "--dsr1-set=accuracy.same_answers.output_tokens=4"
+    assert accepted.run("--dsr1-profile=same", short).ret == 11
+    replay = f"--dsr1-replay={folder(accepted, 'same')}"
+    result = accepted.run("--dsr1-profile=same", replay)  # now it is set as in the references
+    assert result.ret == 11
+    output = " ".join(result.stdout.str().split())
+    assert "NO REFERENCE accuracy: same_answers: " in output
+    assert "output_tokens: 8 in the references, 4 here" in output
+    assert "judged as it was asked: output_tokens: 4 when it ran, 8 now" in output
 
 
 def test_a_result_from_before_it_was_asked_is_invalid(asked: Suites) -> None:

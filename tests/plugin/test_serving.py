@@ -277,3 +277,21 @@ def test_a_foreign_process_beside_a_kept_server_is_refused(gpu: FakeMachine, ser
     server = pid(serving, "one")
     assert server is not None
     assert not psutil.pid_exists(server)
+
+
+def test_a_server_that_dies_while_it_is_asked_is_the_reason(serving: Suites) -> None:
+    """Its targets are judged; nobody is told of an address, because there is no engine.url."""
+    tasks = "accuracy:\n  tasks: [{path: sums.jsonl, at_least: 0.5, max_output_tokens: 4}]\n"
+    path = serving.folder / "one.yaml"
+    path.write_text(path.read_text("utf-8").replace("targets:", f"{tasks}targets:"), encoding="utf-8")
+    sums = "".join(f'{{"prompt": "{prompt}", "answer": "1"}}\n' for prompt in ("1", "leave", "3", "4"))
+    (serving.pytester.path / "sums.jsonl").write_text(sums, encoding="utf-8")
+    result = serving.run("--dsr1-profile=one")
+    assert result.ret == 10
+    result.assert_outcomes(passed=2, errors=1)
+    output = " ".join(result.stdout.str().split())
+    assert (
+        "sums: 3 of 4 questions have no answer (at most 1% may have none), the first: sums/1: not answered: "
+        "the server ended with exit status 7: it ran out of GPU memory"
+    ) in output
+    assert "engine.url" not in output

@@ -2,7 +2,9 @@
 
 It writes its process id to the file ``pid`` in its folder, and logs each request. A request with the field
 ``interrupt`` gets no answer; the server sends SIGINT to the process STANDIN_INTERRUPTS instead. A request
-with the field ``fail`` gets an error. The prompt ``die`` ends the server.
+with the field ``fail`` gets an error. The prompt ``die`` ends the server, and ``leave`` does so slowly: it
+accepts no connection any more, and ends two seconds later. The prompt ``memory`` logs that there is none
+left, and gets an error.
 """
 
 from __future__ import annotations
@@ -13,8 +15,14 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
+
+NO_MEMORY = (
+    "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of "
+    "139.80 GiB of which 1.20 GiB is free."
+)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -42,7 +50,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             threading.Event().wait()
         if asked["prompt"] == "die":
             os._exit(7)
-        if "fail" in asked:
+        if asked["prompt"] == "leave":
+            self.close_connection = True
+            threading.Thread(target=server.shutdown).start()
+            return
+        if asked["prompt"] == "memory":
+            print(NO_MEMORY, flush=True)
+        if "fail" in asked or asked["prompt"] == "memory":
             self.answer(500, {"error": "no"})
         else:
             self.answer(
@@ -56,3 +70,7 @@ if __name__ == "__main__":
     server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
     print(f"serving {' '.join(sys.argv[2:])}", flush=True)
     server.serve_forever()
+    server.server_close()
+    time.sleep(2.0)
+    print(NO_MEMORY, flush=True)
+    sys.exit(7)

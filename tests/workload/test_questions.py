@@ -22,6 +22,7 @@ from pytest_dsr1.workload.questions import (
     OWN_QUESTIONS,
     KnownQuestion,
     Questions,
+    count_questions,
     questions_of,
     read_questions,
 )
@@ -224,6 +225,16 @@ def test_the_questions_of_a_scenario(tmp_path: Path) -> None:
     assert (asked[0].prompt, asked[0].expected, asked[0].answer.tokens) == (None, None, (7,))
     assert (asked[3].prompt, asked[3].expected, asked[3].answer.text) == ("2+2?", "4", "4")
     assert asked[2].answer == Answer("gsm8k/0", error="the engine ended before it answered")
+
+
+def test_questions_are_counted_without_a_look_at_them(tmp_path: Path) -> None:
+    path = tmp_path / "asked.jsonl"
+    path.write_bytes(b"not JSON\n\n \n\xff\n{}")
+    assert (count_questions(path), count_questions(path, 2), count_questions(path, 9)) == (3, 2, 3)
+    assert count_questions(tmp_path) is None
+    assert count_questions(tmp_path / "gone") is None
+    assert count_questions(Path("a\0b")) is None
+    assert count_questions(OWN_FILE) == OWN_QUESTIONS
 
 
 def test_without_accuracy_nothing_is_asked(tmp_path: Path) -> None:

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 _LOOK_S = 0.5
 _DYING_S = 1.0
 """The longest time that a server which left a question unanswered may take to end."""
+_ENDING_S = 10.0
+"""The same for one that is given up: a server may close its connections long before its process ends."""
 _HOPELESS = 3
-"""After this many failures in a row no more questions are asked: each may wait for the limit of silence."""
+"""After this many failures in a row a set is given up: each may wait for the limit of silence."""
 _SLOWEST_TOK_S = 5.0
 """Fewer tokens per second of one answer are taken for a server that hangs."""
 _SAMPLING = {"best_of", "ignore_eos", "min_p", "min_tokens", "n", "stream_options", "top_k", "top_p"}
@@ -55,11 +57,16 @@ def ask(
     try:
         loop.run(asking.run())
     except EngineError as error:
-        asking.why_not = str(error).partition("\n")[0]
+        asking.why_not = _first_line(error, server)
     except KeyboardInterrupt:
         asking.why_not = "interrupted"
         return asking.answers(), True
     return asking.answers(), False
+
+
+def _first_line(error: EngineError, server: Server | None) -> str:
+    name = "" if server is None else f"{server.name}: "
+    return str(error).removeprefix(name).partition("\n")[0]
 
 
 class _Asking:
@@ -78,19 +85,23 @@ class _Asking:
         )
         self._answers: dict[str, Answer] = {}
         self._pending: dict[int, Question] = {}
+        self._given_up: dict[str, str] = {}
         self._sent = self._failed_in_a_row = 0
         self._failed = False
+        self._unexplained: list[str] = []
         self._last_failure = ""
         self._news = asyncio.Event()
 
     def answers(self) -> tuple[Answer, ...]:
         """Return an answer to every question, in order."""
         questions = (question for each in self._sets for question in each.questions)
-        missing = f"not answered: {self.why_not}"
-        return tuple(self._answers.get(each.id) or Answer(each.id, error=missing) for each in questions)
+        return tuple(self._answers.get(each.id) or self._missing(each.id) for each in questions)
+
+    def _missing(self, question: str) -> Answer:
+        return Answer(question, error=f"not answered: {self._given_up.get(question, self.why_not)}")
 
     async def run(self) -> None:
-        """Ask, until all are answered or there is no hope.
+        """Ask, until all are answered; a set without hope is given up.
 
         Raises:
             EngineError: the server has ended, or cannot be asked.
@@ -103,16 +114,18 @@ class _Asking:
             (question.max_output_tokens for each in self._sets for question in each.questions), default=0
         )
         silence_s = max(self._requests.engine.silence_timeout_s, longest / _SLOWEST_TOK_S)
-        client = ConnectionPool(address, silence_s=silence_s, ended=self._ended)
         self._progress()
-        try:
-            for each in self._sets:
+        for each in self._sets:
+            client = ConnectionPool(address, silence_s=silence_s, ended=self._ended)
+            try:
                 await self._ask(client, each)
-        finally:
-            await client.close()
+            finally:
+                await client.close()  # of a set that was given up, questions may still be in flight
+                self._pending.clear()
 
     async def _ask(self, client: ConnectionPool, asked: QuestionSet) -> None:
         waiting = deque(asked.questions)
+        self._failed_in_a_row = 0
         while waiting or self._pending:
             while waiting and len(self._pending) < asked.at_once:
                 exchange = self._exchange(waiting.popleft())
@@ -121,13 +134,31 @@ class _Asking:
                 await asyncio.wait_for(self._news.wait(), _LOOK_S)
             self._news.clear()
             self._progress()
-            if self._server is not None:
-                self._server.check(_DYING_S if self._failed else 0.0)
-            self._failed = False
-            if self._failed_in_a_row >= _HOPELESS:
-                raise EngineError(
-                    f"{self._failed_in_a_row} questions in a row failed, the last: {self._last_failure}"
-                )
+            hopeless = self._failed_in_a_row >= _HOPELESS
+            shown = self._look(hopeless=hopeless)
+            if hopeless:
+                why = f"{self._failed_in_a_row} questions in a row failed, the last: {self._last_failure}"
+                self._given_up |= {question.id: f"{why}{shown}" for question in asked.questions}
+                return
+
+    def _look(self, *, hopeless: bool) -> str:
+        """Return what the log of our server shows, if its questions are to be given up.
+
+        Raises:
+            EngineError: it has ended; that is why the last questions failed, whatever their errors say.
+        """
+        if self._server is None:
+            return ""
+        try:
+            self._server.check(_ENDING_S if hopeless else _DYING_S if self._failed else 0.0)
+        except EngineError:
+            for question in self._unexplained:
+                del self._answers[question]
+            raise
+        self._failed = False
+        if not self._failed_in_a_row:
+            self._unexplained.clear()
+        return self._server.tail().partition("\n")[0] if hopeless else ""
 
     def _exchange(self, question: Question) -> Exchange:
         self._sent += 1
@@ -149,9 +180,13 @@ class _Asking:
         question = self._pending.pop(exchange.id)
         answer = answer_of(question, exchange)
         self._answers[question.id] = answer
-        self._failed = answer.error is not None
-        self._last_failure = answer.error or self._last_failure
-        self._failed_in_a_row = self._failed_in_a_row + 1 if self._failed else 0
+        if answer.error is None:
+            self._failed_in_a_row = 0
+        else:
+            self._failed = True
+            self._failed_in_a_row += 1
+            self._unexplained.append(question.id)
+            self._last_failure = answer.error
         self._news.set()
 
     def _progress(self) -> None:

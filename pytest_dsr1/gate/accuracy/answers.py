@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from hashlib import sha256
+from typing import Any
 
 from pytest_dsr1.gate.accuracy.same_answers import Text
 from pytest_dsr1.gate.recordings import RecordedAnswers
 from pytest_dsr1.machine.values import FactValue
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.records import AskedQuestion
-from pytest_dsr1.scenario.schema.accuracy import SAME_ANSWERS, Task
+from pytest_dsr1.scenario.schema.accuracy import SAME_ANSWERS, SameAnswers, Task
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.text import VARIABLE
 from pytest_dsr1.verdict.accuracy import (
     MOST_UNANSWERED,
     AccuracyVerdict,
@@ -34,6 +36,48 @@ def task_of(scenario: Scenario, name: str) -> Task | None:
     """Return the task of a test; None for ``same_answers``, and if the scenario has no such task."""
     tasks = scenario.accuracy.tasks if scenario.accuracy else ()
     return next((task for task in tasks if task.test_name == name and name != SAME_ANSWERS), None)
+
+
+def as_asked(ran: Scenario, today: Scenario) -> Scenario:
+    """Return the scenario of a saved run, with the shares that its tasks require today.
+
+    Everything else of its answers is as it was when they were given.
+    """
+    if ran.accuracy is None:
+        return ran
+    required = {name: task_of(today, name) for name in ran.accuracy.test_names}
+    tasks = [
+        task
+        if (now := required[task.test_name]) is None
+        else task.model_copy(update={"at_least": now.at_least})
+        for task in ran.accuracy.tasks
+    ]
+    return ran.model_copy(update={"accuracy": ran.accuracy.model_copy(update={"tasks": tasks})})
+
+
+def asked_otherwise(ran: Scenario, today: Scenario, name: str) -> list[str]:
+    """Return what a test asks otherwise today than in a saved run, such as ``limit: 40 when it ran, 5 now``.
+
+    A path with a variable is not compared: it was expanded in the saved run.
+    """
+    then, now = _settings(ran, name), _settings(today, name)
+    return [
+        f"{key}: {_set(then[key])} when it ran, {_set(value)} now"
+        for key, value in now.items()
+        if key in then and then[key] != value and not VARIABLE.search(str(value))
+    ]
+
+
+def _settings(scenario: Scenario, name: str) -> dict[str, Any]:
+    """Return what decides the questions of a test; empty if the scenario has no such test."""
+    part: SameAnswers | Task | None = task_of(scenario, name)
+    if name == SAME_ANSWERS and scenario.accuracy is not None:
+        part = scenario.accuracy.same_answers
+    return {} if part is None else part.model_dump(exclude={"name", "at_least"})
+
+
+def _set(value: object) -> str:
+    return "not set" if value is None else str(value)
 
 
 def marks(asked: Sequence[AskedQuestion]) -> Marks:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 
 from pytest_dsr1.errors import NoReferenceError, ReferencesError
-from pytest_dsr1.gate import reference_file
 from pytest_dsr1.gate.accuracy import reference_answers
 from pytest_dsr1.gate.accuracy.answers import asked_in, basis, marks, problem, task_of, texts
-from pytest_dsr1.gate.accuracy.reference_answers import ByRun
+from pytest_dsr1.gate.accuracy.reference_answers import Accepted, ByRun
 from pytest_dsr1.gate.accuracy.same_answers import (
     LEAST_RUNS,
     Decision,
@@ -40,14 +38,13 @@ _EXCERPT = {"tokens": 8, "characters": 40}
 """How much of an answer is shown from its first difference on."""
 
 
-def judge(name: str, measurement: Measurement, store: Path, now: datetime) -> AccuracyVerdict:
+def judge(name: str, measurement: Measurement, accepted: Accepted) -> AccuracyVerdict:
     """Return the verdict on one accuracy test of a valid measurement.
 
     Args:
         name: of the test: ``same_answers``, or a task's.
-        measurement: with its answers.
-        store: the folder of references.
-        now: the current time, for the references' age.
+        measurement: with its answers, and the scenario that asked for them.
+        accepted: the profile's references.
     """
     invalid = problem(measurement, name)
     if invalid is not None:
@@ -57,7 +54,7 @@ def judge(name: str, measurement: Measurement, store: Path, now: datetime) -> Ac
     if task is not None and task.least_share is not None:
         return judge_task(name, marks(asked), task.least_share, _source(task))
     try:
-        known = _comparable(name, measurement, store, now)
+        known = _comparable(name, measurement, accepted)
     except (NoReferenceError, ReferencesError) as error:
         return AccuracyVerdict(Status.NO_REFERENCE, accuracy_subject(name), f"{name}: {error}")
     if name == SAME_ANSWERS:
@@ -116,19 +113,15 @@ def _source(task: Task) -> str:
     return "at_least"
 
 
-def _comparable(
-    name: str, measurement: Measurement, store: Path, now: datetime
-) -> tuple[RecordedAnswers, ...]:
+def _comparable(name: str, measurement: Measurement, accepted: Accepted) -> tuple[RecordedAnswers, ...]:
     """Return the answers of the accepted references to the same questions.
 
     Raises:
         NoReferenceError: there are none, or too few.
         ReferencesError: a file cannot be trusted.
     """
-    profile = measurement.scenario.name
-    references = reference_file.read(store, profile, now)
-    path = reference_answers.path_of(store, profile)
-    known = _of(references, reference_answers.read(store, profile).get(name, {}))
+    profile, path, references = measurement.scenario.name, accepted.path, accepted.references
+    known = _of(references, accepted.answers.get(name, {}))
     least = LEAST_RUNS if name == SAME_ANSWERS else 1
     if len(known) < least:
         raise NoReferenceError(

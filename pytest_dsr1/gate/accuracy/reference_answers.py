@@ -17,14 +17,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from pytest_dsr1.errors import ReferencesError
+from pytest_dsr1.gate import reference_file
 from pytest_dsr1.gate.recordings import RecordedAnswers, RecordedRun, checksum
 from pytest_dsr1.gate.reference_file import again
+from pytest_dsr1.gate.references import References
 from pytest_dsr1.machine.values import FactValue
 from pytest_dsr1.storage.documents import DocumentError, DocumentKind, changed
 from pytest_dsr1.storage.files import write_atomically
@@ -105,6 +109,34 @@ def read(store: Path, profile: str) -> dict[str, ByRun]:
         raise ReferencesError(f"{path}: {changed(error)}; {again(str(path))}") from None
     except (IndexError, ValueError):
         raise ReferencesError(f"{path}: the answers of a run are missing; {again(str(path))}") from None
+
+
+class Accepted:
+    """The accepted references of a profile and their answers, read once, when a test first needs them.
+
+    Args:
+        store: the folder of references.
+        profile: the scenario's name.
+        now: the current time, for the references' age.
+
+    Raises:
+        NoReferenceError: there are none.
+        ReferencesError: a file cannot be trusted.
+    """
+
+    def __init__(self, store: Path, profile: str, now: datetime) -> None:
+        self.path = path_of(store, profile)
+        self._store, self._profile, self._now = store, profile, now
+
+    @cached_property
+    def references(self) -> References:
+        """The references."""
+        return reference_file.read(self._store, self._profile, self._now)
+
+    @cached_property
+    def answers(self) -> Mapping[str, ByRun]:
+        """Their answers, by test."""
+        return read(self._store, self._profile)
 
 
 def _checked(document: Mapping[str, Any], profile: str) -> object:

@@ -17,7 +17,7 @@ from pytest_dsr1.gate.references import References
 from pytest_dsr1.machine.nvidia_smi import shell_lines
 from pytest_dsr1.machine.probe.values import expected_s as probes_take_s
 from pytest_dsr1.masking import masked_setting
-from pytest_dsr1.measurement.expected import asking_s, expected, most_questions, run_timeout_s
+from pytest_dsr1.measurement.expected import Asking, asking, expected, run_timeout_s
 from pytest_dsr1.measurement.run import options_of
 from pytest_dsr1.reporting.terminal.listing import to_set
 from pytest_dsr1.scenario.schema.accuracy import SAME_ANSWERS, Accuracy
@@ -132,9 +132,10 @@ def _facts_first(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
     yield f"machine: {needed(scenario.hardware)}"
     if not scenario.targets:  # then neither a target nor a published figure says how much is asked
         yield f"load: {load_in_words(scenario)}"
-    yield f"expected: {duration(scenario)}"
-    if scenario.accuracy is not None:
-        yield f"accuracy: {_asked(scenario.accuracy, asking_s(scenario))}"
+    questions = asking(scenario)
+    yield f"expected: {duration(scenario, questions)}"
+    if scenario.accuracy is not None and questions is not None:
+        yield f"accuracy: {_asked(scenario.accuracy, questions)}"
     if (options.probe or scenario.probe) and scenario.hardware.gpu is not None:
         yield f"probe: {_probed(scenario.hardware.count)}"
     if scenario.forced:
@@ -215,8 +216,8 @@ _DECIDES = {
 }
 
 
-def duration(scenario: Scenario) -> str:
-    """Return the measured time, what decides it, and its cost."""
+def duration(scenario: Scenario, questions: Asking | None) -> str:
+    """Return the measured time, what decides it, and its cost, with that of the questions."""
     found = expected(scenario)
     if found is None:
         why = "no target gives a token rate" if scenario.targets else "the scenario has no targets"
@@ -227,25 +228,31 @@ def duration(scenario: Scenario) -> str:
     if not scenario.hardware.count:
         at_targets = found.by == "targets"
         return f"at most {time} measuring if the targets are met" if at_targets else f"{time} measuring {why}"
-    hours = seconds * scenario.hardware.count / 3600
-    return f"{time} measuring {why}, {hours:.2f} GPU-hours, plus loading the weights"
+    asked_s = 0.0 if questions is None else questions.seconds
+    hours = (seconds + (asked_s or 0.0)) * scenario.hardware.count / 3600
+    cost = f"{hours:.2f} GPU-hours"
+    if asked_s is None:
+        cost += " without the questions"
+    elif asked_s:
+        cost = f"at most {cost} with the questions"
+    return f"{time} measuring {why}, {cost}, plus loading the weights"
 
 
 def _time(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def _asked(accuracy: Accuracy, seconds: float | None) -> str:
+def _asked(accuracy: Accuracy, asked: Asking) -> str:
     """Return how many questions are asked, how long the answers can be, and their longest time."""
     same = accuracy.same_answers
     parts = (
         [] if same is None else [f"{SAME_ANSWERS} {same.prompts:,} x {same.output_tokens:,} output tokens"]
     )
-    for task in accuracy.tasks:
-        questions = most_questions(task)
+    for task, questions in zip(accuracy.tasks, asked.questions, strict=True):
         number = "all of its file" if questions is None else f"{questions:,}"
         parts.append(f"{task.test_name} {number} x at most {task.max_output_tokens:,} output tokens")
-    longest = "" if seconds is None else f"; at most {_time(seconds)} at the target speed of a user"
+    speed = "the target speed of a user" if asked.by == "target" else f"{asked.tok_s_user:g} tok/s per user"
+    longest = "" if asked.seconds is None else f"; at most {_time(asked.seconds)} at {speed}"
     return f"after the measured part, {', '.join(parts)}{longest}"
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pytest_dsr1.engines.openai import questions
 from pytest_dsr1.engines.openai.client.exchange import Exchange
 from pytest_dsr1.engines.openai.engine import OpenAiEngine
 from pytest_dsr1.engines.openai.questions import answer_of, fields
@@ -97,13 +98,44 @@ def test_a_question_that_fails_costs_no_measurement(tmp_path: Path) -> None:
 
 def test_a_server_that_answers_nothing_is_not_asked_for_ever(tmp_path: Path) -> None:
     seen = Seen()
-    result, watcher = ask(tmp_path, lambda _: plain("500 Oops", b'{"error": "no"}'), seen=seen)
+    result, watcher = ask(tmp_path, lambda _: plain("500 Oops", b'{"error": "no"}'), SETS[:1], seen=seen)
     assert len(seen.bodies) == 4 + 3
-    assert {each.error for each in result.answers[:3]} == {"HTTP 500: no"}
-    assert {each.error for each in result.answers[3:]} == {
-        "not answered: 3 questions in a row failed, the last: HTTP 500: no"
+    assert {each.error for each in result.answers} == {"HTTP 500: no"}
+    assert watcher.details[-1] == "accuracy: 3 of 3 answers"
+
+
+def test_a_set_that_is_given_up_costs_no_other(tmp_path: Path) -> None:
+    def answer(body: dict[str, Any]) -> bytes:
+        if isinstance(body["prompt"], list):
+            return plain("500 Oops", b'{"error": "no ids"}')
+        return whole({"text": "4"})
+
+    more = tuple(Question(f"same_answers/{n}", (n, 9), 4, ends=False) for n in range(5))
+    result, watcher = ask(tmp_path, answer, (QuestionSet(more, 1), SETS[1]))
+    assert {each.error for each in result.answers[:3]} == {"HTTP 500: no ids"}
+    assert {each.error for each in result.answers[3:5]} == {
+        "not answered: 3 questions in a row failed, the last: HTTP 500: no ids"
     }
-    assert watcher.details[-1] == "accuracy: 3 of 9 answers"
+    assert {each.error for each in result.answers[5:]} == {None}
+    assert watcher.details[-1] == "accuracy: 9 of 11 answers"
+
+
+def test_what_is_in_flight_when_a_set_is_given_up_is_dropped(tmp_path: Path) -> None:
+    def answer(body: dict[str, Any]) -> Sent:
+        if body["prompt"] == "0+1?":
+            return ["hang"]
+        return plain("500 Oops", b'{"error": "no"}')
+
+    again = (replace(TASK[0], id="more/0", prompt="1+1?"),)
+    result, _ = ask(tmp_path, answer, (SETS[1], QuestionSet(again, 1)))
+    given_up = "not answered: 3 questions in a row failed, the last: HTTP 500: no"
+    errors = {each.id: each.error for each in result.answers}
+    assert errors == {
+        "questions/0": given_up,
+        **{f"questions/{n}": "HTTP 500: no" for n in (1, 2, 3)},
+        **{f"questions/{n}": given_up for n in (4, 5)},
+        "more/0": "HTTP 500: no",
+    }
 
 
 def test_silence_is_an_error_of_the_question(tmp_path: Path) -> None:
@@ -221,13 +253,40 @@ def test_a_server_that_dies_costs_no_measurement_and_is_not_kept(tmp_path: Path)
     pool = ServerPool()
     result = OpenAiEngine(pool).run(job, Watcher())
     assert not pool
-    first, second, *rest = result.answers
+    first, *rest = result.answers
     assert first == Answer("questions/0", None, " a b c d")
-    assert second.error is not None
     assert {each.error for each in rest} == {
-        f"not answered: first: the server ended with exit status 7: {sys.executable}"
+        f"not answered: the server ended with exit status 7: {sys.executable}"
     }
     assert [record.error for record in result.records] == [None] * 4
+
+
+def test_a_server_that_ends_slowly_is_why_its_last_questions_failed(tmp_path: Path) -> None:
+    """Its connections are refused two seconds before it ends."""
+    leave = Question("questions/1", "leave", 4, ends=True)
+    sets = (QuestionSet((TASK[0], leave, *TASK[2:]), 1), QuestionSet(SAME, 1))
+    result = OpenAiEngine().run(replace(make_job(tmp_path, started()), questions=sets), Watcher())
+    first, *rest = result.answers
+    assert first.error is None
+    (error,) = {each.error for each in rest}
+    assert error is not None
+    assert error.startswith("not answered: the server ended with exit status 7: it ran out of GPU memory")
+
+
+def test_of_a_server_that_fails_and_lives_its_log_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(questions, "_ENDING_S", 0.1)
+    memory = tuple(replace(each, prompt="memory") for each in TASK)
+    job = replace(make_job(tmp_path, started()), questions=(QuestionSet(memory, 1), QuestionSet(SAME, 1)))
+    answers = OpenAiEngine().run(job, Watcher()).answers
+    assert {each.error for each in answers[:3]} == {"HTTP 500: no"}
+    (error,) = {each.error for each in answers[3:6]}
+    assert error is not None
+    assert error.startswith(
+        "not answered: 3 questions in a row failed, the last: HTTP 500: no; the server ran out of GPU memory"
+    )
+    assert {each.error for each in answers[6:]} == {None}
 
 
 def test_a_server_that_answers_questions_is_kept(tmp_path: Path) -> None:

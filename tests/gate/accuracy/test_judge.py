@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_dsr1.gate.accuracy import reference_answers
-from pytest_dsr1.gate.accuracy.answers import recorded
+from pytest_dsr1.gate.accuracy.answers import as_asked, asked_otherwise, recorded
 from pytest_dsr1.gate.accuracy.judge import about, judge, only_recorded
 from pytest_dsr1.gate.recordings import RecordedAnswers
 from pytest_dsr1.gate.reference_file import write
@@ -19,6 +19,7 @@ from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.records import Answer, AskedQuestion
 from pytest_dsr1.scenario.schema.accuracy import PRESETS
+from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.verdict.accuracy import AccuracyVerdict, Wrong, upper_bound
 from pytest_dsr1.verdict.verdict import Status
 from tests.helpers.reference_store import FACTS, NOW, references
@@ -87,7 +88,7 @@ def accepted(store: Path, *runs: Measurement) -> Path:
 
 
 def judged(name: str, run: Measurement, store: Path, now: datetime = NOW) -> AccuracyVerdict:
-    return judge(name, run, store, now)
+    return judge(name, run, reference_answers.Accepted(store, "small", now))
 
 
 def test_equal_answers_pass(tmp_path: Path) -> None:
@@ -102,6 +103,53 @@ def test_equal_answers_pass(tmp_path: Path) -> None:
         measured=1.0,
         at_least=1.0,
     )
+
+
+def test_the_files_of_references_are_read_once_for_all_tests(tmp_path: Path) -> None:
+    accepted(tmp_path, *[same(ids())] * 3)
+    files = reference_answers.Accepted(tmp_path, "small", NOW)
+    first = judge(NAME, same(ids()), files)
+    for path in tmp_path.iterdir():
+        path.unlink()
+    assert judge(NAME, same(ids()), files) == first
+    assert "0 of 18 accepted references have answers" in judge("sums", task(200, 0), files).message
+
+
+def test_a_saved_run_is_judged_as_it_was_asked() -> None:
+    """Only the share that a task requires is today's."""
+    engine = {"type": "openai", "url": "http://127.0.0.1:9"}
+    small = {"same_answers": {"prompts": 4}, "tasks": [{"limit": 40, "at_least": 0.9}, {"name": "gone"}]}
+    large = {"same_answers": {"prompts": 8}, "tasks": [{"limit": 5, "at_least": 0.5}, {"name": "new"}]}
+    ran = scenario(engine=engine, accuracy=small)
+    found = as_asked(ran, scenario(engine={**engine, "endpoint": "chat"}, accuracy=large))
+    assert found == scenario(
+        engine=engine,
+        accuracy={**small, "tasks": [{"limit": 40, "at_least": 0.5}, {"name": "gone"}]},
+    )
+    without = scenario(engine=engine)
+    assert as_asked(without, ran) == without
+
+
+def test_what_is_asked_otherwise_than_in_a_saved_run() -> None:
+    def of_task(**settings: Any) -> Scenario:
+        accuracy = {"same_answers": settings.pop("same", {}), "tasks": [{"name": "sums", **settings}]}
+        return scenario(engine={"type": "openai", "url": "http://127.0.0.1:9"}, accuracy=accuracy)
+
+    ran = of_task(path="/data/sums.jsonl")
+    changed = of_task(path="other.jsonl", limit=5, max_output_tokens=64, at_least=0.5)
+    assert asked_otherwise(ran, changed, "sums") == [
+        "path: /data/sums.jsonl when it ran, other.jsonl now",
+        "limit: not set when it ran, 5 now",
+        "max_output_tokens: 16384 when it ran, 64 now",
+    ]
+    assert asked_otherwise(ran, of_task(path="${DATA}/sums.jsonl", at_least=0.5), "sums") == []
+    assert asked_otherwise(ran, changed, NAME) == []
+    assert asked_otherwise(ran, of_task(same={"prompts": 4, "output_tokens": 8}), NAME) == [
+        "prompts: 32 when it ran, 4 now",
+        "output_tokens: 64 when it ran, 8 now",
+    ]
+    assert asked_otherwise(ran, ran, "new") == []
+    assert asked_otherwise(scenario(), changed, "sums") == []
 
 
 def test_other_answers_fail_and_are_shown_next_to_the_references(tmp_path: Path) -> None:

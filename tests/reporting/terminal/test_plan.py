@@ -423,33 +423,60 @@ ASKED = "accuracy: {same_answers: {}, tasks: [{}, {path: gsm8k.jsonl, limit: 500
 PER_USER = "  - metric: per_user_output_throughput\n    value: 64.0\n"
 
 
-def asked_line(folder: Path, accuracy: str, targets: str = "") -> str:
+def asked_lines(folder: Path, accuracy: str, targets: str = "") -> tuple[str, str]:
+    """Return what a plan says about time and cost, and about the questions."""
     text = GOOD.replace("type: trtllm-bench", "type: trtllm").replace(
         "targets:\n", f"{accuracy}\ntargets:\n{targets}"
     )
-    lines = plan([load_text(folder, text)], PlanOptions("off"))
+    lines = list(plan([load_text(folder, text)], PlanOptions("off")))
+    (time,) = [line for line in lines if line.startswith("# expected: ")]
     (found,) = [line for line in lines if line.startswith("# accuracy: ")]
-    return found
+    return time.removeprefix("# expected: "), found.removeprefix("# accuracy: after the measured part, ")
 
 
 def test_questions_are_in_the_plan(tmp_path: Path) -> None:
     whole = (
-        "# accuracy: after the measured part, same_answers 32 x 64 output tokens, questions 200 x at most "
-        "16,384 output tokens, gsm8k 5,000 x at most 16,384 output tokens"
+        "same_answers 32 x 64 output tokens, questions 200 x at most 16,384 output tokens, gsm8k 5,000 x at "
+        "most 16,384 output tokens"
     )
-    assert asked_line(tmp_path, ASKED) == whole
     # One at a time, then 200 at once, then 5 times at most 1,024 at once: 32 x 64 + 6 x 16,384 tokens.
-    assert asked_line(tmp_path, ASKED, PER_USER) == f"{whole}; at most 26 min at the target speed of a user"
+    time, line = asked_lines(tmp_path, ASKED)
+    assert line == f"{whole}; at most 335 min at 5 tok/s per user"
+    assert time == (  # 20,070 s more on 8 GPUs
+        "15 min measuring at target rates, at most 46.63 GPU-hours with the questions, plus loading the "
+        "weights"
+    )
+    time, line = asked_lines(tmp_path, ASKED, PER_USER)
+    assert line == f"{whole}; at most 26 min at the target speed of a user"
+    assert time == (
+        "3 min measuring at target rates, at most 3.84 GPU-hours with the questions, plus loading the weights"
+    )
     short = "accuracy: {tasks: [{limit: 7, max_output_tokens: 64}]}"
-    assert asked_line(tmp_path, short, PER_USER) == (
-        "# accuracy: after the measured part, questions 7 x at most 64 output tokens; at most 1 s at the "
-        "target speed of a user"
+    assert asked_lines(tmp_path, short, PER_USER)[1] == (
+        "questions 7 x at most 64 output tokens; at most 1 s at the target speed of a user"
     )
 
 
-def test_a_file_of_questions_is_not_read_for_a_plan(tmp_path: Path) -> None:
-    line = asked_line(tmp_path, "accuracy: {tasks: [{path: gsm8k.jsonl}]}", PER_USER)
-    assert line == "# accuracy: after the measured part, gsm8k all of its file x at most 16,384 output tokens"
+def test_the_questions_of_a_file_are_counted_for_a_plan(tmp_path: Path) -> None:
+    path = tmp_path / "sums.jsonl"
+    path.write_text('{"prompt": "1 + 1?", "answer": "2"}\n\n' * 3, encoding="utf-8")
+
+    def line(more: str = "") -> str:
+        tasks = f"accuracy: {{tasks: [{{path: '{path}', max_output_tokens: 64{more}}}]}}"
+        return asked_lines(tmp_path, tasks, PER_USER)[1]
+
+    assert line() == "sums 3 x at most 64 output tokens; at most 1 s at the target speed of a user"
+    assert line(", limit: 2").startswith("sums 2 x ")
+    assert line(", limit: 9").startswith("sums 3 x ")
+
+
+@pytest.mark.parametrize("path", ["nowhere.jsonl", "/dev/zero", "/", "${DSR1_NOWHERE}/sums.jsonl"])
+def test_a_file_that_cannot_be_read_costs_a_plan_only_its_time(tmp_path: Path, path: str) -> None:
+    time, line = asked_lines(tmp_path, f"accuracy: {{tasks: [{{name: sums, path: '{path}'}}]}}")
+    assert line == "sums all of its file x at most 16,384 output tokens"
+    assert time == (
+        "15 min measuring at target rates, 2.03 GPU-hours without the questions, plus loading the weights"
+    )
 
 
 def test_a_plan_without_questions_has_no_line_for_them() -> None:

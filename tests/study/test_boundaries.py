@@ -9,7 +9,7 @@ from scipy.integrate import quad
 from scipy.special import ndtr, ndtri
 from scipy.stats import norm
 
-from pytest_dsr1.gate.boundaries import boundaries, crossing, hwang_shih_decani
+from pytest_dsr1.study.boundaries import boundaries, crossing, hwang_shih_decani
 
 
 def obrien_fleming(total: float) -> Callable[[float], float]:
