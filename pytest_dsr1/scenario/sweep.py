@@ -256,7 +256,7 @@ def with_requests(tree: Node) -> Node:
 def mistakes(tree: Node, points: Sequence[Point]) -> Iterator[Problem]:
     """Yield what is wrong between a sweep and the rest of its scenario.
 
-    A target's ``at`` is not a mapping, or matches no point. ``--dsr1-set`` sets a key that the sweep sets too.
+    A target's ``at`` is not a mapping, or matches no point; ``--dsr1-set`` sets a key that is swept.
     """
     targets = tree.child("targets")
     for number, item in targets.children() if targets else ():
