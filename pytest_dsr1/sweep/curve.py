@@ -132,12 +132,11 @@ def judge(
     verdict = judged(subject_of("frontier", name), wanted, found.value, found.noise, where)
     if not missing:
         return verdict
-    left_out = "; ".join(f"{label}: {why}" for label, why in missing.items())
-    return _with_note(verdict, f"the curve is without {left_out}")
+    return replace(verdict, message=f"{verdict.message}; points without a result: {_listed(missing)}")
 
 
-def _with_note(verdict: Verdict, note: str) -> Verdict:
-    return replace(verdict, message=f"{verdict.message}; {note}")
+def _listed(missing: Mapping[str, str]) -> str:
+    return ", ".join(f"{label} ({why})" for label, why in missing.items())
 
 
 def _beyond(
@@ -151,9 +150,8 @@ def _beyond(
             f"the curve runs from {number(curve[0].x)} ({curve[0].label}) to {number(curve[-1].x)} {x.unit} "
             f"({curve[-1].label})"
         )
-    why = "; ".join(f"{label}: {reason}" for label, reason in missing.items())
     text = (
         f"{curve_of}: {METRICS[wanted.metric].label} at {number(wanted.at)} {x.unit} was not measured: "
         f"{ends}, and nothing is judged beyond it; add a point with a {side} {x.label}"
     )
-    return f"{text}; points without a result: {why}" if why else text
+    return f"{text}; points without a result: {_listed(missing)}" if missing else text

@@ -61,16 +61,17 @@ def _sweep(name: str, points: Sequence[Case], width: int, above: Mapping[str, st
     for line, case in sweep_table(points):
         status = case.judgment.status if case else None
         yield line, COLORS.get(status, {}) if status else {}
-    for case in points:
-        assert case.scenario.point is not None
-        if case.judgment.status not in GOOD:
-            yield "", {}
-            yield from _scenario(case, width, above)
-            continue
+    good = [case for case in points if case.judgment.status in GOOD]
+    for case in good:
+        label = case.scenario.point.label if case.scenario.point else ""
         for warning in (*case.scenario_warnings, *_warnings(case)):
-            yield from _labeled("warning", f"{case.scenario.point.label}: {warning}", width, {"yellow": True})
+            yield from _labeled("warning", f"{label}: {warning}", width, {"yellow": True})
     folders = ", ".join(dict.fromkeys(shown_path(each) for each in map(_parent, points) if each))
     yield from _labeled("results", folders, width)
+    for case in points:
+        if case not in good:
+            yield "", {}
+            yield from _scenario(case, width, above)
 
 
 def _warnings(case: Case) -> Sequence[str]:
