@@ -13,8 +13,12 @@ import signal
 import sys
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from pytest_dsr1.machine.warm_start import Starts
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -210,3 +214,11 @@ def client_unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
     # By import, not by a dotted name: its package forgets it when a pytest run in this process ends.
     self_check = importlib.import_module("pytest_dsr1.engines.openai.client.self_check")
     monkeypatch.setattr(self_check, "SHORTEST_S", 600.0)
+
+
+@pytest.fixture
+def starts(tmp_path: Path) -> Starts:
+    """The known engine starts of a node that has seen none."""
+    from pytest_dsr1.machine.warm_start import Starts  # not before the plugin, which pytest loads
+
+    return Starts({"DSR1_STATE_DIR": str(tmp_path / "state")}, print)
