@@ -59,6 +59,7 @@ VERSIONS = (
     "machine/test_fingerprint.py",
     "measurement/test_store.py",
     "metrics",
+    "pairs/test_decision.py",
     "plugin/test_bad_input.py",
     "plugin/test_benchmark.py",
     "plugin/test_selecting.py",
@@ -83,6 +84,7 @@ COVERED_CHILDREN = (
 UNCOVERED = (
     "engines/tensorrt_llm/bench/test_engine.py",
     "gate/test_gate_simulation.py",
+    "pairs/test_pairs_simulation.py",
     "plugin/test_benchmark.py",
     "plugin/test_example_plugin.py",
     "plugin/test_gate.py",
