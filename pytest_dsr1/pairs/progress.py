@@ -117,7 +117,7 @@ class PairsProgress:
         """
         done = sum(run.evidence is not None for run in self.runs)
         pair, place = divmod(done, 2)
-        if place == 0 and self.look is not None:
+        if self.look is not None:
             if self.look.outcome:
                 self.verdict = self.judged()
                 return Answer(self.verdict)

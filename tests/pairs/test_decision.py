@@ -149,6 +149,18 @@ def test_the_places_in_a_pair_are_compared_by_a_t_test() -> None:
             assert found.shown == (ttest_ind(one, other).pvalue < 0.01)
 
 
+@pytest.mark.parametrize("pairs", [4, 6, 12])
+def test_the_limit_of_that_test_is_1_percent(pairs: int) -> None:
+    """Two-sided: t of pairs - 2 degrees of freedom is exceeded by 0.5% on each side."""
+    old_first = np.array([1.0, 0.0] * (pairs // 2))
+    noise = np.repeat(np.linspace(-1, 1, pairs // 2), 2)
+    error = math.sqrt((noise**2).sum() / (pairs - 2) * 4 / pairs)
+    apart = -stdtrit(pairs - 2, 0.005) * error
+    for sign in (1, -1):
+        assert period(noise + sign * apart * 1.001 * old_first, old_first).shown
+        assert not period(noise + sign * apart * 0.999 * old_first, old_first).shown
+
+
 def test_the_second_place_is_slower_if_the_new_side_loses_when_the_old_one_began() -> None:
     old_first = np.array([1.0, 0.0, 0.0, 1.0, 0.0, 1.0])
     found = period(np.where(old_first == 1, 0.03, 0.01) + np.arange(6) * 1e-4, old_first)
