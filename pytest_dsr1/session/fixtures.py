@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_dsr1.errors import Dsr1Error, InvalidRunError, UserError, on_failure
+from pytest_dsr1.session.collection import target_index
 from pytest_dsr1.session.selection import SELECTION
 from pytest_dsr1.session.state import (
     INTERRUPTIONS,
@@ -310,10 +311,9 @@ def ready(request: pytest.FixtureRequest, *names: str) -> list[Any]:
 
 
 @pytest.fixture
-def _dsr1_target(request: pytest.FixtureRequest) -> int:
+def _dsr1_target(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> int:
     """The index of the scenario's target that a test judges."""
-    index: int = request.param
-    return index
+    return target_index(dsr1_scenario, request.param)
 
 
 @pytest.fixture
