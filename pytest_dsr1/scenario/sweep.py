@@ -9,7 +9,9 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from pytest_dsr1.masking import masked_tree
 from pytest_dsr1.scenario.overrides import Override, apply
 from pytest_dsr1.scenario.problems import Mark, MistakeError, Problem
 from pytest_dsr1.scenario.yaml.reader import parse
@@ -89,7 +91,7 @@ def points_of(tree: Node, most: int = MOST_POINTS) -> tuple[Point, ...]:
         return ()
     rows = list(_rows(sweep, most))
     short = _short_names({key for row in rows for key in row})
-    points = [Point(row, ".".join(_word(short[key], node) for key, node in row.items())) for row in rows]
+    points = [Point(row, ".".join(_word(key, short[key], node) for key, node in row.items())) for row in rows]
     labels: dict[str, int] = {}
     unique: list[Point] = []
     for point, row in zip(points, rows, strict=True):
@@ -162,8 +164,9 @@ def _short_names(keys: set[str]) -> dict[str, str]:
     return {key: name if last.count(name := key.rpartition(".")[2]) == 1 else key for key in keys}
 
 
-def _word(name: str, node: Node) -> str:
-    value = re.sub(r"[^A-Za-z0-9.]+", "_", _text(node)).strip("_.")
+def _word(key: str, name: str, node: Node) -> str:
+    shown = _text(node) if _without_secrets(key, node) == node.plain() else "hidden"
+    value = re.sub(r"[^A-Za-z0-9.]+", "_", shown).strip("_.")
     return f"{name}-{value or 'none'}"
 
 
@@ -197,10 +200,16 @@ def tree_of(tree: Node, point: Point, index: int, count: int) -> Node:
         said = {
             "sweep": name.value,
             "label": point.label,
-            "values": {key: node.plain() for key, node in point.values.items()},
+            "values": {key: _without_secrets(key, node) for key, node in point.values.items()},
         }
         swept = with_value(swept, ("point",), node_of(said, mark), mark)
     return _with_its_targets(swept, point)
+
+
+def _without_secrets(key: str, node: Node) -> Any:
+    """Return a swept value without secrets: the point is saved as it is."""
+    name = key.rpartition(".")[2]
+    return masked_tree({name: node.plain()})[name]
 
 
 def _with_gpus(tree: Node, point: Point) -> Node:
