@@ -13,7 +13,13 @@ import pytest
 
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.session import options, plugins, selection
-from pytest_dsr1.session.collection import ScenarioFile, of_answers, of_curve, parametrize, scenario_file
+from pytest_dsr1.session.collection import (
+    ScenarioFile,
+    in_order_of_points,
+    of_answers,
+    parametrize,
+    scenario_file,
+)
 from pytest_dsr1.session.selection import SELECTION
 from pytest_dsr1.session.state import NOT_WRITTEN, STATE, RunState
 from pytest_dsr1.text import harmless, say
@@ -132,7 +138,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
     """Count tests that need inference as benchmarks, for --benchmark-only and --benchmark-skip.
 
-    The test of a sweep's curve runs after its points.
+    Then bring the points of sweeps into their order.
     """
     if SELECTION not in config.stash:
         return (yield)
@@ -143,7 +149,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             result = yield
     else:
         result = yield
-    items.sort(key=of_curve)
+    in_order_of_points(items)
     return result
 
 

@@ -203,7 +203,7 @@ def tree_of(tree: Node, point: Point, index: int, count: int) -> Node:
             "values": {key: _without_secrets(key, node) for key, node in point.values.items()},
         }
         swept = with_value(swept, ("point",), node_of(said, mark), mark)
-    return _with_its_targets(swept, point)
+    return _with_its_own(swept, point)
 
 
 def _without_secrets(key: str, node: Node) -> Any:
@@ -235,18 +235,23 @@ def _with_own_prompts(tree: Node, index: int) -> Node:
     return with_value(tree, ("dataset", "seed"), node_of(base + index, mark))
 
 
-def _with_its_targets(tree: Node, point: Point) -> Node:
-    """Return a copy with the targets of this point alone, without the ``at`` that chose them."""
-    targets = tree.child("targets")
-    if targets is None or not isinstance(targets.value, list):
-        return tree
-    kept = [without(item, ("at",)) for _, item in targets.children() if fits(item, point)]
-    return with_value(tree, ("targets",), Node(kept, targets.mark))
+_CHOSEN = ("targets", "published")
+"""Lists whose items may be for some points alone, with ``at``."""
 
 
-def fits(target: Node, point: Point) -> bool:
-    """Return whether a target is for a point: each value of its ``at`` is the point's."""
-    at = target.child("at")
+def _with_its_own(tree: Node, point: Point) -> Node:
+    """Return a copy with the targets and published results of this point, without the ``at`` of each."""
+    for key in _CHOSEN:
+        listed = tree.child(key)
+        if listed is not None and isinstance(listed.value, list):
+            kept = [without(item, ("at",)) for _, item in listed.children() if fits(item, point)]
+            tree = with_value(tree, (key,), Node(kept, listed.mark))
+    return tree
+
+
+def fits(item: Node, point: Point) -> bool:
+    """Return whether an item is for a point: each value of its ``at`` is the point's."""
+    at = item.child("at")
     if at is None or not isinstance(at.value, dict):
         return True
     values = {key: _text(node) for key, node in point.values.items()}
@@ -267,10 +272,11 @@ def mistakes(tree: Node, points: Sequence[Point]) -> Iterator[Problem]:
 
     A target's ``at`` is not a mapping, or matches no point; ``--dsr1-set`` sets a key that is swept.
     """
-    targets = tree.child("targets")
-    for number, item in targets.children() if targets else ():
-        if at := item.child("at"):
-            yield from _mistakes_of(item, at, join_key(("targets", number, "at")), points)
+    for key in _CHOSEN:
+        listed = tree.child(key)
+        for number, item in listed.children() if listed else ():
+            if at := item.child("at"):
+                yield from _mistakes_of(item, at, join_key((key, number, "at")), points)
     for key in dict.fromkeys(key for point in points for key in point.values):
         node = tree.find(split_key(key))
         if node is not None and not node.mark.line and node.mark.source.startswith("--dsr1-set"):
@@ -278,12 +284,12 @@ def mistakes(tree: Node, points: Sequence[Point]) -> Iterator[Problem]:
             yield Problem(node.mark, key, message)
 
 
-def _mistakes_of(target: Node, at: Node, key: str, points: Sequence[Point]) -> Iterator[Problem]:
+def _mistakes_of(item: Node, at: Node, key: str, points: Sequence[Point]) -> Iterator[Problem]:
     if not points:
         yield Problem(at.mark, key, "chooses points of a sweep, but the scenario has no `sweep`")
     elif not isinstance(at.value, dict) or not at.value:
         yield Problem(at.mark, key, f"expected a mapping of swept keys to values, found {at.in_words()}")
-    elif not any(fits(target, point) for point in points):
+    elif not any(fits(item, point) for point in points):
         labels = ", ".join(point.label for point in points[:_NAMED])
         more = f" and {len(points) - _NAMED} more" if len(points) > _NAMED else ""
         yield Problem(at.mark, key, f"matches no point of the sweep; its points are {labels}{more}")

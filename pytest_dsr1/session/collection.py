@@ -217,9 +217,34 @@ def gates(item: pytest.Item) -> bool:
     return made(item) and getattr(item, "originalname", None) in GATES
 
 
-def of_curve(item: pytest.Item) -> bool:
-    """Return whether a test judges the curve of a sweep."""
-    return made(item) and getattr(item, "originalname", None) == FRONTIER
+def in_order_of_points(items: list[pytest.Item]) -> None:
+    """Bring the tests of sweeps into the order of their points, on the places that these tests have.
+
+    pytest takes points of several sweeps with the same number for one, and mixes them: each start of a server
+    would then be for one point. Tests of curves are the last of all.
+    """
+    order: dict[str, int] = {}
+    places = [index for index, item in enumerate(items) if _point_of(item)]
+    for index in places:
+        order.setdefault(items[index].nodeid.partition("::")[0], len(order))
+    swept = [items[index] for index in places]
+    numbers = {name: number for number, name in enumerate(_points_in_order(swept))}
+    swept.sort(key=lambda item: (order[item.nodeid.partition("::")[0]], numbers[_point_of(item)]))
+    for index, item in zip(places, swept, strict=True):
+        items[index] = item
+    items.sort(key=lambda item: made(item) and getattr(item, "originalname", None) == FRONTIER)
+
+
+def _point_of(item: pytest.Item) -> str:
+    """Return the name of a test's point of a sweep; empty without one."""
+    loaded = loaded_of(item) if made(item) else None
+    return loaded.scenario.name if loaded and loaded.scenario.point else ""
+
+
+def _points_in_order(items: Iterable[pytest.Item]) -> list[str]:
+    """Return the names of all points in the order of their files."""
+    selections = {id(found): found for item in items if (found := item.config.stash.get(SELECTION, None))}
+    return [each.scenario.name for found in selections.values() for each in found.usable()]
 
 
 def name_of(item: pytest.Item) -> str:
