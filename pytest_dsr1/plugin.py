@@ -13,7 +13,13 @@ import pytest
 
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.session import options, plugins, selection
-from pytest_dsr1.session.collection import ScenarioFile, of_answers, parametrize, scenario_file
+from pytest_dsr1.session.collection import (
+    ScenarioFile,
+    in_order_of_points,
+    of_answers,
+    parametrize,
+    scenario_file,
+)
 from pytest_dsr1.session.selection import SELECTION
 from pytest_dsr1.session.state import NOT_WRITTEN, STATE, RunState
 from pytest_dsr1.text import harmless, say
@@ -51,6 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SELECTION] = selection.select(config)
     config.pluginmanager.import_plugin("pytest_dsr1.session.gate_fixtures")
     config.pluginmanager.import_plugin("pytest_dsr1.session.accuracy_fixtures")
+    config.pluginmanager.import_plugin("pytest_dsr1.session.sweep_fixtures")
     from pytest_dsr1.reporting import formats
     from pytest_dsr1.reporting.terminal import progress
 
@@ -70,6 +77,7 @@ def pytest_configure(config: pytest.Config) -> None:
         may_go_unjudged=options.may_go_unjudged(config),
         mode=mode,
         probe=config.getoption("--dsr1-probe"),
+        resume=config.getoption("--dsr1-resume"),
     )
 
 
@@ -128,13 +136,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
-    """Count tests that need inference as benchmarks, for --benchmark-only and --benchmark-skip."""
-    if not (SELECTION in config.stash and config.pluginmanager.hasplugin("benchmark")):
-        return (yield)
-    from pytest_dsr1.session.benchmark import counted
+    """Count tests that need inference as benchmarks, for --benchmark-only and --benchmark-skip.
 
-    with counted(items):
+    Then bring the points of sweeps into their order.
+    """
+    if SELECTION not in config.stash:
         return (yield)
+    if config.pluginmanager.hasplugin("benchmark"):
+        from pytest_dsr1.session.benchmark import counted
+
+        with counted(items):
+            result = yield
+    else:
+        result = yield
+    in_order_of_points(items)
+    return result
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -167,7 +183,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
         # Wrong answers are not a matter of performance, which a cause explains.
         cause = None if of_answers(item) else cause_so_far(state, outcome, status)
-        item.user_properties.extend(properties(outcome, status, item.name, cause))
+        item.user_properties.extend(properties(outcome, status, state.tests[item.nodeid].name, cause))
     report: pytest.TestReport = yield
     note_skipped(state, item, call, report)
     shorten(state, call, report)

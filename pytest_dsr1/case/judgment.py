@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.gate.saved import SavedGate, read_gate
 from pytest_dsr1.scenario.loading import LoadedScenario
-from pytest_dsr1.session.collection import GATES, MEASURED, accuracy_keys
+from pytest_dsr1.session.collection import FRONTIER, GATES, MEASURED, accuracy_keys, frontier_names
 from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.verdict.accuracy import AccuracyVerdict, accuracy_subject, is_of_answers
 from pytest_dsr1.verdict.verdict import GOOD, WORST_FIRST, Status, Verdict, subject_of
@@ -137,6 +137,10 @@ def lines_of(loaded: LoadedScenario) -> dict[str, str]:
         "environment": loaded.where("hardware"),
         MEASURED: loaded.where("targets"),
         **{subject_of("target", metric): loaded.where(f"targets.{i}") for i, metric in enumerate(targets)},
+        **{
+            subject_of(FRONTIER, name): loaded.where(f"frontier.{i}")
+            for i, name in enumerate(frontier_names(loaded.scenario))
+        },
         **{subject_of(gate, gated): loaded.where("gate") for gate in GATES},
         **{accuracy_subject(name): loaded.where(key) for name, key in accuracy_keys(loaded.scenario).items()},
     }

@@ -129,13 +129,12 @@ def saved(options: Iterable[Option]) -> dict[str, dict[str, object]]:
 
 
 def _saved(option: Option) -> dict[str, object]:
-    parts = option.name.split(".")
-    name = next(filter(names_secret, parts), parts[-1])
+    secret = next(filter(names_secret, option.name.split(".")), "")
     values = {"in_effect": option.in_effect}
     if option.asked is not NOT_ASKED:
         values["asked"] = option.asked
     texts = {key: writable(value) if isinstance(value, str) else value for key, value in values.items()}
-    masked = {key: masked_tree({name: value})[name] for key, value in texts.items()}
+    masked = {key: masked_tree(value, name=secret) for key, value in texts.items()}
     return {**masked, "read_from": option.read_from}
 
 
@@ -160,8 +159,6 @@ def _comparable(name: str, value: object) -> object:
     """Return a value in a form in which equal settings are equal: engines change case, types and order."""
     if isinstance(value, list):
         return sorted((_comparable(name, each) for each in value), key=str)
-    if isinstance(value, bool) or value is None:
-        return value
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, int | float):

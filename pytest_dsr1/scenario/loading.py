@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_dsr1 import extensions
 from pytest_dsr1.errors import UserError
-from pytest_dsr1.scenario import SUFFIXES, profiles, variables
+from pytest_dsr1.scenario import SUFFIXES, profiles, sweep, variables
 from pytest_dsr1.scenario.overrides import apply, parse_override
 from pytest_dsr1.scenario.problems import Mark, MistakeError, Problem, all_in_one
 from pytest_dsr1.scenario.rules.general import decided_by, general_relations, relations_of
@@ -54,17 +54,40 @@ def load(
     catalogue: profiles.Catalogue | None = None,
     saved: bool = False,
 ) -> LoadedScenario:
-    """Load one scenario file.
+    """Load a file of one scenario; see :func:`load_all`.
+
+    Raises:
+        UserError: the file cannot be used, or is a sweep of several points.
+    """
+    found = load_all(path, overrides=overrides, catalogue=catalogue, saved=saved)
+    if len(found) != 1:
+        names = ", ".join(each.scenario.name for each in found[:3])
+        raise UserError(f"{path}: is a sweep of {len(found)} points; name one of them, such as {names}")
+    return found[0]
+
+
+def load_all(
+    path: Path,
+    *,
+    overrides: Sequence[str] = (),
+    swept: Sequence[str] = (),
+    catalogue: profiles.Catalogue | None = None,
+    saved: bool = False,
+    most_points: int = sweep.MOST_POINTS,
+) -> list[LoadedScenario]:
+    """Load one scenario file: one scenario, or one for each point of its sweep, in the order of their runs.
 
     Args:
         path: the file.
         overrides: ``KEY=VALUE`` texts of ``--dsr1-set``, applied in order.
+        swept: ``KEY=VALUE,VALUE`` texts of ``--dsr1-sweep``.
         catalogue: the profiles in which ``extends: NAME`` is looked up; by default those that ship.
         saved: whether the file is that of a result, which never runs: ``${NAME}`` is accepted anywhere,
             because earlier versions wrote it instead of secrets, and so is what forced the acceptance length.
+        most_points: the most points of a sweep.
 
     Raises:
-        UserError: the file cannot be used; the message lists every mistake with its position.
+        UserError: the file cannot be used; the message lists every mistake of every point with its position.
     """
     problems: list[Problem] = []
     try:
@@ -74,13 +97,35 @@ def load(
                 tree = apply(tree, parse_override(text))
             except MistakeError as error:
                 problems.append(error.problem)
+        if not saved and (point := tree.child("point")) is not None:
+            problems.append(Problem(point.mark, "point", "is written by pytest-dsr1 into results; remove it"))
+        tree = sweep.from_options(tree, swept)
+        points = sweep.points_of(tree, most_points)
+        problems += sweep.mistakes(tree, points)
+        trees = [sweep.tree_of(tree, point, n, len(points)) for n, point in enumerate(points)] or [tree]
     except MistakeError as error:
         raise all_in_one(path, [*problems, error.problem]) from None
-    tree = _with_changes(tree, origin)
-    checked = _check(tree, saved=saved)
-    problems += checked.problems
-    if problems or checked.scenario is None:
+    checked = [_check(sweep.with_requests(_with_changes(each, origin)), saved=saved) for each in trees]
+    problems += (problem for each in checked for problem in each.problems)
+    if problems:
         raise all_in_one(path, problems)
+    return [_with_idle_gpus(_loaded(path, each, saved=saved), tree) for each in checked]
+
+
+def _with_idle_gpus(loaded: LoadedScenario, tree: Node) -> LoadedScenario:
+    """Return a copy with a warning if a point uses fewer GPUs than its sweep names."""
+    whole, used = tree.find(("hardware", "count")), loaded.scenario.hardware.count
+    if loaded.scenario.point is None or whole is None or not isinstance(whole.value, int):
+        return loaded
+    idle = whole.value - used
+    if idle <= 0:
+        return loaded
+    warning = f"{whole.mark.file_line}: hardware.count: the point uses {used} of these GPUs; {idle} stay idle"
+    return replace(loaded, warnings=(*loaded.warnings, warning))
+
+
+def _loaded(path: Path, checked: _Checked, *, saved: bool) -> LoadedScenario:
+    assert checked.scenario is not None
     warnings = tuple(
         f"{problem.mark.file_line}: {problem.key}: {problem.message}" for problem in checked.unusual
     )

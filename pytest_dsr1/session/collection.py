@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -36,32 +36,41 @@ class ScenarioFile(pytest.Module):
     def _getobj(self) -> ModuleType:
         selection = self.config.stash[SELECTION]
         try:
-            loaded = selection.load(self.path)
+            points = selection.load(self.path)
         except Dsr1Error as error:
             raise self.CollectError(str(error)) from None
         module = _Tests("")
         module.__file__ = str(self.path)
-        judged = ("target", _target) if loaded.scenario.targets else (MEASURED, _measured)
-        bodies = [("environment", _environment, "hardware"), (*judged, "targets")]
-        if loaded.scenario.accuracy is not None:
+        scenarios = [each.scenario for each in points]
+        bodies: list[tuple[str, Callable[..., None], str]] = [("environment", _environment, "hardware")]
+        if any(each.targets for each in scenarios):
+            bodies.append((TARGET, _target, "targets"))
+        if not all(each.targets for each in scenarios):
+            bodies.append((MEASURED, _measured, "targets"))
+        if scenarios[0].accuracy is not None:
             bodies.append((ACCURACY, _accuracy, "accuracy"))
         bodies += [
             (name, body, "gate") for name, (option, body) in GATES.items() if self.config.getoption(option)
         ]
+        if selection.curve(self.path) is not None:
+            bodies.append((FRONTIER, _frontier, "frontier"))
         for name, body, key in bodies:
-            setattr(module, name, _located(body, name, loaded.where(key)))
+            setattr(module, name, _located(body, name, points[0].where(key)))
         return module
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
-        """Yield the tests; that of a target or of answers is located at its own line of the YAML."""
-        loaded = self.config.stash[SELECTION].load(self.path) if self.obj else None
+        """Yield the tests; that of a target, a curve or answers is located at its own line of the YAML."""
         for item in super().collect():
-            if loaded and isinstance(item, pytest.Function) and item.originalname == "target":
-                key = f"targets.{item.callspec.params['_dsr1_target']}"
-                item.obj = _located(_target, "target", loaded.where(key))
-            if loaded and isinstance(item, pytest.Function) and item.originalname == ACCURACY:
-                key = accuracy_keys(loaded.scenario)[str(item.callspec.params["_dsr1_accuracy"])]
-                item.obj = _located(_accuracy, ACCURACY, loaded.where(key))
+            loaded = loaded_of(item) if isinstance(item, pytest.Function) else None
+            if loaded is None or not isinstance(item, pytest.Function):
+                yield item
+                continue
+            name, params = str(item.originalname), item.callspec.params
+            if not _is_of(loaded.scenario, name, params):
+                continue
+            if name in _KEYS:
+                body, key = _KEYS[name]
+                item.obj = _located(body, name, loaded.where(key(loaded.scenario, params)))
             yield item
 
     def funcnamefilter(self, name: str) -> bool:  # noqa: ARG002 - pytest's signature
@@ -92,6 +101,12 @@ def _accuracy(_dsr1_accuracy_verdict: Any) -> None:
         pytest.fail(harmless(_dsr1_accuracy_verdict.message), pytrace=False)
 
 
+def _frontier(_dsr1_frontier_verdict: Any) -> None:
+    """Pass if the curve of a sweep reaches its figure."""
+    if _dsr1_frontier_verdict.status != "PASS":
+        pytest.fail(harmless(_dsr1_frontier_verdict.message), pytrace=False)
+
+
 def _measured(_dsr1_measured: None) -> None:
     """Pass if a scenario without targets has a valid run: it is measured, and there is nothing to judge."""
 
@@ -117,6 +132,44 @@ GATES: dict[str, tuple[str, Callable[..., None]]] = {
     "reference": ("--dsr1-reference", _reference),
 }
 """Tests that exist only with an option: the option, then the test."""
+
+
+FRONTIER = "frontier"
+"""The test of a sweep's curve."""
+
+TARGET = "target"
+"""The test of a target."""
+
+
+def frontier_names(scenario: Scenario) -> list[str]:
+    """Return the name of each test of a sweep's curve, such as ``per_gpu_output_throughput-at-50``."""
+    return [f"{each.metric}-at-{each.at:g}" for each in scenario.frontier]
+
+
+def target_index(scenario: Scenario, metric: str) -> int:
+    """Return the index of the target on this metric."""
+    return [target.metric for target in scenario.targets].index(metric)
+
+
+def _is_of(scenario: Scenario, name: str, params: Mapping[str, Any]) -> bool:
+    """Return whether a point has this test: points of a sweep may have other targets."""
+    if name == TARGET:
+        return any(target.metric == params["_dsr1_target"] for target in scenario.targets)
+    if name in GATES:
+        return bool(scenario.gated_metric == params["_dsr1_gated"])
+    return name != MEASURED or not scenario.targets
+
+
+_Key = Callable[["Scenario", Mapping[str, Any]], str]
+_KEYS: Mapping[str, tuple[Callable[..., None], _Key]] = {
+    TARGET: (
+        _target,
+        lambda scenario, params: f"targets.{target_index(scenario, params['_dsr1_target'])}",
+    ),
+    ACCURACY: (_accuracy, lambda scenario, params: accuracy_keys(scenario)[params["_dsr1_accuracy"]]),
+    FRONTIER: (_frontier, lambda _, params: f"frontier.{params['_dsr1_frontier']}"),
+}
+"""By test, its body and the key of the YAML that it judges."""
 
 
 def accuracy_keys(scenario: Scenario) -> dict[str, str]:
@@ -149,8 +202,9 @@ def made(item: pytest.Item) -> bool:
 
 
 def judges(item: pytest.Item) -> bool:
-    """Return whether a test judges a target, answers, a gate or a recording, or is all of these there is."""
-    return made(item) and getattr(item, "originalname", None) in {"target", MEASURED, ACCURACY, *GATES}
+    """Return whether a test judges a target, a curve, answers, a gate or a recording, or is all there is."""
+    names = {TARGET, MEASURED, ACCURACY, FRONTIER, *GATES}
+    return made(item) and getattr(item, "originalname", None) in names
 
 
 def of_answers(item: pytest.Item) -> bool:
@@ -161,6 +215,46 @@ def of_answers(item: pytest.Item) -> bool:
 def gates(item: pytest.Item) -> bool:
     """Return whether a test is a scenario's gate or the recording of a reference."""
     return made(item) and getattr(item, "originalname", None) in GATES
+
+
+def in_order_of_points(items: list[pytest.Item]) -> None:
+    """Bring the tests of sweeps into the order of their points, on the places that these tests have.
+
+    pytest takes points of several sweeps with the same number for one, and mixes them: each start of a server
+    would then be for one point. Tests of curves are the last of all.
+    """
+    order: dict[str, int] = {}
+    places = [index for index, item in enumerate(items) if _point_of(item)]
+    for index in places:
+        order.setdefault(items[index].nodeid.partition("::")[0], len(order))
+    swept = [items[index] for index in places]
+    numbers = {name: number for number, name in enumerate(_points_in_order(swept))}
+    swept.sort(key=lambda item: (order[item.nodeid.partition("::")[0]], numbers[_point_of(item)]))
+    for index, item in zip(places, swept, strict=True):
+        items[index] = item
+    items.sort(key=lambda item: made(item) and getattr(item, "originalname", None) == FRONTIER)
+
+
+def _point_of(item: pytest.Item) -> str:
+    """Return the name of a test's point of a sweep; empty without one."""
+    loaded = loaded_of(item) if made(item) else None
+    return loaded.scenario.name if loaded and loaded.scenario.point else ""
+
+
+def _points_in_order(items: Iterable[pytest.Item]) -> list[str]:
+    """Return the names of all points in the order of their files."""
+    selections = {id(found): found for item in items if (found := item.config.stash.get(SELECTION, None))}
+    return [each.scenario.name for found in selections.values() for each in found.usable()]
+
+
+def name_of(item: pytest.Item) -> str:
+    """Return a test's name without its point of a sweep, which the name of its scenario has already."""
+    loaded = loaded_of(item)
+    point = loaded.scenario.point if loaded else None
+    if point is None or not made(item):
+        return item.name
+    name, _, rest = item.name.partition(f"[{point.label}")
+    return f"{name}[{rest[1:]}" if rest.startswith("-") else name
 
 
 def loaded_of(item: pytest.Item) -> LoadedScenario | None:
@@ -178,15 +272,26 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("dsr1_scenario", [], indirect=True, scope="session")
         return
     file = metafunc.definition.getparent(ScenarioFile)
-    loaded = [selection.load(file.path)] if file else selection.all()
-    ids = [pytest.HIDDEN_PARAM] if file else [each.scenario.name for each in loaded]
-    metafunc.parametrize("dsr1_scenario", loaded, ids=ids, indirect=True, scope="session")
-    if file and metafunc.function.__name__ in GATES:
-        gated = loaded[0].scenario.gated_metric
-        metafunc.parametrize("_dsr1_gated", [gated], ids=[gated or pytest.HIDDEN_PARAM], indirect=True)
-    if file and "_dsr1_accuracy" in metafunc.fixturenames:
-        names = list(accuracy_keys(loaded[0].scenario))
+    if file is None:
+        loaded = selection.all()
+        ids = [each.scenario.name for each in loaded]
+        metafunc.parametrize("dsr1_scenario", loaded, ids=ids, indirect=True, scope="session")
+        return
+    curve = selection.curve(file.path) if metafunc.function.__name__ == FRONTIER else None
+    loaded = selection.load(file.path) if curve is None else [curve]
+    scenarios = [each.scenario for each in loaded]
+    labels = [each.point.label if each.point else pytest.HIDDEN_PARAM for each in scenarios]
+    metafunc.parametrize("dsr1_scenario", loaded, ids=labels, indirect=True, scope="session")
+    if curve is not None:
+        names = frontier_names(curve.scenario)
+        metafunc.parametrize("_dsr1_frontier", range(len(names)), ids=names, indirect=True)
+    if metafunc.function.__name__ in GATES:
+        gated = list(dict.fromkeys(each.gated_metric for each in scenarios))
+        names_of = [each or pytest.HIDDEN_PARAM for each in gated]
+        metafunc.parametrize("_dsr1_gated", gated, ids=names_of, indirect=True)
+    if "_dsr1_accuracy" in metafunc.fixturenames:
+        names = list(accuracy_keys(scenarios[0]))
         metafunc.parametrize("_dsr1_accuracy", names, ids=names, indirect=True)
-    if file and "_dsr1_target" in metafunc.fixturenames:
-        metrics = [target.metric for target in loaded[0].scenario.targets]
-        metafunc.parametrize("_dsr1_target", range(len(metrics)), ids=metrics, indirect=True)
+    if "_dsr1_target" in metafunc.fixturenames:
+        metrics = list(dict.fromkeys(target.metric for each in scenarios for target in each.targets))
+        metafunc.parametrize("_dsr1_target", metrics, ids=metrics, indirect=True)

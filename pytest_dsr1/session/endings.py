@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_dsr1.session.collection import gates, judges, loaded_of, made, measured
+from pytest_dsr1.session.collection import gates, judges, loaded_of, made, measured, name_of
 from pytest_dsr1.session.selection import SELECTION
 from pytest_dsr1.session.state import Failed, RunState, ScenarioOutcome, SelectedTest, ended_by
 from pytest_dsr1.text import brief, harmless
@@ -43,7 +43,7 @@ def note_selected(state: RunState, items: Iterable[pytest.Item]) -> None:
             continue
         prefix = item.config.stash[SELECTION].test_id_prefix(loaded.path)
         state.tests[item.nodeid] = SelectedTest(
-            loaded, prefix, item.name, made(item), judges(item), gates(item)
+            loaded, prefix, name_of(item), made(item), judges(item), gates(item)
         )
         if measured(item):
             state.whole.add(loaded.scenario.name)
@@ -62,7 +62,7 @@ def note_status(state: RunState, item: pytest.Item, call: pytest.CallInfo[None])
     if isinstance(error, pytest.skip.Exception):
         return None
     given = getattr(item, "funcargs", {})
-    fixtures = ("_dsr1_verdict", "_dsr1_regression", "_dsr1_accuracy_verdict")
+    fixtures = ("_dsr1_verdict", "_dsr1_regression", "_dsr1_accuracy_verdict", "_dsr1_frontier_verdict")
     verdict: Verdict | AccuracyVerdict | None = next(filter(None, map(given.get, fixtures)), None)
     if isinstance(error, Failed):
         status = error.status

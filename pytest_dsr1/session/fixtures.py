@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_dsr1.errors import Dsr1Error, InvalidRunError, UserError, on_failure
+from pytest_dsr1.session.collection import target_index
 from pytest_dsr1.session.selection import SELECTION
 from pytest_dsr1.session.state import (
     INTERRUPTIONS,
@@ -211,11 +212,35 @@ def _measure(request: pytest.FixtureRequest, scenario: Scenario, outcome: Scenar
             ready(request, "_dsr1_store")
             if state.mode == "gate":
                 request.getfixturevalue("_dsr1_gate_announced")
-        measurement = run(request, scenario, outcome)
+        measurement = _run_or_resume(request, scenario, outcome)
     outcome.measurement = measurement
     reasons = invalid_reasons(measurement)
     if reasons:
         raise InvalidRunError(listed("the run does not count", reasons, f"results: {measurement.folder}"))
+
+
+def _run_or_resume(
+    request: pytest.FixtureRequest, scenario: Scenario, outcome: ScenarioOutcome
+) -> Measurement:
+    """Run the scenario; a point of a sweep may be finished already, and is noted."""
+    from pytest_dsr1.session import resume
+    from pytest_dsr1.verdict.validity import invalid_reasons
+
+    if scenario.point is None:
+        return run(request, scenario, outcome)
+    state, selection = request.config.stash[STATE], request.config.stash[SELECTION]
+    labels = [
+        each.scenario.point.label for each in selection.points(scenario.point.sweep) if each.scenario.point
+    ]
+    if (found := resume.finished(state, scenario, labels)) is not None:
+        return found
+    try:
+        measurement = run(request, scenario, outcome)
+    except Dsr1Error as error:
+        resume.note(state, scenario, labels, outcome.folder, str(error))
+        raise
+    resume.note(state, scenario, labels, measurement.folder, "; ".join(invalid_reasons(measurement)))
+    return measurement
 
 
 def run(
@@ -310,10 +335,9 @@ def ready(request: pytest.FixtureRequest, *names: str) -> list[Any]:
 
 
 @pytest.fixture
-def _dsr1_target(request: pytest.FixtureRequest) -> int:
+def _dsr1_target(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> int:
     """The index of the scenario's target that a test judges."""
-    index: int = request.param
-    return index
+    return target_index(dsr1_scenario, request.param)
 
 
 @pytest.fixture

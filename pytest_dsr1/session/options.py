@@ -38,6 +38,20 @@ def add(parser: pytest.Parser) -> None:
         help="change one value in the scenarios for this run, such as load.concurrency=64",
     )
     group.addoption(
+        "--dsr1-sweep",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE,VALUE",
+        help="run the scenarios once for each value, such as load.concurrency=1,4,16; given again, for each "
+        "combination",
+    )
+    group.addoption(
+        "--dsr1-resume",
+        action="store_true",
+        help="go on with the newest sweep of each scenario where it stopped: its finished points are not run "
+        "again",
+    )
+    group.addoption(
         "--dsr1-suites",
         action="append",
         default=[],
@@ -114,6 +128,7 @@ def _add_ini(parser: pytest.Parser) -> None:
         type="linelist",
         default=[],
     )
+    parser.addini("dsr1_max_points", "the most points of a sweep (default: 200)", default="200")
     parser.addini("dsr1_suites", "folders with your own scenarios", type="paths", default=[])
     parser.addini("dsr1_store", "the folder of references and recorded runs", type="paths", default=[])
 
@@ -150,7 +165,12 @@ def mode(config: pytest.Config) -> Literal["gate", "record"] | None:
             "not record them; remove one"
         )
     probe = config.getoption("--dsr1-probe")
-    running = {"--dsr1-probe": probe, "--dsr1-gate": gate, "--dsr1-reference=record": record}
+    running = {
+        "--dsr1-probe": probe,
+        "--dsr1-resume": config.getoption("--dsr1-resume"),
+        "--dsr1-gate": gate,
+        "--dsr1-reference=record": record,
+    }
     for option, given in running.items():
         if given and config.getoption("--dsr1-replay"):
             raise pytest.UsageError(f"{option} needs new runs, but --dsr1-replay makes none: remove one")
@@ -196,8 +216,10 @@ def refuse_without_selection(config: pytest.Config) -> None:
             "--dsr1-probe needs a scenario, but none is selected: add --dsr1-profile=NAME; without one: "
             "pytest-dsr1 probe"
         )
-    if config.getoption("--dsr1-set") and not listing:
-        raise pytest.UsageError("--dsr1-set needs a scenario, but none is selected: add --dsr1-profile=NAME")
+    for option in ("--dsr1-set", "--dsr1-sweep", "--dsr1-resume"):
+        if config.getoption(option) and not listing:
+            message = f"{option} needs a scenario, but none is selected: add --dsr1-profile=NAME"
+            raise pytest.UsageError(message)
 
 
 def refuse_empty(config: pytest.Config) -> None:

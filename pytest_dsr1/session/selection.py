@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,21 @@ if TYPE_CHECKING:
     from pytest_dsr1.scenario.profiles import Catalogue
 
 
+@dataclass(frozen=True)
+class Changes:
+    """What the command line changes in the scenarios.
+
+    Attributes:
+        overrides: of ``--dsr1-set``.
+        swept: of ``--dsr1-sweep``.
+        most_points: the most points of a sweep.
+    """
+
+    overrides: Sequence[str]
+    swept: Sequence[str]
+    most_points: int
+
+
 class Selection:
     """The scenarios of this run: those of the chosen profiles, and the files named as arguments.
 
@@ -32,46 +49,75 @@ class Selection:
         profiles: Sequence[Path],
         arguments: Sequence[Path],
         catalogue: Catalogue,
-        overrides: Sequence[str],
+        changes: Changes,
         rootdir: Path,
         prefixes: dict[Path, str],
     ) -> None:
         self.paths = tuple(dict.fromkeys((*profiles, *arguments)))
         self.replay: dict[str, Measurement] = {}
         self._catalogue = catalogue
-        self._overrides = overrides
+        self._changes = changes
         self._rootdir = rootdir
         self._prefixes = prefixes
-        self._loaded: dict[Path, LoadedScenario] = {}
+        self._loaded: dict[Path, list[LoadedScenario]] = {}
 
-    def load(self, path: Path) -> LoadedScenario:
-        """Return the scenario of a file, validated once.
+    def load(self, path: Path) -> list[LoadedScenario]:
+        """Return the scenario of a file, or those of its sweep's points, validated once.
 
         Raises:
             UserError: all mistakes in the file.
         """
         if path not in self._loaded:
-            from pytest_dsr1.scenario.loading import load
+            from pytest_dsr1.scenario.loading import load_all
 
             saved = path in self._prefixes
-            loaded = load(path, overrides=self._overrides, catalogue=self._catalogue, saved=saved)
-            for other in self._loaded.values():
-                if other.scenario.name == loaded.scenario.name:
+            found = load_all(
+                path,
+                overrides=self._changes.overrides,
+                swept=self._changes.swept,
+                most_points=self._changes.most_points,
+                catalogue=self._catalogue,
+                saved=saved,
+            )
+            known = {other.scenario.name: other.path for other in self.usable()}
+            for loaded in found:
+                if other := known.get(loaded.scenario.name):
                     raise UserError(
-                        f"{path}: has the same name as {other.path}, {loaded.scenario.name}; results are "
+                        f"{path}: has the same name as {other}, {loaded.scenario.name}; results are "
                         "saved by name, so names must be unique within a run: rename one scenario, or run "
                         "them separately"
                     )
-            self._loaded[path] = loaded
+            self._loaded[path] = found
         return self._loaded[path]
 
     def all(self) -> list[LoadedScenario]:
         """Return every scenario, in order."""
-        return [self.load(path) for path in self.paths]
+        return [each for path in self.paths for each in self.load(path)]
 
     def usable(self) -> list[LoadedScenario]:
         """Return the collected scenarios that have no mistakes."""
-        return list(self._loaded.values())
+        return [each for found in self._loaded.values() for each in found]
+
+    def points(self, sweep: str) -> list[LoadedScenario]:
+        """Return the points of a sweep among the collected scenarios, in order."""
+        return [each for each in self.usable() if each.scenario.point and each.scenario.point.sweep == sweep]
+
+    def curve(self, path: Path) -> LoadedScenario | None:
+        """Return a sweep as a whole, if this file is the last one with points of it; else None.
+
+        A replay has a file for each point.
+        """
+        last = self.load(path)[-1]
+        if last.scenario.point is None or not last.scenario.frontier:
+            return None
+        sweep = last.scenario.point.sweep
+        files = [
+            each for each in self.paths if any(p in self.points(sweep) for p in self._loaded.get(each, ()))
+        ]
+        if files[-1:] != [path]:
+            return None
+        whole = last.scenario.model_copy(update={"name": sweep, "point": None, "targets": []})
+        return replace(last, scenario=whole)
 
     def test_id_prefix(self, path: Path) -> str:
         """Return the path of a scenario file in test ids.
@@ -116,6 +162,18 @@ def catalogue(config: pytest.Config) -> Catalogue:
 
     folders = [config.invocation_params.dir / folder for folder in config.getoption("--dsr1-suites")]
     return discover([*folders, *config.getini("dsr1_suites")])
+
+
+def changes(config: pytest.Config) -> Changes:
+    """Return what the command line changes in the scenarios.
+
+    Raises:
+        UserError: the ini option ``dsr1_max_points`` is not a number above 0.
+    """
+    most = str(config.getini("dsr1_max_points"))
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", most):
+        raise UserError(f"ini option dsr1_max_points: expected a whole number of at least 1, found {most!r}")
+    return Changes(config.getoption("--dsr1-set"), config.getoption("--dsr1-sweep"), int(most))
 
 
 def results(config: pytest.Config) -> Path:
@@ -196,7 +254,7 @@ def _select(config: pytest.Config, arguments: list[Path]) -> Selection:
     if replay and not profiles:
         prefixes = {saved.folder / "scenario.yaml": saved.test_id_prefix for saved in replay.values()}
         chosen = list(prefixes)
-    selection = Selection(chosen, arguments, known, config.getoption("--dsr1-set"), config.rootpath, prefixes)
+    selection = Selection(chosen, arguments, known, changes(config), config.rootpath, prefixes)
     selection.replay = replay
     for path in chosen:
         selection.load(path)
@@ -213,11 +271,11 @@ def to_show(config: pytest.Config) -> tuple[list[LoadedScenario], Catalogue, lis
     names = _profiles(config)
     chosen = known.select(names) if names else []
     paths = chosen or named_files(config) or known.select("*")
-    selection = Selection(paths, (), known, config.getoption("--dsr1-set"), config.rootpath, {})
+    selection = Selection(paths, (), known, changes(config), config.rootpath, {})
     loaded, problems = [], []
     for path in selection.paths:
         try:
-            loaded.append(selection.load(path))
+            loaded += selection.load(path)
         except Dsr1Error as error:  # the others are still shown
             problems.append(str(error))
     return loaded, known, problems

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
@@ -13,7 +14,23 @@ from pytest_dsr1.text import number
 from pytest_dsr1.verdict.verdict import Status, Verdict, subject_of
 
 
-def bound(target: Target) -> float:
+class Goal(Protocol):
+    """What a figure is judged by: a target, or a figure of a sweep's curve."""
+
+    @property
+    def metric(self) -> str:
+        """The metric's name."""
+
+    @property
+    def value(self) -> float:
+        """The expected value, in the metric's unit."""
+
+    @property
+    def tolerance_percent(self) -> float:
+        """A result passes if it is worse by at most this many percent."""
+
+
+def bound(target: Goal) -> float:
     """Return the worst value that still passes, in the metric's unit."""
     sign = -1 if METRICS[target.metric].better == "higher" else 1
     return target.value * (1 + sign * target.tolerance_percent / 100)
@@ -108,21 +125,35 @@ def judge(target: Target, measurement: Measurement, noise: Noise) -> Verdict:
             None,
             _not_measured(metric, measurement),
         )
+    return judged(subject, target, measured.value, noise)
+
+
+def judged(subject: str, target: Goal, value: float, noise: Noise, where: str = "") -> Verdict:
+    """Return the verdict on a value that was measured.
+
+    Args:
+        subject: the test's name.
+        target: what is expected.
+        value: in the metric's unit.
+        noise: how much engine starts differ in it.
+        where: where on a curve it was read, as `` at 50 tok/s/user``.
+    """
+    metric, limit = METRICS[target.metric], bound(target)
     higher = metric.better == "higher"
-    good = measured.value >= limit if higher else measured.value <= limit
-    margin = (measured.value / target.value - 1) * 100 * (1 if higher else -1)
+    good = value >= limit if higher else value <= limit
+    margin = (value / target.value - 1) * 100 * (1 if higher else -1)
     side = {True: "above" if higher else "below", False: "below" if higher else "above"}[margin >= 0]
     message = (
-        f"{metric.label} {number(measured.value)} {metric.unit} is {abs(margin):.1f}% {side} the target "
+        f"{metric.label}{where} {number(value)} {metric.unit} is {abs(margin):.1f}% {side} the target "
         f"{number(target.value)} (tolerance {target.tolerance_percent:g}%: "
         f"{'at least' if higher else 'at most'} {number(limit)} {metric.unit})"
     )
-    doubt = _doubt(measured.value, limit, noise)
+    doubt = _doubt(value, limit, noise)
     return Verdict(
         Status.PASS if good else Status.FAIL,
         subject,
         target.metric,
-        measured.value,
+        value,
         target.value,
         limit,
         margin,

@@ -83,6 +83,22 @@ def test_costs_by_shared_name(name: str, value: object, percent: float | None) -
     assert (cost.least_percent if cost else None) == percent
 
 
+def test_what_draft_tokens_cost_in_both_publications() -> None:
+    """3 of them are fastest in both; output speeds in tok/s, from 0 draft tokens on."""
+    blog = (111, 198, 250, 253, 245, 239)
+    pull_request = (151.1, 266.1, 317.7, 320.3, 306.4, 291.8, 269.5, 254.0)
+    for count in {*range(8)} - {3}:
+        costs = sorted(
+            round(100 * (1 - speeds[count] / speeds[3]), 1)
+            for speeds in (blog, pull_request)
+            if count < len(speeds)
+        )
+        cost = known_cost("draft_tokens", count, changed(B200))
+        assert cost is not None
+        assert [cost.least_percent, cost.most_percent] == [costs[0], costs[-1]]
+        assert ("tech blog 1" in cost.source) == (len(costs) == 2)
+
+
 def test_costs_were_measured_on_one_gpu_with_one_request_at_a_time() -> None:
     assert known_cost("cuda_graphs", False, changed("h200/min-latency")) is None
     assert known_cost("cuda_graphs", False, changed("b200/max-throughput")) is None

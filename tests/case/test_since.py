@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -128,10 +128,12 @@ def test_a_run_that_would_miss_the_targets_of_today_is_not_green(tmp_path: Path)
     runs = [past(tmp_path, 2, verdict())]
     assert since(now(), runs, None, [verdict(8.4)]).green == "run"
     assert since(now(), runs, None, [verdict(10.0)]).green == "never"
+    assert since(now(), runs, None, [replace(MISSED, bound=8.0)]).green == "run"
     latency = replace(verdict(), metric="average_ttft", measured=80.0)
     slow = replace(latency, status=Status.FAIL, measured=120.0, target=100.0, bound=105.0)
     runs = [past(tmp_path, 1, latency)]
     assert since(now(), runs, None, [slow]).green == "run"
+    assert since(now(), runs, None, [replace(slow, bound=80.0)]).green == "run"
     assert since(now(), runs, None, [replace(slow, bound=79.0)]).green == "never"
     unknown = past(tmp_path, 4, replace(verdict(), measured=None))
     assert since(now(), [unknown], None, [MISSED]).green == "never"
@@ -193,9 +195,16 @@ def test_a_scenario_that_was_never_green_is_compared_with_the_published_run() ->
     settings = ["load.concurrency=512", "load.num_requests=4", "load.warmup_requests=1", "engine.ep=2"]
     settings += ["engine.streaming=true", "engine.max_num_tokens=2048", "dataset.seed=1"]
     settings += ["engine.startup_timeout_s=60"]
-    many = since(replace(run, scenario=load(file, overrides=tuple(settings)).scenario), [], None, []).sentence
+
+    def told(overrides: Sequence[str]) -> str:
+        changed = load(file, overrides=tuple(overrides)).scenario
+        return since(replace(run, scenario=changed), [], None, []).sentence
+
+    many = told(settings)
     assert many.count(" here") == 6
     assert many.endswith("; and 2 more")
+    assert told(settings[:7]).endswith("; and 1 more")
+    assert "more" not in told(settings[:6]).removeprefix(never)
 
 
 def texts(old: Mapping[str, FactValue], new: Mapping[str, FactValue]) -> tuple[str, ...]:
@@ -207,6 +216,7 @@ def test_the_most_suspect_facts_come_first() -> None:
     old: dict[str, FactValue] = {
         "hostname": "a",
         "kernel": "6.8",
+        "library.torch": "2.8",
         "container.image": "1.2.0",
         "option.engine.llm_api.cuda_graph_config.batch_sizes": ["128"],
         "gpu.power_limit_w": 700.0,
@@ -214,6 +224,7 @@ def test_the_most_suspect_facts_come_first() -> None:
     new: dict[str, FactValue] = {
         "hostname": "b",
         "kernel": "6.9",
+        "library.torch": "2.9",
         "container.image": "1.2.1",
         "option.engine.llm_api.cuda_graph_config.batch_sizes": ["64"],
         "gpu.power_limit_w": 600.0,
@@ -222,6 +233,7 @@ def test_the_most_suspect_facts_come_first() -> None:
         "gpu.power_limit_w 700 -> 600",
         "option.engine.llm_api.cuda_graph_config.batch_sizes [128] -> [64]",
         "container.image 1.2.0 -> 1.2.1",
+        "library.torch 2.8 -> 2.9",
         "kernel 6.8 -> 6.9",
     )
 
@@ -251,9 +263,10 @@ def test_secrets_of_earlier_versions_are_not_shown() -> None:
         assert "planted-secret" not in "".join(found)
 
 
-def test_a_long_list_is_cut() -> None:
-    found = Since("run", "the last green run", tuple(Change("x", f"x{n} 1 -> 2") for n in range(8)))
-    assert found.sentence.endswith("x4 1 -> 2; x5 1 -> 2, and 2 more")
+@pytest.mark.parametrize(("count", "more"), [(6, ""), (7, ", and 1 more"), (8, ", and 2 more")])
+def test_a_long_list_is_cut(count: int, more: str) -> None:
+    found = Since("run", "the last green run", tuple(Change("x", f"x{n} 1 -> 2") for n in range(count)))
+    assert found.sentence.endswith(f"x4 1 -> 2; x5 1 -> 2{more}")
 
 
 def test_the_answer_of_a_case() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_dsr1.engines.in_effect import (
+    KNOWN,
     NOT_ASKED,
     Option,
     differing,
@@ -15,6 +18,7 @@ from pytest_dsr1.engines.in_effect import (
     shown,
     with_asked,
 )
+from tests.helpers.paths import DOCS
 
 
 @pytest.mark.parametrize(
@@ -42,19 +46,17 @@ def test_when_an_option_differs(asked: object, in_effect: object, differs: bool)
     assert Option("x", in_effect, "log", asked).differs is differs
 
 
-@pytest.mark.parametrize(
-    ("name", "changes"),
-    [
-        ("tp", True),
-        ("moe_backend", True),
-        ("draft_tokens", True),
-        ("cuda_graph_batch_sizes", False),
-        ("max_seq_len", False),
-        ("print_iter_log", False),
-    ],
-)
-def test_what_changes_the_measurement(name: str, changes: bool) -> None:
-    assert Option(name, 1, "log", 8).changes_the_measurement is changes
+def test_the_page_has_each_option_and_whether_it_makes_a_run_invalid() -> None:
+    """With a star it does, if it differs; an option of one engine alone does not."""
+    page = (DOCS / "reference" / "results.md").read_text(encoding="utf-8")
+    section = page.partition("\n## Options in effect\n")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| (`[^|]*`)( \*)? \|", section, re.MULTILINE)
+    invalid = {name: star != "" for names, star in cells for name in re.findall(r"\w+", names)}
+    assert invalid.keys() == KNOWN.keys()
+    for name, matters in {**invalid, "print_iter_log": False}.items():
+        found = saved([Option(name, 1, "log", 8)])
+        assert differing(found, matter=matters) == [f"{name} was 1 instead of 8 (log)"]
+        assert differing(found, matter=not matters) == []
 
 
 @pytest.mark.parametrize(

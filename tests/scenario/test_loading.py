@@ -180,7 +180,8 @@ def test_a_mistake_stands_in_the_file_that_makes_it(tmp_path: Path) -> None:
         tmp_path, base=GOOD.replace("max_num_tokens", "max_num_tokns").replace("  tp: 8", "  tp: 8\n  tp: 8")
     )
     assert mistakes(tmp_path, "extends: base.yaml\nname: child\nload:\n  num_requests: x\n") == [
-        "s.yaml:4:17: load.num_requests: expected a whole number of at least 1, found the text 'x'",
+        "s.yaml:4:17: load.num_requests: expected a whole number of at least 1, or text such as "
+        "`5 x load.concurrency`, found the text 'x'",
         "base.yaml:19:3: the key 'tp' appears a second time; it is already on line 18",
         "base.yaml:22:3: engine.max_num_tokns: unknown key (did you mean 'max_num_tokens'?)",
     ]
@@ -218,7 +219,7 @@ def test_where_finds_a_value_through_bases_and_options(
         (
             "extends: b200-min-latncy\nname: x\n",
             "s.yaml:1:10: extends: no scenario is named 'b200-min-latncy' (did you mean "
-            "'b200-min-latency' or 'h200-min-latency' or 'b200-min-latency-relaxed'?)",
+            "'b200-min-latency' or 'h200-min-latency' or 'b200-min-latency-ladder'?)",
         ),
         (
             "extends: other.yaml\n",

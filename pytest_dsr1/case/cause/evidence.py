@@ -57,7 +57,7 @@ class Probed:
         return [difference for each in self.single.values() for difference in each.values()]
 
     def _tells(self, name: str, loss: float) -> bool:
-        return loss < -max(self.smallest.get(name, NOTABLE_PERCENT), 0.0)
+        return loss < -self.smallest.get(name, NOTABLE_PERCENT)
 
 
 @dataclass(frozen=True, slots=True)

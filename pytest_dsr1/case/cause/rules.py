@@ -33,6 +33,8 @@ _INVALIDATING_CLUES = ("number-format", "acceptance-length")
 _PLANNED_CLUES = ("attention-dp", "chunked-context", "cuda-graphs")
 """Clues that show what the scenario asks for. They convict only if the options in effect were read."""
 
+_CLUES = (*_MEASURED_CLUES, *_PLANNED_CLUES)
+
 OTHER_WORK = "other work ran on the machine meanwhile"
 _NOT_IN_DECODE = ("host_link",)
 """Probes of what decode hardly uses: alone they do not convict."""
@@ -63,8 +65,9 @@ class Rule:
 
 
 def _xid(evidence: Evidence) -> Iterator[str]:
-    if evidence.watched and (known := XIDS.get(evidence.watched.xid or 0)) and known.kind == "hardware":
-        yield f"{described(evidence.watched.xid or 0)} during the run"
+    xid = evidence.watched.xid if evidence.watched else None
+    if xid is not None and (known := XIDS.get(xid)) and known.kind == "hardware":
+        yield f"{described(xid)} during the run"
 
 
 def _memory_errors(evidence: Evidence) -> Iterator[str]:
@@ -78,10 +81,13 @@ def _shared(evidence: Evidence) -> Iterator[str]:
 
 
 def _throttled(evidence: Evidence, *, enough: bool) -> Iterator[str]:
-    percent = 100 * ((evidence.watched.throttled_share if evidence.watched else None) or 0.0)
+    share = evidence.watched.throttled_share if evidence.watched else None
+    if not share:
+        return
+    percent = 100 * share
     # This much is itself why a run does not count.
     spoils = evidence.result == "INVALID" and percent >= NOTABLE_PERCENT
-    if percent > 0 and (spoils or evidence.explains(percent)) == enough:
+    if (spoils or evidence.explains(percent)) == enough:
         yield f"heat or the hardware slowed down a GPU for {percent:.1f}% of the time"
 
 
@@ -129,22 +135,25 @@ def _spoiled_probes(evidence: Evidence) -> Iterator[str]:
         yield "probes are slow, but another process used the GPUs meanwhile"
 
 
+def _needed(evidence: Evidence) -> tuple[set[str], ...]:
+    """Return sets of probes, of each of which one is needed."""
+    return (*_NEEDED, {"allreduce"}) if evidence.gpus > 1 else _NEEDED
+
+
 def _fine_probes(evidence: Evidence) -> bool:
     """Return whether all probes that are needed are as in a good run."""
     probed = evidence.probed
     if probed is None or not probed.as_when_good:
         return False
-    needed = [*_NEEDED, *([{"allreduce"}] if evidence.gpus > 1 else [])]
     slow = any(not evidence.negligible(loss) for loss in _slow(evidence).values())
-    return not slow and all(kinds & probed.overall.keys() for kinds in needed)
+    return not slow and all(kinds & probed.overall.keys() for kinds in _needed(evidence))
 
 
 def _hidden_percent(evidence: Evidence) -> float:
     """Return the largest loss that fine probes can hide."""
     assert evidence.probed is not None
     smallest, seen = evidence.probed.smallest, evidence.probed.overall.keys()
-    needed = [*_NEEDED, *([{"allreduce"}] if evidence.gpus > 1 else [])]
-    return max(min(smallest.get(name, 0.0) for name in kinds & seen) for kinds in needed)
+    return max(min(smallest[name] for name in kinds & seen) for kinds in _needed(evidence))
 
 
 def _same_probes(evidence: Evidence) -> Iterator[str]:
@@ -182,15 +191,15 @@ def _unverified(evidence: Evidence) -> Iterator[str]:
 def _different_options(evidence: Evidence, *, enough: bool) -> Iterator[str]:
     for each in evidence.options:
         # A sure difference spoils a run by itself, whatever it costs.
-        spoils = each.cost_percent is None or evidence.result == "INVALID"
-        known = spoils or evidence.explains(each.cost_percent or 0.0)
-        if (each.matters and known) == enough:
-            cost = f", known to cost {each.cost_percent:g}%" if each.cost_percent is not None else ""
+        percent = each.cost_percent
+        explains = percent is None or evidence.result == "INVALID" or evidence.explains(percent)
+        if (each.matters and explains) == enough:
+            cost = f", known to cost {percent:g}%" if percent is not None else ""
             yield f"{each.what} was {each.effective} instead of {each.asked}{cost}"
 
 
 def _clues_of_options(evidence: Evidence, *, convict: bool) -> Iterator[str]:
-    for key in (*_MEASURED_CLUES, *_PLANNED_CLUES):
+    for key in _CLUES:
         if key in evidence.clues and _convicts(key, evidence) == convict:
             also = "" if convict or not _as_when_good(evidence) else ", with the options of when it was good"
             yield f"{_without_remedy(evidence.clues[key])}{also}"
@@ -244,7 +253,7 @@ def _changed_machine(evidence: Evidence) -> Iterator[str]:
 def _same_options(evidence: Evidence) -> Iterator[str]:
     if evidence.options or any(_changed_options(evidence)):
         return
-    if any(any(_clues_of_options(evidence, convict=each)) for each in (True, False)):
+    if any(key in evidence.clues for key in _CLUES):
         return
     if evidence.options_read and evidence.options_as_published:
         yield "options in effect as published"

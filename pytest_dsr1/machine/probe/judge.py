@@ -153,7 +153,7 @@ def _against_pairs(probe: Probe) -> Iterator[Judged]:
             )
     yield from _slow_pairs(probe, {pair: value for pair, value in pairs.items() if not guilty & {*pair}})
     spread = spread_percent(probe.values)
-    if spread <= kind.cards_percent and len(pairs) > 1:
+    if spread <= kind.cards_percent:
         yield Judged("acquitted", "gpus", probe.name, "all pairs of GPUs", f"copy alike, to {_to(spread)}")
 
 

@@ -6,6 +6,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+WORDS = "x-dsr1-words"
+"""In the JSON Schema: the expected value in words, for messages and the reference page."""
+
 PositiveInt = Annotated[int, Field(ge=1)]
 ExpandedStr = Annotated[
     str,

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, cast
 
 from pytest_dsr1 import extensions
+from pytest_dsr1.scenario.schema.base import WORDS
 from pytest_dsr1.scenario.schema.engine import HOOK, EngineSchema
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.yaml.tree import Path, join_key
@@ -170,6 +171,8 @@ def describe(schema: Schema) -> str:
     options = options_of(schema)
     if options:
         return ", or ".join(dict.fromkeys(describe(option) for option in options.values()))
+    if WORDS in schema:
+        return str(schema[WORDS])
     if "const" in schema:
         return f"'{schema['const']}'"
     if "enum" in schema:

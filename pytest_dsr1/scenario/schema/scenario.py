@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag, WithJsonSchema
 
 from pytest_dsr1 import extensions
 from pytest_dsr1.scenario.schema.accuracy import Accuracy
-from pytest_dsr1.scenario.schema.base import ExpandedStr, Part, PositiveInt
+from pytest_dsr1.scenario.schema.base import WORDS, ExpandedStr, Part, PositiveInt
 from pytest_dsr1.scenario.schema.deepseek_r1 import VOCAB_SIZE
 from pytest_dsr1.scenario.schema.engine import Engine
 from pytest_dsr1.scenario.schema.load import Arrival, Slo
 from pytest_dsr1.scenario.schema.metric_name import GatedMetricName, MetricName
+from pytest_dsr1.scenario.schema.sweep import Frontier, Point, Sweep
 
 LARGEST_DELTA_PERCENT = 50
 
@@ -157,8 +158,22 @@ class Load(Part):
 
     concurrency: Concurrency
     """Requests in flight over the whole system; `all` sends every request at once, as `trtllm-bench` does without `--concurrency`. In an open loop this is the maximum: when it is reached, a request that is due waits, and the wait counts toward its latency; `all` sets no maximum."""  # noqa: E501
-    num_requests: PositiveInt
-    """The number of measured requests; with `duration_s`, the largest number."""
+    num_requests: Annotated[
+        PositiveInt,
+        WithJsonSchema(
+            {
+                "oneOf": [
+                    {"type": "integer", "minimum": 1},
+                    {
+                        "type": "string",
+                        "pattern": r"^[1-9][0-9]* x load\.concurrency$",
+                        WORDS: "text such as `5 x load.concurrency`",
+                    },
+                ]
+            }
+        ),
+    ]
+    """The number of measured requests, or a multiple such as `5 x load.concurrency`; with `duration_s`, the largest number."""  # noqa: E501
     warmup_requests: Annotated[int, Field(ge=0)] = 0
     """Requests sent before the measurement and not counted."""
     arrival: Arrival | None = None
@@ -204,6 +219,8 @@ class Target(Part):
     """A result passes if it is worse than `value` by at most this many percent."""
     note: str | None = None
     """The source of the value."""
+    at: dict[str, Any] | None = None
+    """In a sweep: the points that the target is for, as swept keys with their values, such as `{load.concurrency: 64}`; by default all points."""  # noqa: E501
 
 
 class GateSettings(Part):
@@ -236,6 +253,8 @@ class Published(Part):
     """How many; by default `hardware.count` of the same file."""
     note: str | None = None
     """What was different, or what the numbers mean."""
+    at: dict[str, Any] | None = None
+    """In a sweep: the points that the results are of, as in a target."""
     changed: list[str] | None = None
     """The keys of the load and the options that have other values here than where the results were published. pytest-dsr1 adds those that `--dsr1-set` changes, or a file that extends the one with the results."""  # noqa: E501
     values: dict[MetricName, Annotated[float, Field(gt=0)]]
@@ -290,6 +309,12 @@ class Scenario(Part):
     """The comparison with accepted references."""
     published: list[Published] = Field(default_factory=list)
     """Published results."""
+    sweep: Sweep = None
+    """Make a scenario of each point: dotted keys of `dataset`, `engine`, `gpu_setup`, `load`, `speculation`, or `hardware.count`, each with a list of values (all combinations run), or a list of points."""  # noqa: E501
+    frontier: list[Frontier] = Field(default_factory=list)
+    """The figures that the curve of the sweep must reach."""
+    point: Point | None = None
+    """The point of a sweep that the scenario is; pytest-dsr1 writes it into results."""
     probe: bool = False
     """Measure what the GPUs can do, before the engine starts and after it has ended, as `--dsr1-probe`."""
 

@@ -48,8 +48,17 @@ CHANGED_OPTION = Evidence(
 def test_a_changed_option_is_a_suspicion() -> None:
     """It may be the change under test, and what it cost is not known."""
     found = cause_of(CHANGED_OPTION)
-    assert found.kind == "unknown"
-    assert found.evidence[0] == "changed since it was good: option.engine.ep"
+    assert (found.kind, found.evidence) == (
+        "unknown",
+        ("changed since it was good: option.engine.ep", "probes as in the references, to 0.2%"),
+    )
+
+
+def test_an_option_that_may_not_matter_is_a_suspicion() -> None:
+    """Whatever was read of the other options, these are not as they were asked for."""
+    other = OptionDifference("print_iter_log", "on", "off", matters=False)
+    found = cause_of(Evidence("FAIL", share_of_target=0.9, options=(other,), options_read=True))
+    assert (found.kind, found.evidence) == ("unknown", ("print_iter_log was off instead of on",))
 
 
 def test_every_rule_matters_in_some_situation() -> None:
@@ -128,10 +137,19 @@ def test_a_clue_that_a_good_run_had_too_convicts_nobody(green: Literal["run", "r
 def test_a_run_does_not_count_because_of_what_can_spoil_it() -> None:
     """Failed requests made it INVALID; a moment of heat and a queue did not."""
     spoiled = Evidence("INVALID", watched=replace(AT_REST, throttled_share=0.004), clues=QUEUE)
-    assert cause_of(spoiled).kind == "unknown"
-    assert cause_of(replace(spoiled, watched=replace(AT_REST, throttled_share=0.006))).kind == "machine"
+    found = cause_of(spoiled)
+    assert (found.kind, found.evidence) == (
+        "unknown",
+        (
+            "heat or the hardware slowed down a GPU for 0.4% of the time",
+            "on average 40 requests waited in the server's queue",
+        ),
+    )
+    assert cause_of(replace(spoiled, watched=replace(AT_REST, throttled_share=0.005))).kind == "machine"
     wrong = {"number-format": "the engine reports FP8, but the scenario expects NVFP4: correct it"}
     assert cause_of(replace(spoiled, clues=wrong)).kind == "options"
+    lost = cause_of(replace(spoiled, watched=replace(AT_REST, xid=79)))
+    assert lost.sentence == "the machine: Xid 79 (GPU has fallen off the bus) during the run"
 
 
 def test_options_that_change_by_themselves_are_not_suspects() -> None:
@@ -218,6 +236,9 @@ def test_fine_probes_do_not_hide_what_was_seen_in_the_run() -> None:
     )
     assert cause_of(seen).kind == "unknown"
     assert cause_of(replace(seen, watched=AT_REST)).kind == "software"
+    some = replace(seen, share_of_target=0.5, watched=replace(AT_REST, throttled_share=0.125))
+    assert cause_of(some).kind == "software", "a quarter of what is missing is ignored"
+    assert cause_of(replace(some, watched=replace(AT_REST, throttled_share=0.126))).kind == "unknown"
     one = replace(FINE, single={5: {"memory_bandwidth": -0.9}})
     assert "to 0.9%" in cause_of(replace(seen, watched=AT_REST, probed=one)).sentence
 
@@ -246,6 +267,12 @@ def test_probes_of_a_green_run_excuse_the_machine() -> None:
     )
 
 
+def test_one_gpu_needs_no_all_reduce_to_be_excluded() -> None:
+    alone = replace(FINE, overall={"memory_bandwidth": 0.1, "fp8": -0.2})
+    assert cause_of(replace(SLOWER, probed=alone)).kind == "software"
+    assert cause_of(replace(SLOWER, probed=alone, gpus=2)).kind == "unknown"
+
+
 def test_why_probes_do_not_exclude_the_machine() -> None:
     """They were never taken of a good run, or they can hide too much."""
     peers = cause_of(replace(SLOWER, probed=Probed("peers")))
@@ -264,6 +291,9 @@ def test_why_probes_do_not_exclude_the_machine() -> None:
         in found.evidence
     )
     assert cause_of(replace(SLOWER, probed=coarse, share_of_target=0.92)).kind == "software"
+    coarse_reduce = replace(FINE, smallest={**FINE.smallest, "allreduce": 7.0})
+    for gpus, kind in ((1, "software"), (2, "unknown")):
+        assert cause_of(replace(SLOWER, probed=coarse_reduce, gpus=gpus)).kind == kind
     spoiled = cause_of(replace(SLOWER, probed=replace(coarse, other_work=True)))
     assert not any("probe" in each for each in spoiled.evidence)
 
@@ -286,8 +316,9 @@ def test_a_clue_cannot_cost_more_than_it_lost() -> None:
         clues={"ramp-and-drain": "ramp-up and drain cost 10%: send more"},
         clue_costs={"ramp-and-drain": 10.0},
     )
-    found = cause_of(short)
-    assert (found.kind, found.evidence) == ("unknown", ("ramp-up and drain cost 10%",))
+    for read in (False, True):
+        found = cause_of(replace(short, options_read=read))
+        assert (found.kind, found.evidence) == ("unknown", ("ramp-up and drain cost 10%",))
     assert cause_of(replace(short, share_of_target=0.8)).kind == "options"
     assert cause_of(replace(short, clue_costs={})).kind == "options"
 

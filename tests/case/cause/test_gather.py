@@ -70,6 +70,11 @@ def test_a_run_on_the_cpu_is_watched_for_other_work() -> None:
     assert found(findings=(replace(busy, severity="warning"),)).watched is None
 
 
+@pytest.mark.parametrize("unread", [{"gpu_health": None}, {"telemetry": Telemetry()}])
+def test_a_run_whose_gpus_were_not_read_was_not_watched(unread: dict[str, Any]) -> None:
+    assert found(**{**watched(0.25), **unread}).watched is None
+
+
 def test_what_the_telemetry_shows() -> None:
     seen = found(**watched(0.0, 0.25, None)).watched
     assert seen == Watched(0.25, power_capped=False, locked_clock=False, shared=False)
@@ -82,12 +87,14 @@ def test_what_the_telemetry_shows() -> None:
     ("event", "expected"),
     [
         (Event(101.0, 0, "xid", "", 79), {"xid": 79}),
-        (Event(102.9, 0, "xid", "", 79), {"xid": 79}),
+        (Event(100.0, 0, "xid", "", 79), {"xid": 79}),
+        (Event(103.0, 0, "xid", "", 79), {"xid": 79}),
         (Event(104.0, 0, "xid", "", 79), {"xid": None}),
         (Event(99.0, 0, "xid", "", 79), {"xid": None}),
         (Event(101.0, 0, "xid", "", 31), {"xid": None}),
         (Event(101.0, 0, "foreign process", "pid 1"), {"shared": True}),
         (Event(99.0, 0, "foreign process", "pid 1"), {"shared": True}),
+        (Event(103.0, 0, "foreign process", "pid 1"), {"shared": True}),
         (Event(104.0, 0, "foreign process", "pid 1"), {"shared": False}),
         (Event(99.0, 0, "lost", "GPU is lost"), {"lost": True, "shared": False}),
         (Event(101.0, 0, "error", "a reading failed"), {"lost": False, "shared": False}),
@@ -105,6 +112,12 @@ def test_new_memory_errors(before: int | None, after: int | None, grew: bool) ->
     seen = found(**watched(0.0, ecc_uncorrected_before=(before,), ecc_uncorrected_after=(after,))).watched
     assert seen is not None
     assert seen.ecc_grew is grew
+
+
+def test_errors_that_were_read_only_before_the_run_are_not_new() -> None:
+    seen = found(**watched(0.0, ecc_uncorrected_before=(1,))).watched
+    assert seen is not None
+    assert not seen.ecc_grew
 
 
 def test_what_a_lower_clock_can_have_cost() -> None:
@@ -131,6 +144,7 @@ def test_gpus_that_were_not_watched() -> None:
     [
         ({"gpu.power_limit_w": 500.0, "gpu.power_default_w": 700.0}, True),
         ({"gpu.power_limit_w": ["500.0", "700.0"], "gpu.power_default_w": 700.0}, True),
+        ({"gpu.power_limit_w": 600.0, "gpu.power_default_w": ["500.0", "700.0"]}, True),
         ({"gpu.power_limit_w": 700.0, "gpu.power_default_w": 700.0}, False),
         ({"gpu.power_limit_w": ["700.0", "None"], "gpu.power_default_w": ["700.0", "None"]}, False),
         ({"gpu.power_limit_w": ["600.0", "700.0"], "gpu.power_default_w": ["600.0", "700.0"]}, False),

@@ -27,10 +27,11 @@ def found(
     *,
     green: dict[str, FactValue] | None = None,
     other_work: bool = False,
+    gpus: tuple[int, ...] = (0, 1),
     **probes: FactValue,
 ) -> Probed | None:
     facts = {**NODE_FACT, **{f"probe.{name}": value for name, value in probes.items()}}
-    made = measurement(fingerprint=Fingerprint(facts), telemetry=Telemetry(gpus=(0, 1)))
+    made = measurement(fingerprint=Fingerprint(facts), telemetry=Telemetry(gpus=gpus))
     return probed(made, accepted, green or {}, other_work=other_work)
 
 
@@ -58,6 +59,20 @@ def test_a_gpu_that_differs_from_its_own_references() -> None:
     usual = found(with_probes(memory_bandwidth_gb_s=["4000", "3600"]), memory_bandwidth_gb_s=["4000", "3600"])
     assert usual is not None
     assert usual.slow() == {}, "it was as slow when the references were recorded"
+
+
+def test_gpus_that_agree_are_held_against_references_that_do_not() -> None:
+    seen = found(with_probes(memory_bandwidth_gb_s=["4000", "3600"]), memory_bandwidth_gb_s=3780.0)
+    assert seen is not None
+    assert seen.against == "references"
+    assert seen.single[0] == pytest.approx({"memory_bandwidth": -5.5})
+    assert seen.single[1] == pytest.approx({"memory_bandwidth": 5.0})
+
+
+def test_a_single_gpu_is_all_of_them() -> None:
+    seen = found(with_probes(memory_bandwidth_gb_s=4000.0), memory_bandwidth_gb_s=3600.0, gpus=(0,))
+    assert seen is not None
+    assert seen.slow() == pytest.approx({"memory_bandwidth": -10.0})
 
 
 def test_without_references_gpus_are_held_against_each_other() -> None:

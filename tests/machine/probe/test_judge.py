@@ -55,7 +55,8 @@ def test_many_gpus_are_counted_in_digits() -> None:
 
 
 def test_clocks_are_not_judged() -> None:
-    assert judge(probes(probe("bf16_sm_clock_mhz", 1980.0, 1200.0))) == ()
+    found = judge(probes(probe("bf16_sm_clock_mhz", 1980.0, 1200.0), probe("fp8_tflops", 1250.0, 1250.0)))
+    assert {one.probe for one in found} == {"fp8_tflops"}
 
 
 def test_pairs_convict_the_gpu_that_all_slow_ones_have() -> None:
@@ -79,16 +80,23 @@ def test_of_two_gpus_one_way_may_be_slow() -> None:
     ]
 
 
-def test_many_slow_pairs_are_counted() -> None:
-    slow = {f"p{n}_{n + 1}": 300.0 - n for n in range(5)}
+@pytest.mark.parametrize(
+    ("count", "named", "percent"),
+    [
+        (5, "4 to 5, 3 to 4, 2 to 3 and 2 more", "26.0%"),
+        (3, "2 to 3, 1 to 2, 0 to 1", "25.5%"),
+    ],
+)
+def test_many_slow_pairs_are_counted(count: int, named: str, percent: str) -> None:
+    slow = {f"p{n}_{n + 1}": 300.0 - n for n in range(count)}
     assert said(judge(probes(peers(8, 400.0, **slow))), "gpus") == [
-        "convicted: GPU copies 4 to 5, 3 to 4, 2 to 3 and 2 more are up to 26.0% slower than those of the "
-        "other pairs"
+        f"convicted: GPU copies {named} are up to {percent} slower than those of the other pairs"
     ]
 
 
-def test_pairs_that_are_alike_are_acquitted() -> None:
-    found = judge(probes(peers(4, 400.0, p0_1=396.0)))
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_pairs_that_are_alike_are_acquitted(count: int) -> None:
+    found = judge(probes(peers(count, 400.0, p0_1=396.0)))
     assert said(found, "gpus") == ["acquitted: all pairs of GPUs copy alike, to 1.1%"]
 
 
@@ -128,6 +136,11 @@ def test_a_time_is_slow_if_it_is_longer() -> None:
         probes(of_all("all_reduce_64kib_us", 21.0)), {"all_reduce_64kib_us": [20.0]}, "before the run"
     )
     assert [one.text for one in found] == ["the GPUs reduce 64 KiB as before the run, to 5.0%"]
+
+
+def test_a_difference_of_exactly_what_a_probe_can_show_does_not_count() -> None:
+    found = judge(probes(of_all("all_reduce_64kib_us", 22.0)), {"all_reduce_64kib_us": [25.0]})
+    assert [one.text for one in found] == ["the GPUs reduce 64 KiB as in the references, to 12.0%"]
 
 
 def test_values_of_another_number_of_gpus_say_nothing() -> None:

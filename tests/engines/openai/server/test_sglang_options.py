@@ -86,6 +86,11 @@ def test_secrets_are_not_taken() -> None:
     assert "hunter2" not in str(list(options_in_info(PAGE, "/server_info")))
 
 
+@pytest.mark.parametrize("other", [{"attention_backend": "triton"}, "x"])
+def test_the_first_of_several_schedulers_counts(other: object) -> None:
+    assert values({**PAGE, "internal_states": [*PAGE["internal_states"], other]}) == values(PAGE)
+
+
 @pytest.mark.parametrize("states", [None, [], ["x"], {}])
 def test_a_page_without_states(states: object) -> None:
     found = values({**PAGE, "internal_states": states})

@@ -1,0 +1,1 @@
+"""Sweeps: the points of one scenario file, and the curve through them."""
