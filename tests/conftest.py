@@ -66,6 +66,9 @@ VERSIONS = (
     "reporting/charts",
     "reporting/html",
     "scenario",
+    "search/test_evidence.py",
+    "search/test_fit.py",
+    "search/test_placing.py",
     "steady/test_mser5.py",
     "test_extensions.py",
     "workload/test_dataset.py",
@@ -97,6 +100,7 @@ UNCOVERED = (
     "plugin/test_third_party.py",
     "reporting/html",
     "reporting/terminal/test_plan.py",
+    "search/test_search_simulation.py",
     "storage/test_yaml_loaders.py",
     "test_docs.py",
 )

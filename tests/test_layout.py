@@ -120,6 +120,7 @@ ACROSS = (
     "pairs/test_pairs_simulation.py",
     "plugin",
     "scenario/test_suites.py",
+    "search/test_search_simulation.py",
     "test_docs.py",
     "test_english.py",
     "test_layout.py",

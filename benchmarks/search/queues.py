@@ -90,7 +90,7 @@ class ClosedQueue:
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if gammaincc(middle, self.limit) <= 1 - goal else (low, middle)
-        return low
+        return float(low)
 
     def run(self, load: float, rng: np.random.Generator) -> Run:
         """Start with all clients at once."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy.special import betainc, betaincc, betaln, chdtri
+from scipy.special import betainc, betaln, chdtri
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -150,7 +150,7 @@ def side(probe: Probe, goal: float, error: float = SIDE_ERROR) -> Side:
         if keeps >= needed:
             return "keeps"
     # Shares above it, equally likely on a logarithmic scale.
-    above = betaincc(missed, within + 1, tolerated) if missed > 0 else 0.0
+    above = betainc(within + 1, missed, goal) if missed > 0 else 0.0
     if above > 0:
         misses = betaln(missed, within + 1) + math.log(above) - math.log(-math.log(tolerated)) - at_goal
         if misses >= needed:

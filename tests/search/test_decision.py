@@ -1,14 +1,12 @@
-"""What a search does next, what it answers, and how often the answer is right."""
+"""What a search does next, and what it answers."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import cache
 
 import pytest
 
-from benchmarks.search.study import Search, World, search
 from pytest_dsr1.search.decision import Found, decide, enough
 from pytest_dsr1.search.evidence import Probe
 from pytest_dsr1.search.placing import Plan, Question
@@ -143,31 +141,3 @@ def test_when_a_probe_may_stop() -> None:
     assert not enough(sides, close(45, effective=1_199.0), 0.99)
     assert not enough(curve, Probe(45, 999, 990, 1_200.0), 0.99)
     assert not enough(replace(curve, requests=8_000), Probe(45, 1_999, 1_980, 1_200.0), 0.99)
-
-
-SIMULATED = {
-    World("", rate=True, limit=10.0, goal=0.9): 80,
-    World("", rate=True, limit=20.0, goal=0.95): 20,
-    World("", rate=False, limit=27.0, goal=0.99): 40,
-    World("", rate=False, limit=20.0, goal=0.95): 260,
-}
-"""How many searches on each; benchmarks/search has 400 on each of more."""
-
-
-@cache
-def searches() -> tuple[Search, ...]:
-    return tuple(search(world, seed) for world, count in SIMULATED.items() for seed in range(count))
-
-
-def test_the_interval_holds_the_answer_of_a_queue() -> None:
-    found = searches()
-    assert len(found) == 400
-    assert sum(each.holds for each in found) >= 0.95 * 400
-    assert sum(each.holds for each in found if each.answer % 1) >= 0.93 * 100
-
-
-def test_at_most_12_probes_give_the_width_that_was_asked() -> None:
-    found = searches()
-    assert max(len(each.probes) for each in found) <= 12
-    assert sum(each.found.narrow for each in found) >= 0.97 * 400
-    assert all(each.found.where == "inside" for each in found)
