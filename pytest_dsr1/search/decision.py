@@ -130,7 +130,7 @@ def _refined(
 
 
 def _within(asked: Question, near: Sequence[Probe], found: Fit) -> float:
-    """Return a load inside a wide interval: its middle, or that of its longer part if the middle was probed."""
+    """Return a load in a wide interval: its middle, or that of its longer part if the middle was probed."""
     middle = rounded(asked, math.exp(found.middle))
     if all(abs(math.log(probe.load / middle)) > math.log1p(asked.width_percent / 100) for probe in near):
         return middle
