@@ -20,6 +20,8 @@ from pytest_dsr1.verdict.targets import Noise, judged
 from pytest_dsr1.verdict.verdict import Verdict, subject_of
 
 Side = Literal["lower", "higher"]
+_NAMED = 5
+"""The most points that a message names for one reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,8 @@ def judge(
     """
     x, y = METRICS[wanted.of], METRICS[wanted.metric]
     usable = [point for point in points if point.x > 0 and point.y > 0]
+    zeros = [point for point in points if point not in usable]
+    missing = {**missing, **{point.label: f"{(y if point.x > 0 else x).label} is 0" for point in zeros}}
     curve = frontier(usable, x.better, y.better)
     found = read(curve, wanted.at)
     if isinstance(found, str):
@@ -132,12 +136,20 @@ def judge(
     verdict = judged(subject_of("frontier", name), wanted, found.value, found.noise, where)
     if not missing:
         return verdict
-    left_out = "; ".join(f"{label}: {why}" for label, why in missing.items())
-    return _with_note(verdict, f"the curve is without {left_out}")
+    return replace(verdict, message=f"{verdict.message}; the curve is without {_in_words(missing)}")
 
 
-def _with_note(verdict: Verdict, note: str) -> Verdict:
-    return replace(verdict, message=f"{verdict.message}; {note}")
+def _in_words(missing: Mapping[str, str]) -> str:
+    """Return why points have no result; several with the same reason together."""
+    reasons: dict[str, list[str]] = {}
+    for label, reason in missing.items():
+        reasons.setdefault(reason, []).append(label)
+    return "; ".join(f"{_some(labels)}: {reason}" for reason, labels in reasons.items())
+
+
+def _some(labels: Sequence[str]) -> str:
+    more = len(labels) - _NAMED
+    return f"{', '.join(labels[:_NAMED])} and {more} more" if more > 0 else ", ".join(labels)
 
 
 def _beyond(
@@ -151,9 +163,8 @@ def _beyond(
             f"the curve runs from {number(curve[0].x)} ({curve[0].label}) to {number(curve[-1].x)} {x.unit} "
             f"({curve[-1].label})"
         )
-    why = "; ".join(f"{label}: {reason}" for label, reason in missing.items())
     text = (
         f"{curve_of}: {METRICS[wanted.metric].label} at {number(wanted.at)} {x.unit} was not measured: "
         f"{ends}, and nothing is judged beyond it; add a point with a {side} {x.label}"
     )
-    return f"{text}; points without a result: {why}" if why else text
+    return f"{text}; points without a result: {_in_words(missing)}" if missing else text
