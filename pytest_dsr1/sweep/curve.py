@@ -157,7 +157,7 @@ def _beyond(
 ) -> str:
     x = METRICS[wanted.of]
     if not curve:
-        ends = "no point has both metrics"
+        ends = "no point has both metrics above 0"
     else:
         ends = (
             f"the curve runs from {number(curve[0].x)} ({curve[0].label}) to {number(curve[-1].x)} {x.unit} "
