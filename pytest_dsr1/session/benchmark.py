@@ -73,11 +73,12 @@ def feed(benchmark: Any, rounds: Rounds, file: str) -> None:
         benchmark: the ``benchmark`` fixture of any test, made with ``timer=rounds.timer``.
         rounds: the measurement.
         file: the scenario's file. pytest-benchmark compares by the name that begins with it, so it is the
-            same for any selection of tests.
+            same for any selection of tests. Of a sweep's point, that name ends with the point.
     """
     measurement = rounds.measurement
+    point = measurement.scenario.point
     benchmark.name = named(measurement.scenario.name, measurement.scenario)
-    benchmark.fullname = named(file, measurement.scenario)
+    benchmark.fullname = named(file, measurement.scenario) + (f"[{point.label}]" if point else "")
     benchmark.param = benchmark.params = None
     benchmark.group = None
     benchmark.extra_info.update({name: metric.value for name, metric in measurement.metrics.items()})

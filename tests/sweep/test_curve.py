@@ -178,11 +178,11 @@ def test_points_that_are_beaten_are_not_used() -> None:
 def test_a_curve_of_metrics_that_are_better_when_lower() -> None:
     """TTFT over throughput: from (100, 10) to (400, 40) it is 20 at 200, and a slower point is not used."""
     points = [point("a", 100, 10), point("b", 400, 40), point("beaten", 150, 45)]
-    names = {"of": "total_output_throughput", "metric": "average_ttft"}
-    verdict = judged(points, 200, 20, **names)
+    of, metric = "total_output_throughput", "average_ttft"
+    verdict = judged(points, 200, 20, of=of, metric=metric)
     assert verdict.status is Status.PASS
     assert verdict.measured == pytest.approx(20)
-    slow = judged(points, 200, 10, **names)
+    slow = judged(points, 200, 10, of=of, metric=metric)
     assert slow.status is Status.FAIL
     assert slow.margin_percent == pytest.approx(-100)
     assert slow.message == (
