@@ -78,6 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
         may_go_unjudged=options.may_go_unjudged(config),
         mode=mode,
         probe=config.getoption("--dsr1-probe"),
+        resume=config.getoption("--dsr1-resume"),
     )
 
 

@@ -13,8 +13,12 @@ import signal
 import sys
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from pytest_dsr1.machine.warm_start import Starts
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -55,6 +59,7 @@ VERSIONS = (
     "machine/test_fingerprint.py",
     "measurement/test_store.py",
     "metrics",
+    "pairs/test_decision.py",
     "plugin/test_bad_input.py",
     "plugin/test_benchmark.py",
     "plugin/test_selecting.py",
@@ -79,6 +84,7 @@ COVERED_CHILDREN = (
 UNCOVERED = (
     "engines/tensorrt_llm/bench/test_engine.py",
     "gate/test_gate_simulation.py",
+    "pairs/test_pairs_simulation.py",
     "plugin/test_benchmark.py",
     "plugin/test_example_plugin.py",
     "plugin/test_gate.py",
@@ -210,3 +216,11 @@ def client_unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
     # By import, not by a dotted name: its package forgets it when a pytest run in this process ends.
     self_check = importlib.import_module("pytest_dsr1.engines.openai.client.self_check")
     monkeypatch.setattr(self_check, "SHORTEST_S", 600.0)
+
+
+@pytest.fixture
+def starts(tmp_path: Path) -> Starts:
+    """The known engine starts of a node that has seen none."""
+    from pytest_dsr1.machine.warm_start import Starts  # not before the plugin, which pytest loads
+
+    return Starts({"DSR1_STATE_DIR": str(tmp_path / "state")}, print)

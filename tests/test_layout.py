@@ -117,6 +117,7 @@ ACROSS = (
     "gate/test_gate_simulation.py",
     "mutation",
     "packaging",
+    "pairs/test_pairs_simulation.py",
     "plugin",
     "scenario/test_suites.py",
     "test_docs.py",

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from benchmarks.gating.world import FULL_S, STARTUP_S, Array, Fleet, World
-from pytest_dsr1.gate.decision import BETA, Design, look, loss, planned, worse
+from pytest_dsr1.gate.decision import BETA, Design, look, planned
 from pytest_dsr1.gate.noise import Level, level
 from pytest_dsr1.steady.run_length import run_length_s
+from pytest_dsr1.study.losses import loss, worse
 
 Flags = NDArray[np.bool_]
 

@@ -320,7 +320,7 @@ def _comparable(references: References, measurement: Measurement) -> References 
 
 
 def _figure_like(references: References, measurement: Measurement) -> float | None:
-    from pytest_dsr1.gate.eligibility import figure
+    from pytest_dsr1.study.eligibility import figure
 
     warmup, requests = references.warmup_requests, references.requests
     try:

@@ -291,10 +291,10 @@ def _export(options: argparse.Namespace) -> int:
     from pytest_dsr1.errors import NoReferenceError
     from pytest_dsr1.gate import recordings
     from pytest_dsr1.gate.acceptance import reference_run
-    from pytest_dsr1.gate.eligibility import gated_metric
     from pytest_dsr1.gate.reference_file import load
     from pytest_dsr1.scenario.loading import load_named
     from pytest_dsr1.steady.figure import NoSteadyFigureError, steady_figure, warmup_of
+    from pytest_dsr1.study.eligibility import gated_metric
 
     scenario, store = load_named(options.profile, folders(options.suites), options.set), _store(options)
     metric, warmup_requests, requests = gated_metric(scenario), warmup_of(scenario), None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any, get_type_hints
@@ -14,6 +15,7 @@ from pytest_dsr1.errors import EngineError
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.records import Answer, Observer, RequestRecord
 from pytest_dsr1.scenario.schema.engine import HOOK, EngineSettings, plugin_of
+from pytest_dsr1.scenario.schema.scenario import Scenario
 
 
 def spec_of(engine: EngineSettings) -> EngineSpec:
@@ -49,6 +51,22 @@ def new_pool(engine: EngineSettings) -> EnginePool | None:
         made = make()
     _has_methods(engine, "pool", made, EnginePool)
     return made
+
+
+def engine_starts(scenarios: Iterable[Scenario]) -> int:
+    """Return how often engines start if these run in this order; a kept one serves other loads too.
+
+    A server at ``engine.url`` is never started.
+    """
+    starts, before = 0, None
+    for scenario in scenarios:
+        if scenario.engine.attached_url:
+            continue
+        key = scenario.model_dump(include={"engine", "model", "hardware", "gpu_setup", "speculation"})
+        keeps = spec_of(scenario.engine).pool is not None
+        starts += not keeps or key != before
+        before = key
+    return starts
 
 
 def script(settings: EngineSettings, engine: Engine, job: Job) -> str:

@@ -14,7 +14,6 @@ from pytest_dsr1.gate import comparability, recordings
 from pytest_dsr1.gate.accuracy import reference_answers
 from pytest_dsr1.gate.accuracy.judge import about
 from pytest_dsr1.gate.comparability import any_node, short
-from pytest_dsr1.gate.eligibility import gated_metric
 from pytest_dsr1.gate.noise import apart
 from pytest_dsr1.gate.recordings import RecordedRun
 from pytest_dsr1.gate.reference_file import SKEW, locked, read, write
@@ -41,6 +40,7 @@ from pytest_dsr1.steady.figure import (
     warmup_of,
 )
 from pytest_dsr1.steady.run_length import gated_requests
+from pytest_dsr1.study.eligibility import gated_metric
 from pytest_dsr1.text import number, writable
 
 

@@ -12,16 +12,14 @@ from __future__ import annotations
 import functools
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import ndtr, stdtrit
+from scipy.special import stdtrit
 
 from pytest_dsr1.gate.noise import Level
-from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.study.boundaries import boundaries, crossing, hwang_shih_decani
+from pytest_dsr1.study.boundaries import boundaries, crossing, hwang_shih_decani, in_t
 
 if TYPE_CHECKING:
     from pytest_dsr1.arrays import Floats
@@ -42,29 +40,6 @@ _CONFIRMED = 2
 def alpha(gates: int) -> float:
     """Return the planned error of each gate of a suite with this many gates."""
     return min(GATE_ALPHA, SUITE_ALPHA / max(gates, 1))
-
-
-def worse(metric: str, percent: float) -> float:
-    """Return a loss of this many percent of a metric as a difference of logarithms."""
-    higher = METRICS[metric].better == "higher"
-    return -math.log1p(-percent / 100) if higher else math.log1p(percent / 100)
-
-
-def loss(metric: str, mean: Any, value: Any) -> Any:
-    """Return how much worse values are than a mean, as a difference of logarithms.
-
-    Args:
-        metric: its direction decides what is worse.
-        mean: of the references, a natural logarithm; may be an array.
-        value: in the metric's unit; may be an array.
-    """
-    sign = 1 if METRICS[metric].better == "higher" else -1
-    return sign * (mean - np.log(value))
-
-
-def in_percent(metric: str, lost: float) -> float:
-    """Return a loss as the change of the metric's value in percent; negative if a rate falls."""
-    return math.expm1(-lost if METRICS[metric].better == "higher" else lost) * 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,18 +90,14 @@ def _bounds(shared: float, runs: int, error: float, gamma: float) -> tuple[float
     return boundaries(hwang_shih_decani(error, gamma), shares)
 
 
-def _t(z: Sequence[float], freedom: int) -> tuple[float, ...]:
-    """Return the boundaries of t with the tail areas of those of Z; each run adds a degree of freedom."""
-    return tuple(-float(stdtrit(freedom + n, ndtr(-value))) for n, value in enumerate(z))
-
-
 @functools.lru_cache(maxsize=512)
 def _limits(
     shared: float, freedom: int, error: float, runs: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the boundaries of t for FAIL and PASS."""
     fail, passed = _bounds(shared, runs, error, GAMMA_FAIL), _bounds(shared, runs, BETA, GAMMA_PASS)
-    return _t(fail, freedom), _t(passed, freedom)
+    freedoms = range(freedom, freedom + runs)  # each run adds one
+    return in_t(fail, freedoms), in_t(passed, freedoms)
 
 
 def resolved(level: Level, error: float, runs: int) -> float:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import chdtri, fdtrc
 
-RESOLUTION = 1e-4
-"""The least noise that we assume, 0.01%: references that agree better do so by chance."""
+from pytest_dsr1.study.losses import RESOLUTION
 
 _VISIBLE = 0.05
 """A difference counts as real if the p value of its F test is below this."""

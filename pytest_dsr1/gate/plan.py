@@ -13,13 +13,14 @@ from statistics import median
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.gate import comparability, recordings
 from pytest_dsr1.gate.comparability import any_node, short
-from pytest_dsr1.gate.decision import Design, alpha, in_percent, loss, planned, resolved, runs_needed, worse
+from pytest_dsr1.gate.decision import Design, alpha, planned, resolved, runs_needed
 from pytest_dsr1.gate.noise import Level, level
 from pytest_dsr1.gate.reference_file import intact
 from pytest_dsr1.gate.references import ReferenceRun, References, how_to_get_more, usable
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.scenario.schema.scenario import LARGEST_DELTA_PERCENT, Scenario
 from pytest_dsr1.study.loop import LIMIT
+from pytest_dsr1.study.losses import in_percent, loss, worse
 
 _MOST_REFERENCES = _MOST_RUNS = 100
 

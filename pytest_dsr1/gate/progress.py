@@ -9,8 +9,8 @@ from statistics import fmean
 import numpy as np
 
 from pytest_dsr1.errors import Dsr1Error
-from pytest_dsr1.gate.decision import Look, in_percent, look
-from pytest_dsr1.gate.eligibility import compared, figure, save_figure
+from pytest_dsr1.gate.decision import Look, look
+from pytest_dsr1.gate.eligibility import compared
 from pytest_dsr1.gate.noise import scatters
 from pytest_dsr1.gate.plan import GatePlan
 from pytest_dsr1.gate.references import how_to_get_more
@@ -18,13 +18,11 @@ from pytest_dsr1.gate.saved import GateRun, SavedAcceptance, SavedGate, SavedRef
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.steady.figure import SteadyFigure
-from pytest_dsr1.study.loop import Answer, Next
+from pytest_dsr1.study.eligibility import figure, save_figure
+from pytest_dsr1.study.loop import Answer, InconclusiveError, Next
+from pytest_dsr1.study.losses import in_percent
 from pytest_dsr1.text import number
 from pytest_dsr1.verdict.verdict import Status, Verdict, subject_of
-
-
-class InconclusiveError(Dsr1Error):
-    """The largest number of runs does not decide (verdict INCONCLUSIVE)."""
 
 
 @dataclass

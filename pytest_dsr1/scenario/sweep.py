@@ -11,15 +11,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
-from pytest_dsr1.masking import masked_setting, masked_tree, without_secrets
+from pytest_dsr1.masking import masked_setting, masked_tree
 from pytest_dsr1.scenario.overrides import Override, apply, with_mark
 from pytest_dsr1.scenario.problems import Mark, MistakeError, Problem
 from pytest_dsr1.scenario.schema.base import NAME
 from pytest_dsr1.scenario.yaml.reader import parse
 from pytest_dsr1.scenario.yaml.tree import Node, join_key, node_of, split_key, with_value, without
-from pytest_dsr1.secret_names import names_secret
 
 MOST_POINTS = 200
 """The most points of a sweep, unless the ini option ``dsr1_max_points`` sets another number."""
@@ -135,7 +134,7 @@ def points_of(tree: Node, most: int, problems: list[Problem]) -> tuple[Point, ..
     labels: Counter[str] = Counter()
     unique: dict[object, Point] = {}
     for row, keys in rows:
-        label = ".".join(_word(short[key], node) for key, node in row.items())
+        label = ".".join(_word(key, short[key], node) for key, node in row.items())
         point = Point(row, keys, label)
         if point.identity in unique:
             mark = next(iter(row.values())).mark
@@ -159,7 +158,7 @@ def _mistakes_in(sweep: Node, most: int) -> Iterator[Problem]:
                 message = f"expected a list of values, found {node.in_words()}"
                 yield Problem(node.mark, f"sweep.{key}", message)
             else:
-                yield from _repeated(node, f"sweep.{key}")
+                yield from _repeated(node, key)
         sizes = (len(node.value) for node in sweep.value.values() if isinstance(node.value, list))
         count = math.prod(sizes)
     elif isinstance(sweep.value, list) and sweep.value:
@@ -189,7 +188,8 @@ def _repeated(values: Node, key: str) -> Iterator[Problem]:
     for _, node in values.children():
         identity = _identity(node.plain())
         if identity in seen:
-            yield Problem(node.mark, key, f"{node.in_words()} is there twice")
+            shown = node.in_words() if _without_secrets(key, node) == node.plain() else "a value"
+            yield Problem(node.mark, f"sweep.{key}", f"{shown} is there twice")
         seen.add(identity)
 
 
@@ -214,9 +214,6 @@ def _refused(key: str, where: str, mark: Mark) -> Iterator[Problem]:
             f"{_SWEPT[-1]}, such as load.concurrency"
         )
         yield Problem(mark, where, message)
-    elif any(map(names_secret, path)):
-        message = "cannot be swept: its values are secrets, and would be in the names of tests"
-        yield Problem(mark, where, message)
 
 
 def _short_names(keys: set[str]) -> dict[str, str]:
@@ -225,8 +222,9 @@ def _short_names(keys: set[str]) -> dict[str, str]:
     return {key: name if last.count(name := key.rpartition(".")[2]) == 1 else key for key in keys}
 
 
-def _word(name: str, node: Node) -> str:
-    value = _plain_word(without_secrets(_text(node)))[:_LONGEST_VALUE].strip("_.")
+def _word(key: str, name: str, node: Node) -> str:
+    shown = _text(node) if _without_secrets(key, node) == node.plain() else "hidden"
+    value = _plain_word(shown)[:_LONGEST_VALUE].strip("_.")
     return f"{_plain_word(name)}-{value or 'none'}"
 
 
@@ -262,9 +260,15 @@ def tree_of(tree: Node, point: Point, index: int) -> Node:
     said = {
         "sweep": given,
         "label": point.label,
-        "values": {key: masked_tree(node.plain()) for key, node in point.values.items()},
+        "values": {key: _without_secrets(key, node) for key, node in point.values.items()},
     }
     return _with_its_targets(with_value(swept, ("point",), node_of(said, mark), mark), point)
+
+
+def _without_secrets(key: str, node: Node) -> Any:
+    """Return a swept value without secrets: the point is saved as it is."""
+    name = key.rpartition(".")[2]
+    return masked_tree({name: node.plain()})[name]
 
 
 def _with_gpus(tree: Node, point: Point) -> Node:

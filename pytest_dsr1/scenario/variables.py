@@ -29,7 +29,7 @@ def misplaced(tree: Node) -> Iterator[Problem]:
     """Yield a problem for every variable with the wrong form, or in a value where none is expanded."""
     allowed = ", ".join(sorted(json_schema.expanded_keys()))
     for path, _, node in tree.walk():
-        if not isinstance(node.value, str):
+        if not isinstance(node.value, str) or path[0] == "point":  # a copy of what is checked where it is set
             continue
         if json_schema.is_expanded(path):
             rest = VARIABLE.sub("", node.value)

@@ -212,11 +212,35 @@ def _measure(request: pytest.FixtureRequest, scenario: Scenario, outcome: Scenar
             ready(request, "_dsr1_store")
             if state.mode == "gate":
                 request.getfixturevalue("_dsr1_gate_announced")
-        measurement = run(request, scenario, outcome)
+        measurement = _run_or_resume(request, scenario, outcome)
     outcome.measurement = measurement
     reasons = invalid_reasons(measurement)
     if reasons:
         raise InvalidRunError(listed("the run does not count", reasons, f"results: {measurement.folder}"))
+
+
+def _run_or_resume(
+    request: pytest.FixtureRequest, scenario: Scenario, outcome: ScenarioOutcome
+) -> Measurement:
+    """Run the scenario; a point of a sweep may be finished already, and is noted."""
+    from pytest_dsr1.session import resume
+    from pytest_dsr1.verdict.validity import invalid_reasons
+
+    if scenario.point is None:
+        return run(request, scenario, outcome)
+    state, selection = request.config.stash[STATE], request.config.stash[SELECTION]
+    labels = [
+        each.scenario.point.label for each in selection.points(scenario.point.sweep) if each.scenario.point
+    ]
+    if (found := resume.finished(state, scenario, labels)) is not None:
+        return found
+    try:
+        measurement = run(request, scenario, outcome)
+    except Dsr1Error as error:
+        resume.note(state, scenario, labels, outcome.folder, str(error))
+        raise
+    resume.note(state, scenario, labels, measurement.folder, "; ".join(invalid_reasons(measurement)))
+    return measurement
 
 
 def run(

@@ -38,7 +38,7 @@ def _status_of(error: Dsr1Error) -> Status:
     """Return the status that an error means for a verdict."""
     from pytest_dsr1.gate.eligibility import NotComparableError
     from pytest_dsr1.gate.plan import UndecidableError
-    from pytest_dsr1.gate.progress import InconclusiveError
+    from pytest_dsr1.study.loop import InconclusiveError
     from pytest_dsr1.verdict.verdict import Status
 
     statuses = {
@@ -195,9 +195,9 @@ def _decide(
     starts: Starts,
 ) -> None:
     """Run the gate; keep and save its verdict, or why there is none."""
-    from pytest_dsr1.gate.eligibility import why_not
     from pytest_dsr1.gate.progress import GateProgress
     from pytest_dsr1.steady.run_length import EnoughSeen
+    from pytest_dsr1.study.eligibility import why_not
     from pytest_dsr1.study.loop import answer
 
     state, outcome, load = request.config.stash[STATE], outcome_of(request, scenario), scenario.load
@@ -275,10 +275,10 @@ def _dsr1_recorded(
     """The file of a new recorded run, which may become a reference."""
     from pytest_dsr1.gate import recordings
     from pytest_dsr1.gate.accuracy.answers import recorded as recorded_answers
-    from pytest_dsr1.gate.eligibility import figure, gated_metric, save_figure, why_not
     from pytest_dsr1.gate.references import WANTED
     from pytest_dsr1.metrics.catalogue import METRICS
     from pytest_dsr1.steady.trace import trace
+    from pytest_dsr1.study.eligibility import figure, gated_metric, save_figure, why_not
     from pytest_dsr1.study.loop import next_that_counts
     from pytest_dsr1.text import number, shown_path
 

@@ -46,6 +46,12 @@ def add(parser: pytest.Parser) -> None:
         "combination",
     )
     group.addoption(
+        "--dsr1-resume",
+        action="store_true",
+        help="go on with the newest sweep of each scenario where it stopped: its finished points are not run "
+        "again",
+    )
+    group.addoption(
         "--dsr1-suites",
         action="append",
         default=[],
@@ -159,7 +165,12 @@ def mode(config: pytest.Config) -> Literal["gate", "record"] | None:
             "not record them; remove one"
         )
     probe = config.getoption("--dsr1-probe")
-    running = {"--dsr1-probe": probe, "--dsr1-gate": gate, "--dsr1-reference=record": record}
+    running = {
+        "--dsr1-probe": probe,
+        "--dsr1-resume": config.getoption("--dsr1-resume"),
+        "--dsr1-gate": gate,
+        "--dsr1-reference=record": record,
+    }
     for option, given in running.items():
         if given and config.getoption("--dsr1-replay"):
             raise pytest.UsageError(f"{option} needs new runs, but --dsr1-replay makes none: remove one")
@@ -205,7 +216,7 @@ def refuse_without_selection(config: pytest.Config) -> None:
             "--dsr1-probe needs a scenario, but none is selected: add --dsr1-profile=NAME; without one: "
             "pytest-dsr1 probe"
         )
-    for option in ("--dsr1-set", "--dsr1-sweep"):
+    for option in ("--dsr1-set", "--dsr1-sweep", "--dsr1-resume"):
         if config.getoption(option) and not listing:
             message = f"{option} needs a scenario, but none is selected: add --dsr1-profile=NAME"
             raise pytest.UsageError(message)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_dsr1.measurement.measurement import Measurement
     from pytest_dsr1.measurement.run import Watch
     from pytest_dsr1.scenario.loading import LoadedScenario
+    from pytest_dsr1.study.record import StudyRecord
     from pytest_dsr1.verdict.accuracy import AccuracyVerdict
     from pytest_dsr1.verdict.verdict import Status, Verdict
 else:
@@ -143,6 +144,8 @@ class RunState:
         may_go_unjudged: returns whether ``dsr1_unjudged`` names a test: ``PROFILE::TEST``.
         mode: whether runs are compared with references, or recorded; None for neither.
         probe: whether the GPUs are probed, whatever a scenario says.
+        resume: whether sweeps go on where they stopped.
+        studies: by sweep, the file and the record of its runs.
         tests: the selected tests of scenarios, by test id.
         failures: how many reports of these tests are failures.
         ended_by_exit: the reason that ``pytest.exit`` gave; empty if it did not end the session.
@@ -166,6 +169,8 @@ class RunState:
     may_go_unjudged: Callable[[str], bool]
     mode: Literal["gate", "record"] | None = None
     probe: bool = False
+    resume: bool = False
+    studies: dict[str, tuple[Path, StudyRecord]] = field(default_factory=dict)
     tests: dict[str, SelectedTest] = field(default_factory=dict)
     failures: int = 0
     ended_by_exit: str = ""

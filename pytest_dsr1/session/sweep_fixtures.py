@@ -13,7 +13,6 @@ from pytest_dsr1.session.collection import frontier_names
 from pytest_dsr1.session.fixtures import outcome_of
 from pytest_dsr1.session.selection import SELECTION
 from pytest_dsr1.session.state import STATE, fail_setup
-from pytest_dsr1.text import brief
 
 if TYPE_CHECKING:
     from pytest_dsr1.measurement.measurement import Measurement
@@ -70,7 +69,7 @@ def _measured(state: RunState, profile: str) -> Measurement | str:
     if outcome is None or (outcome.measurement is None and not outcome.problem):
         return "was not run"
     if outcome.problem or outcome.measurement is None:
-        return brief(outcome.problem or "was not run")
+        return "is INVALID"
     return outcome.measurement
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import ndtr, stdtrit
 
 if TYPE_CHECKING:
     from pytest_dsr1.arrays import Floats
@@ -57,6 +57,16 @@ def boundaries(spent: Callable[[float], float], shares: Sequence[float]) -> tupl
         before = spent(share)
         walk.step(share, -np.inf, found[-1])
     return tuple(found)
+
+
+def in_t(z: Sequence[float], freedoms: Sequence[int]) -> tuple[float, ...]:
+    """Return the boundaries of t with the tail areas of those of Z (Jennison and Turnbull 2000, chapter 3).
+
+    Args:
+        z: the boundary of Z at each look.
+        freedoms: the degrees of freedom of the noise at each look.
+    """
+    return tuple(-float(stdtrit(freedom, ndtr(-value))) for value, freedom in zip(z, freedoms, strict=True))
 
 
 def crossing(

@@ -12,7 +12,7 @@ from functools import partial
 from textwrap import indent
 from typing import Generic, Protocol, TypeVar
 
-from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.errors import Dsr1Error, InvalidRunError
 from pytest_dsr1.measurement.measurement import Measurement
 
 LIMIT = 3
@@ -25,6 +25,10 @@ A = TypeVar("A")
 
 WhyNot = Callable[[Measurement], str]
 """Returns why a run does not count; an empty text if it does."""
+
+
+class InconclusiveError(Dsr1Error):
+    """The largest number of runs does not answer the question (verdict INCONCLUSIVE)."""
 
 
 @dataclass(frozen=True, slots=True)

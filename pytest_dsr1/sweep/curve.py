@@ -21,7 +21,7 @@ from pytest_dsr1.verdict.verdict import Verdict, subject_of
 
 Side = Literal["lower", "higher"]
 _NAMED = 5
-"""The most points that a message names for one reason."""
+"""The most points without a result that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,20 +136,14 @@ def judge(
     verdict = judged(subject_of("frontier", name), wanted, found.value, found.noise, where)
     if not missing:
         return verdict
-    return replace(verdict, message=f"{verdict.message}; the curve is without {_in_words(missing)}")
+    return replace(verdict, message=f"{verdict.message}; points without a result: {_listed(missing)}")
 
 
-def _in_words(missing: Mapping[str, str]) -> str:
-    """Return why points have no result; several with the same reason together."""
-    reasons: dict[str, list[str]] = {}
-    for label, reason in missing.items():
-        reasons.setdefault(reason, []).append(label)
-    return "; ".join(f"{_some(labels)}: {reason}" for reason, labels in reasons.items())
-
-
-def _some(labels: Sequence[str]) -> str:
-    more = len(labels) - _NAMED
-    return f"{', '.join(labels[:_NAMED])} and {more} more" if more > 0 else ", ".join(labels)
+def _listed(missing: Mapping[str, str]) -> str:
+    """Return the first points without a result, and why."""
+    shown = [f"{label} ({why})" for label, why in missing.items()]
+    more = len(shown) - _NAMED
+    return f"{', '.join(shown[:_NAMED])} and {more} more" if more > 0 else ", ".join(shown)
 
 
 def _beyond(
@@ -167,4 +161,4 @@ def _beyond(
         f"{curve_of}: {METRICS[wanted.metric].label} at {number(wanted.at)} {x.unit} was not measured: "
         f"{ends}, and nothing is judged beyond it; add a point with a {side} {x.label}"
     )
-    return f"{text}; points without a result: {_in_words(missing)}" if missing else text
+    return f"{text}; points without a result: {_listed(missing)}" if missing else text

@@ -12,6 +12,7 @@ from pytest_dsr1.measurement.consistency import expected_acceptance
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.roofline.bounds import bounds
+from pytest_dsr1.scenario.schema.load import TraceArrival
 from pytest_dsr1.text import number
 
 
@@ -45,6 +46,7 @@ def invalid_reasons(measurement: Measurement) -> tuple[str, ...]:
         reasons += _impossible(measurement)
         reasons += _not_forced(measurement)
         reasons += _other_options(measurement)
+        reasons += _cached_prompts(measurement)
     if not measurement.metrics:
         reasons.append("the engine reported no metric")
     return tuple(reasons)
@@ -86,6 +88,26 @@ def _other_options(measurement: Measurement) -> Iterator[str]:
     wrong = differing(measurement.result.facts.options_in_effect, matter=True)
     if wrong:
         yield f"the engine did not use the options that it was given: {'; '.join(wrong)}"
+
+
+_MOST_CACHED = 0.05
+"""The share of prompts that a point of a sweep may find in the server's cache."""
+
+
+def _cached_prompts(measurement: Measurement) -> Iterator[str]:
+    """Yield a sentence about prompts of a sweep's point that were not computed.
+
+    A kept server may have seen them: the point then measures its cache. A trace repeats prefixes on purpose.
+    """
+    scenario, share = measurement.scenario, measurement.result.facts.server_metrics.prefix_cache_hit_share
+    if scenario.point is None or isinstance(scenario.load.arrival, TraceArrival):
+        return
+    if share is not None and share > _MOST_CACHED:
+        yield (
+            f"{share:.0%} of the prompts came from the server's prefix cache and were not computed, but a "
+            f"point of a sweep may have {_MOST_CACHED:.0%}: give each point prompts of its own, with "
+            "dataset.seed or dataset.path in the sweep, or switch the cache off"
+        )
 
 
 def _impossible(measurement: Measurement) -> Iterator[str]:

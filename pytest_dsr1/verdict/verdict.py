@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar
 
+from pytest_dsr1.metrics.catalogue import METRICS
+
 
 class Status(str, Enum):
     """The status of a target or gate. PASS, MEASURED and FAIL are outcomes of a test, others are errors."""
@@ -79,3 +81,9 @@ class Verdict:
     margin_percent: float | None
     message: str
     doubt: str = ""
+
+    @property
+    def label(self) -> str:
+        """The metric's label, and where on a sweep's curve it was read."""
+        _, _, place = self.subject.rstrip("]").partition("-at-")
+        return f"{METRICS[self.metric].label}{f' at {place}' if place else ''}"

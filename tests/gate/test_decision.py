@@ -16,19 +16,6 @@ LEVEL = Level(mean=math.log(1000.0), sd=0.01, freedom=19, shared=1 / 20, runs=20
 DESIGN = decision.design(LEVEL, 0.005, 0.03, 8)
 
 
-def test_a_loss_follows_the_metrics_direction() -> None:
-    assert decision.worse("total_output_throughput", 2.0) == pytest.approx(-math.log(0.98))
-    assert decision.worse("average_tpot", 2.0) == pytest.approx(math.log(1.02))
-    assert decision.in_percent("total_output_throughput", decision.worse("total_output_throughput", 2.0)) == (
-        pytest.approx(-2.0)
-    )
-    assert decision.in_percent("average_tpot", decision.worse("average_tpot", 2.0)) == pytest.approx(2.0)
-    mean, values = math.log(1000.0), np.array([980.0, 1000.0, 1020.0])
-    lost = np.array([0.020203, 0.0, -0.019803])
-    assert decision.loss("total_output_throughput", mean, values) == pytest.approx(lost, abs=1e-6)
-    assert decision.loss("average_tpot", mean, values) == pytest.approx(-lost, abs=1e-6)
-
-
 def test_each_gate_of_a_suite_plans_with_its_part() -> None:
     assert [decision.alpha(m) for m in (0, 1, 5, 20)] == pytest.approx([0.005, 0.005, 0.003, 0.00075])
 

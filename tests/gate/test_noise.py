@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import f
 
-from pytest_dsr1.gate.noise import RESOLUTION, Level, apart, level, scatters
+from pytest_dsr1.gate.noise import Level, apart, level, scatters
+from pytest_dsr1.study.losses import RESOLUTION
 
 
 def test_one_run_a_day_is_taken_as_one_group() -> None:

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from pytest_dsr1.gate.eligibility import NotComparableError, warm_up, why_not
+from pytest_dsr1.gate.eligibility import NotComparableError
 from pytest_dsr1.gate.plan import GatePlan, gate_plan
-from pytest_dsr1.gate.progress import GateProgress, InconclusiveError, saved
+from pytest_dsr1.gate.progress import GateProgress, saved
 from pytest_dsr1.gate.recordings import record
 from pytest_dsr1.gate.reference_file import load, locked, write
 from pytest_dsr1.gate.saved import GateRun
@@ -23,7 +23,8 @@ from pytest_dsr1.machine.warm_start import Starts
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.steady.trace import trace
-from pytest_dsr1.study.loop import answer
+from pytest_dsr1.study.eligibility import warm_up, why_not
+from pytest_dsr1.study.loop import InconclusiveError, answer
 from pytest_dsr1.verdict.verdict import Status
 from tests.helpers import reference_store, values
 from tests.helpers.gate_runs import LONG, started

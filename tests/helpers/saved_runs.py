@@ -12,7 +12,6 @@ from pathlib import Path
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.gate import comparability
-from pytest_dsr1.gate.eligibility import gated_metric
 from pytest_dsr1.gate.reference_file import noise_of, write
 from pytest_dsr1.gate.references import Acceptance, ReferenceRun, References, noise_by
 from pytest_dsr1.machine.telemetry.health import GpuSummary, assess, summary
@@ -27,6 +26,7 @@ from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.session.state import ScenarioOutcome, listed
 from pytest_dsr1.steady.figure import steady_figure, warmup_of
 from pytest_dsr1.steady.trace import trace
+from pytest_dsr1.study.eligibility import gated_metric
 from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.validity import invalid_reasons
 from pytest_dsr1.verdict.verdict import Status

@@ -14,7 +14,7 @@ from pytest_dsr1.findings import Finding
 from pytest_dsr1.gate.saved import GateRun, SavedAcceptance, SavedGate, SavedReferences
 from pytest_dsr1.machine.values import FORCED, Fingerprint, Telemetry
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.metrics.catalogue import combine
+from pytest_dsr1.metrics.catalogue import MetricValue, combine
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.scenario.schema.scenario import Scenario, Target
 from pytest_dsr1.steady.figure import SteadyFigure
@@ -178,3 +178,16 @@ def gate(status: Status | None, *, error: str | None = None) -> SavedGate:
             ),
         ),
     )
+
+
+def point(label: str, per_user: float, total: float, *, sweep: str = "swept", **changes: Any) -> Case:
+    """Return the case of a point of a sweep over the concurrency, with these output throughputs in tok/s."""
+    users = int(label.rpartition("-")[2])
+    of = {"sweep": sweep, "label": label, "values": {"load.concurrency": users}}
+    made = scenario(name=f"{sweep}.{label}", point=of)
+    figures = {
+        "per_user_output_throughput": MetricValue(per_user, "records"),
+        "total_output_throughput": MetricValue(total, "records"),
+    }
+    run = measurement(Path(".dsr1") / made.name / "20261123T200512Z", scenario=made, metrics=figures)
+    return case(made.name, **{"scenario": made, "measurement": run, **changes})

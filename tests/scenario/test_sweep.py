@@ -163,11 +163,8 @@ def test_without_a_sweep_there_is_the_scenario_itself(tmp_path: Path) -> None:
         ("{engine.type: [openai]}", [f"{LINE}:9: sweep.engine.type: {NOT_SWEPT}"]),
         ("{engine.: [1]}", [f"{LINE}:9: sweep.engine.: {NOT_SWEPT}"]),
         (
-            "{engine.environment.HF_TOKEN: [a, b]}",
-            [
-                f"{LINE}:9: sweep.engine.environment.HF_TOKEN: cannot be swept: its values are secrets, and "
-                "would be in the names of tests"
-            ],
+            "{engine.environment.HF_TOKEN: [hf_12345678, hf_12345678]}",
+            [f"{LINE}:52: sweep.engine.environment.HF_TOKEN: a value is there twice"],
         ),
         (
             "[{load.concurrency: 1}, {load.concurrency: 4, model.name: b}, {sweep: 1}]",
@@ -362,10 +359,15 @@ def test_a_key_that_is_swept_twice(tmp_path: Path) -> None:
 
 
 def test_a_secret_in_an_option_is_not_shown(tmp_path: Path) -> None:
-    assert mistakes(tmp_path, GOOD, swept=["engine.environment.HF_TOKEN=hf_12345678"]) == [
-        "--dsr1-sweep engine.environment.HF_TOKEN=${HF_TOKEN}: sweep.engine.environment.HF_TOKEN: cannot be "
-        "swept: its values are secrets, and would be in the names of tests"
+    option = "engine.environment.HF_TOKEN=hf_12345678,hf_87654321"
+    assert mistakes(tmp_path, SWEEP, swept=[option]) == [
+        "--dsr1-sweep engine.environment.HF_TOKEN=${HF_TOKEN}: engine.environment.HF_TOKEN: the scenario is a sweep already; add --dsr1-set sweep=null to sweep something else"
     ]
+    found = points(tmp_path, PLAIN, swept=[option])
+    assert labels(found) == ["HF_TOKEN-hidden", "HF_TOKEN-hidden-2"]
+    assert [each.scenario.point.values for each in found if each.scenario.point] == [
+        {"engine.environment.HF_TOKEN": "(not shown)"}
+    ] * 2
 
 
 @pytest.mark.parametrize("override", [(), ("sweep=[{load.concurrency: 1}]",)])
@@ -670,7 +672,7 @@ def test_a_curve_is_judged_once_in_a_place(tmp_path: Path) -> None:
         ("{engine.environment.tp: ['1'], engine.tp: [8]}", ["engine.environment.tp-1.engine.tp-8"]),
         (
             "{engine.environment: [{A: b/c}, {HF_TOKEN: hf_12345678}]}",
-            ["environment-A_b_c", "environment-HF_TOKEN_not_shown"],
+            ["environment-A_b_c", "environment-hidden"],
         ),
         ("{hardware.count: [8]}", ["count-8"]),
         ("{engine.streaming: [true, false]}", ["streaming-true", "streaming-false"]),

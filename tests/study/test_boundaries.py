@@ -9,7 +9,7 @@ from scipy.integrate import quad
 from scipy.special import ndtr, ndtri
 from scipy.stats import norm
 
-from pytest_dsr1.study.boundaries import boundaries, crossing, hwang_shih_decani
+from pytest_dsr1.study.boundaries import boundaries, crossing, hwang_shih_decani, in_t
 
 
 def obrien_fleming(total: float) -> Callable[[float], float]:
@@ -45,6 +45,12 @@ def test_boundaries_are_those_published(
 
 def test_one_look_is_a_fixed_test() -> None:
     assert boundaries(hwang_shih_decani(0.025, -2.0), [1.0]) == pytest.approx([1.95996], abs=1e-5)
+
+
+def test_a_boundary_of_t_has_the_tail_area_of_that_of_z() -> None:
+    """From a table of t: one-sided 2.5% with 1, 4 and 30 degrees of freedom; 0.5% with 10."""
+    z = (1.959964, 1.959964, 1.959964, 2.575829)
+    assert in_t(z, (1, 4, 30, 10)) == pytest.approx((12.7062, 2.7764, 2.0423, 3.1693), abs=1e-4)
 
 
 @pytest.mark.parametrize("gamma", [-4.0, -0.5, 1.0])

@@ -223,39 +223,38 @@ def test_beyond_its_ends_nothing_is_judged() -> None:
 
 
 def test_the_refusal_says_which_points_are_missing() -> None:
-    reasons = {"users-2": "the engine failed", **{f"users-{n}": "was not run" for n in range(8, 15)}}
+    reasons = {"users-2": "is INVALID", **{f"users-{n}": "was not run" for n in range(8, 15)}}
     assert refusal(CURVE[:1], 30, reasons) == (
         "ladder: per-GPU output throughput at 30 tok/s/user was not measured: the curve runs from 40 (users-1) "
         "to 40 tok/s/user (users-1), and nothing is judged beyond it; add a point with a lower per-user output "
-        "throughput; points without a result: users-2: the engine failed; users-8, users-9, users-10, users-11, "
-        "users-12 and 2 more: was not run"
+        "throughput; points without a result: users-2 (is INVALID), users-8 (was not run), users-9 (was not run), users-10 (was not run), users-11 (was not run) and 3 more"
     )
     assert refusal([], 30, {"users-2": "was not run"}) == (
         "ladder: per-GPU output throughput at 30 tok/s/user was not measured: no point has both metrics above 0, and "
         "nothing is judged beyond it; add a point with a lower per-user output throughput; points without a "
-        "result: users-2: was not run"
+        "result: users-2 (was not run)"
     )
 
 
-def test_a_verdict_says_which_points_the_curve_is_without() -> None:
+def test_a_verdict_says_which_points_are_missing() -> None:
     reasons = {f"users-{n}": "was not run" for n in range(2, 7)}
     verdict = judged(CURVE, 10, 2000, reasons)
     assert verdict.message.endswith(
-        "; the curve is without users-2, users-3, users-4, users-5, users-6: was not run"
+        "; points without a result: users-2 (was not run), users-3 (was not run), users-4 (was not run), users-5 (was not run), users-6 (was not run)"
     )
     passed = judged(CURVE, 10, 500, {"users-2": "was not run"})
     assert passed.status is Status.PASS
-    assert passed.message.endswith("; the curve is without users-2: was not run")
+    assert passed.message.endswith("; points without a result: users-2 (was not run)")
 
 
 def test_a_point_with_a_figure_of_zero_is_no_part_of_the_curve() -> None:
     zeros = [point("users-9", 5, 0), point("users-0", 0, 2000)]
     verdict = judged([*CURVE, *zeros], 10, 500)
     assert verdict.message.endswith(
-        "; the curve is without users-9: per-GPU output throughput is 0; users-0: per-user output throughput is 0"
+        "; points without a result: users-9 (per-GPU output throughput is 0), users-0 (per-user output throughput is 0)"
     )
     assert refusal(zeros, 10) == (
-        "ladder: per-GPU output throughput at 10 tok/s/user was not measured: no point has both metrics above 0, and nothing is judged beyond it; add a point with a lower per-user output throughput; points without a result: users-9: per-GPU output throughput is 0; users-0: per-user output throughput is 0"
+        "ladder: per-GPU output throughput at 10 tok/s/user was not measured: no point has both metrics above 0, and nothing is judged beyond it; add a point with a lower per-user output throughput; points without a result: users-9 (per-GPU output throughput is 0), users-0 (per-user output throughput is 0)"
     )
 
 

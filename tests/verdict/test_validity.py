@@ -172,3 +172,23 @@ def test_options_that_were_not_in_effect_make_a_run_invalid() -> None:
         "the engine did not use the options that it was given: max_batch_size was 64 instead of 128 "
         "(LLM.args); moe_backend was TRTLLM instead of CUTLASS (server.log)",
     )
+
+
+def cached(share: float | None, **changes: Any) -> Measurement:
+    """Return the run of a point of a sweep that found this share of its prompts in the server's cache."""
+    point = {"sweep": "small", "label": "concurrency-2", "values": {"load.concurrency": 2}}
+    run = measurement(scenario=scenario(point=point, **changes))
+    seen = replace(run.result.facts.server_metrics, prefix_cache_hit_share=share)
+    return replace(run, result=replace(run.result, facts=replace(run.result.facts, server_metrics=seen)))
+
+
+def test_a_point_of_a_sweep_does_not_measure_the_cache() -> None:
+    """A kept server has seen the prompts of other points."""
+    assert invalid_reasons(cached(0.051)) == (
+        "5% of the prompts came from the server's prefix cache and were not computed, but a point of a sweep "
+        "may have 5%: give each point prompts of its own, with dataset.seed or dataset.path in the sweep, or "
+        "switch the cache off",
+    )
+    assert invalid_reasons(cached(0.05)) == ()
+    assert invalid_reasons(cached(None)) == ()
+    assert invalid_reasons(replace(cached(0.9), scenario=scenario())) == (), "it is not a point"

@@ -62,11 +62,13 @@ class Picture:
         title: of the picture.
         caption: the picture in words, with its numbers; a screen reader reads it too.
         spec: the drawing, in Vega-Lite.
+        wide: whether it has a row of its own.
     """
 
     title: str
     caption: str
     spec: Spec
+    wide: bool = False
 
 
 def of_measurement(measurement: Measurement) -> Iterator[Picture]:

@@ -14,6 +14,8 @@ Spec = Mapping[str, Any]
 """A Vega-Lite specification, or one of its layers."""
 
 WIDTH, HEIGHT = 360, 165
+WIDE = 760
+"""The width of a picture that has a row of its own."""
 INK, DIM, GRID, ACCENT, BAD, WARN, GOOD = (
     f"var(--{name})" for name in ("ink", "dim", "grid", "accent", "bad", "warn", "good")
 )
@@ -51,11 +53,11 @@ _CONFIG: Spec = {
 }
 
 
-def picture(layers: Sequence[Spec], *, height: int = HEIGHT) -> Spec:
+def picture(layers: Sequence[Spec], *, height: int = HEIGHT, width: int = WIDTH) -> Spec:
     """Return a specification of overlaid layers."""
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
-        "width": WIDTH,
+        "width": width,
         "height": height,
         "padding": {"left": 14, "top": 4, "right": 4, "bottom": 4},  # some fonts are wider
         "config": _CONFIG,

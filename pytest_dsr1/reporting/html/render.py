@@ -6,6 +6,7 @@ page is made. docs/background/architecture.md gives the reasons for both.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Sequence
 from importlib import metadata, util
@@ -15,6 +16,7 @@ from typing import Any
 from pytest_dsr1.case.case import Case, title_of
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.reporting.charts.curve import curve_csv, curve_pictures, curves
 from pytest_dsr1.reporting.charts.history import ReportContext
 from pytest_dsr1.reporting.charts.run import overlaid
 from pytest_dsr1.reporting.compare.comparison import Comparison, short_number
@@ -48,12 +50,19 @@ def write_html(path: Path, cases: Sequence[Case], context: ReportContext) -> Non
         UserError: the file cannot be written, or a needed package is not installed.
     """
     _check_installed(path)
+    from markupsafe import Markup
+
     sections = [section(case, index, context, path) for index, case in enumerate(cases, 1)]
     counts = Counter(each.status for each in sections)
     order = [status.value for status in WORST_FIRST]
+    found = curves(cases)
+    data = Markup(b64encode(curve_csv(found).encode()).decode())  # noqa: S704 - letters and digits alone
     text = render(
         "report.html",
         title=title_of(cases),
+        curves=list(curve_pictures(found, context.published)),
+        csv=data,
+        csv_name=f"{path.stem}.csv",
         sections=sections,
         counts=[(status, counts[status]) for status in (*order, "") if counts[status]],
         context=context,

@@ -12,9 +12,10 @@ from pytest_dsr1.machine.telemetry.health import from_to
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.reporting.charts.request_data import RATE, steady
+from pytest_dsr1.reporting.terminal.sweep_table import sweep_table
 from pytest_dsr1.roofline.bounds import Bound, why_no_bounds
 from pytest_dsr1.text import brief, columns, harmless, head, number, shown_path, wrapped
-from pytest_dsr1.verdict.verdict import Status, Verdict
+from pytest_dsr1.verdict.verdict import GOOD, Status, Verdict
 
 Line = tuple[str, Mapping[str, bool]]
 """Text and pytest's markup for it."""
@@ -38,10 +39,49 @@ def overview(cases: Sequence[Case], width: int, above: Mapping[str, str]) -> Ite
         width: the columns of the terminal.
         above: the messages that are already on the terminal, each with the test where it is.
     """
+    shown = set()
     for index, case in enumerate(cases):
+        sweep = case.scenario.point.sweep if case.scenario.point else None
+        if sweep is not None and sweep in shown:
+            continue
         if index:
             yield "", {}
-        yield from _scenario(case, width, above)
+        if sweep is None:
+            yield from _scenario(case, width, above)
+            continue
+        shown.add(sweep)
+        points = [each for each in cases if each.scenario.point and each.scenario.point.sweep == sweep]
+        yield from _sweep(sweep, points, width, above)
+
+
+def _sweep(name: str, points: Sequence[Case], width: int, above: Mapping[str, str]) -> Iterable[Line]:
+    """Yield a line for each point of a sweep, what is wrong with those that are not good, and warnings."""
+    machines = ", ".join(dict.fromkeys(case.machine for case in points))
+    yield harmless(f"{name}, {len(points)} points  ({machines})"), {"bold": True}
+    for line, case in sweep_table(points):
+        status = case.judgment.status if case else None
+        yield line, COLORS.get(status, {}) if status else {}
+    good = [case for case in points if case.judgment.status in GOOD]
+    for case in good:
+        label = case.scenario.point.label if case.scenario.point else ""
+        for warning in (*case.scenario_warnings, *_warnings(case)):
+            yield from _labeled("warning", f"{label}: {warning}", width, {"yellow": True})
+    folders = ", ".join(dict.fromkeys(shown_path(each) for each in map(_parent, points) if each))
+    yield from _labeled("results", folders, width)
+    for case in points:
+        if case not in good:
+            yield "", {}
+            yield from _scenario(case, width, above)
+
+
+def _warnings(case: Case) -> Sequence[str]:
+    return case.run.measurement.warnings if case.run.measurement else ()
+
+
+def _parent(case: Case) -> Path | None:
+    """Return the folder of all results of a sweep, as a pattern of the folders of its points."""
+    folder, point = case.run.run_folder, case.scenario.point
+    return folder.parent.parent / f"{point.sweep}.*" if folder and point else None
 
 
 def _scenario(case: Case, width: int, above: Mapping[str, str]) -> Iterable[Line]:
@@ -53,7 +93,7 @@ def _scenario(case: Case, width: int, above: Mapping[str, str]) -> Iterable[Line
         if problem in above and "\n" in problem:
             problem = f"{brief(problem)} (in full above, at {above[problem]})"
         yield from _labeled("INVALID", problem, width, COLORS[Status.INVALID])
-    if measurement is not None and judgment.verdicts:
+    if judgment.verdicts and not run.of_gate:
         yield from _targets(judgment.verdicts, width)
         yield from _doubts(judgment.verdicts, width)
     yield from _accuracy(judgment, width)
@@ -132,7 +172,7 @@ def _targets(verdicts: Sequence[Verdict], width: int) -> Iterable[Line]:
 def _doubts(verdicts: Sequence[Verdict], width: int) -> Iterable[Line]:
     for verdict in verdicts:
         if verdict.doubt:
-            yield from _labeled("noise", f"{METRICS[verdict.metric].label}: {verdict.doubt}", width)
+            yield from _labeled("noise", f"{verdict.label}: {verdict.doubt}", width)
 
 
 def _accuracy(judgment: Judgment, width: int) -> Iterable[Line]:
@@ -211,7 +251,7 @@ def _row(verdict: Verdict) -> tuple[str, ...]:
     metric = METRICS[verdict.metric]
     measured = "not measured" if verdict.measured is None else f"{number(verdict.measured)} {metric.unit}"
     margin = "" if verdict.margin_percent is None else f"{verdict.margin_percent:+.1f}%"
-    return f"  {verdict.status.value}", metric.label, measured, margin
+    return f"  {verdict.status.value}", verdict.label, measured, margin
 
 
 def _bound(verdict: Verdict) -> str:

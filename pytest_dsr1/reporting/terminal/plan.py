@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_dsr1.engines.protocol import Job
-from pytest_dsr1.engines.registry import create, script
+from pytest_dsr1.engines.registry import create, engine_starts, script
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.gate.eligibility import compared, refuse_unfit
 from pytest_dsr1.gate.reference_file import load
@@ -50,6 +51,7 @@ class PlanOptions:
         store: the folder of references, if a gate is planned.
         own_store: the value of ``--dsr1-store``.
         probe: whether GPUs are probed, whatever a scenario says.
+        sweeps: by sweep, what all of its points take.
     """
 
     gpu_setup: str
@@ -59,6 +61,7 @@ class PlanOptions:
     store: Path | None = None
     own_store: str | None = None
     probe: bool = False
+    sweeps: Mapping[str, str] = field(default_factory=dict)
 
 
 def planned(config: pytest.Config, scenarios: Sequence[LoadedScenario], known: Catalogue) -> Iterable[str]:
@@ -87,6 +90,11 @@ def plan(scenarios: Sequence[LoadedScenario], options: PlanOptions) -> Iterable[
     Print them as they are: :func:`harmless` would cut long ones. Whatever an engine returns, a comment stays
     one, and a line stays one line.
     """
+    points: dict[str, list[Scenario]] = {}
+    for loaded in scenarios:
+        if loaded.scenario.point is not None:
+            points.setdefault(loaded.scenario.point.sweep, []).append(loaded.scenario)
+    options = replace(options, sweeps={name: _sweep(name, each) for name, each in points.items()})
     for index, loaded in enumerate(scenarios):
         if index:
             yield ""
@@ -108,10 +116,12 @@ def _script(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
         yield rest.pop(0)
     if options.gpu_setup != "off":
         yield from shell_lines(scenario.gpu_setup, scenario.hardware.count)
-    known = scenario.name in options.profiles
+    profile = scenario.name if scenario.point is None else scenario.point.sweep
+    known = profile in options.profiles
+    options = replace(options, overrides=(*options.overrides, *_of_point(scenario)))
     if not scenario.engine.script_is_whole:
         yield from (line for line in rest if line.startswith("#"))
-        selected = [f"--dsr1-profile={scenario.name}"] if known else [str(loaded.path)]
+        selected = [f"--dsr1-profile={profile}"] if known else [str(loaded.path)]
         gate = ["--dsr1-gate"] if options.store else []
         gate += [f"--dsr1-store={options.own_store}"] if gate and options.own_store else []
         gate += ["--dsr1-probe"] if options.probe else []
@@ -119,7 +129,7 @@ def _script(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
         yield from shell_command(words).split("\n")
         return
     if scenario.dataset.path is None:
-        selected = [scenario.name if known else str(loaded.path)]
+        selected = [profile if known else str(loaded.path)]
         words = ["pytest-dsr1", "dataset", *selected, DATASET, *_options(options, "--")]
         yield from shell_command(words).split("\n")
     yield from rest
@@ -129,6 +139,9 @@ def _facts_first(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
     """Yield what a person reads before the commands."""
     scenario = loaded.scenario
     yield f"scenario: {scenario.name} ({loaded.path})"
+    if scenario.point is not None:
+        yield f"sweep: {options.sweeps[scenario.point.sweep]}"
+        yield f"point: {scenario.point.label}"
     yield f"machine: {needed(scenario.hardware)}"
     if not scenario.targets:  # then neither a target nor a published figure says how much is asked
         yield f"load: {load_in_words(scenario)}"
@@ -146,6 +159,35 @@ def _facts_first(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
         yield f"set first: {line}"
     for warning in loaded.warnings:
         yield f"warning: {warning}"
+
+
+def _of_point(scenario: Scenario) -> Iterable[str]:
+    """Yield what makes the point of a sweep of its file, as values of ``--dsr1-set``."""
+    point = scenario.point
+    if point is None:
+        return
+    yield "sweep=null"
+    values = dict(point.values)
+    if scenario.hardware.gpu is not None:
+        values.setdefault("hardware.count", scenario.hardware.count)
+    if scenario.dataset.path is None:
+        values.setdefault("dataset.seed", scenario.dataset.seed)
+    yield from (f"{key}={json.dumps(value)}" for key, value in values.items())
+
+
+def _sweep(name: str, points: Sequence[Scenario]) -> str:
+    """Return what the points of a sweep take together."""
+    starts = engine_starts(points)
+    times = [(expected(point), max(point.hardware.count, 0)) for point in points]
+    known = [(found.seconds, gpus) for found, gpus in times if found is not None]
+    parts = [f"{name}, {len(points)} points, {starts} engine start{'s' if starts != 1 else ''}"]
+    if known:
+        parts.append(f"{_time(sum(seconds for seconds, _ in known))} measuring")
+        if hours := sum(seconds * gpus for seconds, gpus in known) / 3600:
+            parts.append(f"{hours:.2f} GPU-hours")
+    if unknown := len(points) - len(known):
+        parts.append(f"the time of {unknown} point{'s' if unknown > 1 else ''} is unknown")
+    return ", ".join(parts)
 
 
 def _gate(loaded: LoadedScenario, store: Path) -> Iterable[str]:

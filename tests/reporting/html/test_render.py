@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from base64 import b64decode
 from dataclasses import replace
 from datetime import datetime, timezone
 from html.parser import HTMLParser
@@ -33,7 +34,7 @@ from tests.helpers.paths import SUITES
 from tests.helpers.published import measured, shipped
 from tests.helpers.saved_gate import GATE
 from tests.helpers.saved_runs import Made, judged, references, save, steady
-from tests.helpers.values import NOISE, answers, changed, measurement, records
+from tests.helpers.values import NOISE, answers, changed, measurement, point, records
 from tests.helpers.values import case as one_case
 
 pytestmark = pytest.mark.needs("jinja2", "vl_convert")
@@ -522,3 +523,18 @@ def test_a_script_of_an_earlier_version_keeps_its_secrets_to_itself(tmp_path: Pa
         "--api-key ${API_KEY} --n 8",
     ):
         assert shown in text
+
+
+def test_a_sweep_has_a_wide_picture_and_its_csv(tmp_path: Path) -> None:
+    points = [point("concurrency-1", 160.0, 158.0), point("concurrency-4", 110.0, 440.0)]
+    page = tmp_path / "curve.html"
+    write_html(page, points, BACKGROUND)
+    found = Page(page.read_text(encoding="utf-8"))
+    assert ("figure", {"class": "wide", "aria-labelledby": "curves-picture-1"}) in found.elements
+    (link,) = (attrs for tag, attrs in found.elements if tag == "a" and "download" in attrs)
+    assert link["download"] == "curve.csv"
+    head, _, data = str(link["href"]).partition("base64,")
+    assert head == "data:text/csv;charset=utf-8;"
+    assert b64decode(data).decode().splitlines()[1].startswith("swept,concurrency-1,1,0,PASS,")
+    write_html(page, points[:1], BACKGROUND)
+    assert "curves-picture" not in page.read_text(encoding="utf-8")

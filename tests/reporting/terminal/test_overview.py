@@ -14,7 +14,6 @@ from pytest_dsr1.diagnosis.diagnosis import FoundClue
 from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.findings import Finding
-from pytest_dsr1.gate.eligibility import figure
 from pytest_dsr1.gate.saved import write_gate
 from pytest_dsr1.machine.cpu_load import CpuLoad
 from pytest_dsr1.machine.telemetry.health import GpuSummary
@@ -29,6 +28,7 @@ from pytest_dsr1.reporting.terminal.overview import overview
 from pytest_dsr1.scenario.loading import LoadedScenario
 from pytest_dsr1.scenario.schema.scenario import Target
 from pytest_dsr1.session.state import ScenarioOutcome
+from pytest_dsr1.study.eligibility import figure
 from pytest_dsr1.text import number
 from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.verdict import Status, Verdict

@@ -18,7 +18,7 @@ from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.measurement.expected import expected_s, run_timeout_s
 from pytest_dsr1.reporting.terminal.listing import listing
 from pytest_dsr1.reporting.terminal.plan import PlanOptions, plan
-from pytest_dsr1.scenario.loading import load
+from pytest_dsr1.scenario.loading import load, load_all
 from pytest_dsr1.scenario.profiles import discover
 from pytest_dsr1.scenario.schema import json_schema
 from pytest_dsr1.scenario.schema.engine import engines
@@ -199,6 +199,9 @@ def scenarios(engine: str, payload: str) -> Iterator[dict[str, Any]]:
             made["hardware"], made["model"] = {}, {"name": "m", "random_weights": {"seed": 0}}
         if asks:
             made["accuracy"] = {"tasks": [{}]}
+        if folders[:1] == ["frontier"]:
+            made["frontier"] = [{"at": 50, "value": 1000}]
+            made["sweep"] = {"load.concurrency": [1]}
         part: Any = made
         for folder in folders:
             part = part[folder] if isinstance(folder, int) else part.setdefault(folder, {})
@@ -222,6 +225,35 @@ def test_no_value_becomes_a_command(engine: str, programs: Path, tmp_path: Path)
             planned += 1
             run_unharmed(lines, programs, tmp_path / f"{planned}-{index}")
     assert planned >= 2 * len(PAYLOADS)
+
+
+@pytest.mark.parametrize("payload", [each for each in PAYLOADS if "${" not in each])
+def test_no_value_of_a_point_becomes_a_command(payload: str, programs: Path, tmp_path: Path) -> None:
+    values = [payload, {"A": payload}, {payload: 1}, [payload]]
+    made = {**deepcopy(WHOLE), "sweep": {"engine.llm_api.unchecked": [{"A": each} for each in values]}}
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.dump(made, Dumper=DUMPER), encoding="utf-8")
+    points = load_all(path, catalogue=discover([]))
+    assert len(points) == len(values)
+    run_unharmed(list(plan(points, PlanOptions("check"))), programs, tmp_path / "work")
+
+
+def test_what_a_sweep_takes(tmp_path: Path) -> None:
+    """An engine that is not kept starts for each point."""
+    text = GOOD + "sweep:\n  load.concurrency: [512, 1024]\n  engine.max_batch_size: [64, 128]\n"
+    path = tmp_path / "s.yaml"
+    path.write_text(text, encoding="utf-8")
+    lines = list(plan(load_all(path, catalogue=discover([])), PlanOptions("check")))
+    assert [line for line in lines if line.startswith("# sweep")] == [
+        "# sweep: mine, 4 points, 4 engine starts, 61 min measuring, 8.11 GPU-hours"
+    ] * 4
+    assert [line for line in lines if line.startswith("# point")] == [
+        f"# point: concurrency-{users}.max_batch_size-{size}" for size in (64, 128) for users in (512, 1024)
+    ]
+    assert (
+        f"pytest-dsr1 dataset {path} dataset.jsonl --set=sweep=null --set=load.concurrency=512 "
+        "--set=engine.max_batch_size=64 --set=hardware.count=8 --set=dataset.seed=420"
+    ) in " ".join(lines).replace("\\ ", "")
 
 
 @pytest.mark.parametrize("payload", [each for each in PAYLOADS if "/" not in each])

@@ -1,0 +1,98 @@
+"""The record of a study on disk: which runs it made, so that an ended or killed one can go on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
+
+from pytest_dsr1.errors import UserError
+from pytest_dsr1.measurement.store import saving
+from pytest_dsr1.storage.documents import DocumentError, DocumentKind, changed
+from pytest_dsr1.storage.files import write_atomically
+
+STUDY = DocumentKind("a saved study", "pytest-dsr1 study", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRun:
+    """One run of a study.
+
+    Attributes:
+        point: what was run.
+        folder: where it is saved; empty if nothing was saved.
+        why: why it does not count; empty if it does.
+    """
+
+    point: str
+    folder: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRecord:
+    """The runs of a study.
+
+    Attributes:
+        profile: the scenario's name.
+        began: when it began.
+        points: all that it runs.
+        runs: in the order in which they ended.
+    """
+
+    profile: str
+    began: AwareDatetime
+    points: tuple[str, ...]
+    runs: tuple[StudyRun, ...] = ()
+
+    @property
+    def finished(self) -> Mapping[str, str]:
+        """By point, the folder of the run that counts."""
+        return {run.point: run.folder for run in self.runs if not run.why}
+
+    def with_run(self, run: StudyRun) -> StudyRecord:
+        """Return a copy with one more run."""
+        return replace(self, runs=(*self.runs, run))
+
+
+_RECORD: TypeAdapter[StudyRecord] = TypeAdapter(StudyRecord)
+
+
+def path_of(results: Path, profile: str, began: datetime) -> Path:
+    """Return the file of a study that began then."""
+    return results / profile / f"study-{began:%Y%m%dT%H%M%S%fZ}.json"
+
+
+def write(path: Path, record: StudyRecord) -> None:
+    """Write the record.
+
+    Raises:
+        InvalidRunError: the file cannot be written.
+    """
+    document = {**STUDY.head, **asdict(record), "began": record.began.isoformat()}
+    with saving(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(document, indent=2) + "\n")
+
+
+def newest(results: Path, profile: str) -> tuple[Path, StudyRecord] | None:
+    """Return the newest study of a scenario and its file; None without any.
+
+    Raises:
+        UserError: its file cannot be read.
+    """
+    path = max((results / profile).glob("study-*.json"), default=None)
+    if path is None:
+        return None
+    try:
+        document = STUDY.read_json(path)
+        content = {key: value for key, value in document.items() if key not in STUDY.head}
+        return path, _RECORD.validate_python(content, strict=False)
+    except (DocumentError, FileNotFoundError) as error:
+        raise UserError(f"{path}: {error}") from None
+    except ValidationError as error:
+        raise UserError(f"{path}: {changed(error)}") from None
