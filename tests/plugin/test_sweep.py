@@ -400,6 +400,15 @@ def test_a_replay_of_one_point_has_a_curve_of_one_point(ladder: Suites) -> None:
     assert alone.ret == 0
 
 
+def test_the_name_of_a_sweep_means_no_result(ladder: Suites) -> None:
+    ladder.run("--dsr1-profile=ladder")
+    result = ladder.run("--dsr1-replay=ladder")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: */.dsr1/ladder: contains no complete result; give the points of this sweep: 'ladder.[*]'"]
+    )
+
+
 def test_a_replay_with_the_profile_uses_todays_figures(ladder: Suites) -> None:
     ladder.run("--dsr1-profile=ladder")
     write(ladder, "ladder", SWEEP.replace("value: 10", "value: 20"))
