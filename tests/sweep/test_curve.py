@@ -247,6 +247,19 @@ def test_a_verdict_says_which_points_are_missing() -> None:
     assert passed.message.endswith("; points without a result: users-2 (was not run)")
 
 
+def test_figures_below_one_count() -> None:
+    """Of interactivity 0.5 and 0.125 with 0.02 and 0.08: at 0.25 it is 0.04."""
+    points = [point("a", 0.5, 0.02), point("b", 0.125, 0.08), point("c", 0.1, 0)]
+    verdict = judged(points, 0.25, 0.08)
+    assert verdict.measured == pytest.approx(0.04)
+    assert verdict.message.endswith("; points without a result: c (per-GPU output throughput is 0)")
+
+
+def test_one_point_more_than_are_named() -> None:
+    reasons = {f"users-{n}": "was not run" for n in range(2, 8)}
+    assert judged(CURVE, 10, 2000, reasons).message.endswith(", users-6 (was not run) and 1 more")
+
+
 def test_a_point_with_a_figure_of_zero_is_no_part_of_the_curve() -> None:
     zeros = [point("users-9", 5, 0), point("users-0", 0, 2000)]
     verdict = judged([*CURVE, *zeros], 10, 500)
