@@ -107,7 +107,7 @@ def _values_of(text: str, key: str, mark: Mark, problems: list[Problem]) -> Node
         listed = with_mark(parse(f"[{text}]", mark.source, found), mark)
     except MistakeError as error:
         found, listed = [error.problem], Node([Node(None, mark)], mark)
-    problems += [Problem(mark, key, each.message) for each in found[:1]]
+    problems += [Problem(mark, key, each.message) for each in found]
     return listed
 
 

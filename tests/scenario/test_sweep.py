@@ -233,6 +233,54 @@ def test_mistakes_of_all_points_are_told_at_once(tmp_path: Path) -> None:
     ]
 
 
+def test_every_point_that_is_there_twice_is_told(tmp_path: Path) -> None:
+    rows = "".join(f"  - {{load.concurrency: {users}}}\n" for users in (1, 1, 4, 4, 1))
+    assert mistakes(tmp_path, f"{GOOD}sweep:\n{rows}") == [
+        f"s.yaml:{MORE + row}:24: sweep: the point concurrency-{users} is there twice"
+        for row, users in ((1, 1), (3, 4), (4, 1))
+    ]
+
+
+def test_every_mistake_of_an_option_is_told(tmp_path: Path) -> None:
+    option = "load.concurrency={a: 1, a: 2, b: 1, b: 2}"
+    assert mistakes(tmp_path, GOOD, swept=[option]) == [
+        f"--dsr1-sweep {option}: load.concurrency: the key '{key}' appears a second time; it is already on line 1"
+        for key in ("a", "b")
+    ]
+
+
+def without_part(name: str) -> str:
+    """Return the sweep without this part of the file."""
+    lines = SWEEP.splitlines(keepends=True)
+    first = lines.index(f"{name}:\n")
+    after = next(n for n in range(first + 1, len(lines)) if not lines[n].startswith(" "))
+    return "".join([*lines[:first], *lines[after:]])
+
+
+@pytest.mark.parametrize(
+    ("part", "given", "line"),
+    [
+        ("dataset", "", "1:1: dataset: missing; expected a mapping with `input_tokens`, `output_tokens`"),
+        (
+            "dataset",
+            "dataset: 5\n",
+            "29:10: dataset: expected a mapping with `input_tokens`, `output_tokens`, found the number 5",
+        ),
+        (
+            "targets",
+            "targets: 5\n",
+            "27:10: targets: expected a list, each a mapping with `metric`, `value`, found the number 5",
+        ),
+    ],
+)
+def test_parts_that_every_point_needs(tmp_path: Path, part: str, given: str, line: str) -> None:
+    assert mistakes(tmp_path, without_part(part) + given) == [f"s.yaml:{line}"]
+
+
+def test_a_sweep_needs_no_targets(tmp_path: Path) -> None:
+    assert [each.scenario.targets for each in points(tmp_path, without_part("targets"))] == [[], []]
+
+
 def test_mistakes_elsewhere_in_the_file_are_told_once(tmp_path: Path) -> None:
     text = GOOD.replace("tp: 8", "tpp: 8").replace("count: 8", "count: x")
     found = mistakes(tmp_path, f"{text}sweep: {{load.concurrency: [512, 1024]}}\n")
