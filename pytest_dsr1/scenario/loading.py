@@ -206,9 +206,14 @@ def load_named(profile: str, suites: Sequence[str], overrides: Sequence[str]) ->
     catalogue = profiles.discover([Path(folder) for folder in suites])
     named = Path(profile)
     paths = [named] if named.is_file() else catalogue.select(profile)
-    if len(paths) != 1:
-        raise UserError(f"{profile}: matches {len(paths)} scenarios; name one of them")
-    return load(paths[0], overrides=overrides, catalogue=catalogue).scenario
+    found = [each for path in paths for each in load_all(path, overrides=overrides, catalogue=catalogue)]
+    if not named.is_file() and (patterns := catalogue.points(profile)):
+        chosen = profiles.named([each.scenario.name for each in found], patterns[paths[0]])
+        found = [each for each in found if each.scenario.name in chosen]
+    if len(found) != 1:
+        names = ", ".join(each.scenario.name for each in found[:3])
+        raise UserError(f"{profile}: matches {len(found)} scenarios; name one of them, such as {names}")
+    return found[0].scenario
 
 
 def _assembled(

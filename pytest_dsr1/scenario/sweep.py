@@ -29,7 +29,7 @@ _LONGEST_NAME = 100
 _KEPT_OF_NAME = 90
 """So much of the name of a sweep is left in the name of a point that would be too long."""
 _LONGEST_VALUE = 40
-"""So many characters of a value stand in a label."""
+"""The most characters of a value in a label."""
 _SEED = 420
 """The seed of a dataset that has none."""
 _NAMED = 5
@@ -149,7 +149,7 @@ def points_of(tree: Node, most: int, problems: list[Problem]) -> tuple[Point, ..
 
 
 def _mistakes_in(sweep: Node, most: int) -> Iterator[Problem]:
-    """Yield what is wrong in the sweep itself; of so many points, none is made."""
+    """Yield what is wrong in the sweep itself; no point is made to count them."""
     count = 0
     if isinstance(sweep.value, dict) and sweep.value:
         for key, node in sweep.value.items():
@@ -262,7 +262,7 @@ def tree_of(tree: Node, point: Point, index: int) -> Node:
         "label": point.label,
         "values": {key: _without_secrets(key, node) for key, node in point.values.items()},
     }
-    return _with_its_targets(with_value(swept, ("point",), node_of(said, mark), mark), point)
+    return _with_its_own(with_value(swept, ("point",), node_of(said, mark), mark), point)
 
 
 def _without_secrets(key: str, node: Node) -> Any:
@@ -305,18 +305,23 @@ def with_own_prompts(tree: Node, point: Point, index: int) -> Node:
     return with_value(tree, ("dataset", "seed"), node_of(base + index, mark))
 
 
-def _with_its_targets(tree: Node, point: Point) -> Node:
-    """Return a copy with the targets of this point alone, without the ``at`` that chose them."""
-    targets = tree.child("targets")
-    if targets is None or not isinstance(targets.value, list):
-        return tree
-    kept = [without(item, ("at",)) for _, item in targets.children() if fits(item, point)]
-    return with_value(tree, ("targets",), Node(kept, targets.mark))
+_CHOSEN = ("targets", "published")
+"""Lists whose items may be for some points alone, with ``at``."""
 
 
-def fits(target: Node, point: Point) -> bool:
-    """Return whether a target is for a point: each value of its ``at`` is the point's."""
-    at = target.child("at")
+def _with_its_own(tree: Node, point: Point) -> Node:
+    """Return a copy with the targets and published results of this point, without the ``at`` of each."""
+    for key in _CHOSEN:
+        listed = tree.child(key)
+        if listed is not None and isinstance(listed.value, list):
+            kept = [without(item, ("at",)) for _, item in listed.children() if fits(item, point)]
+            tree = with_value(tree, (key,), Node(kept, listed.mark))
+    return tree
+
+
+def fits(item: Node, point: Point) -> bool:
+    """Return whether an item is for a point: each value of its ``at`` is the point's."""
+    at = item.child("at")
     if at is None or not isinstance(at.value, dict):
         return True
     return all(
@@ -363,10 +368,11 @@ def mistakes(tree: Node, points: Sequence[Point]) -> Iterator[Problem]:
 
     A target's ``at`` is not a mapping, or matches no point; ``--dsr1-set`` sets a key that is swept.
     """
-    targets = tree.child("targets")
-    for number, item in targets.children() if targets else ():
-        if at := item.child("at"):
-            yield from _mistakes_of(item, at, join_key(("targets", number, "at")), points)
+    for key in _CHOSEN:
+        listed = tree.child(key)
+        for number, item in listed.children() if listed else ():
+            if at := item.child("at"):
+                yield from _mistakes_of(item, at, join_key((key, number, "at")), points)
     for key in dict.fromkeys(key for point in points for key in point.values):
         node = tree.find(split_key(key))
         below = [] if node is None else [node.mark, *(mark for _, mark, _ in node.walk())]
@@ -375,12 +381,12 @@ def mistakes(tree: Node, points: Sequence[Point]) -> Iterator[Problem]:
             yield Problem(mark, key, message)
 
 
-def _mistakes_of(target: Node, at: Node, key: str, points: Sequence[Point]) -> Iterator[Problem]:
+def _mistakes_of(item: Node, at: Node, key: str, points: Sequence[Point]) -> Iterator[Problem]:
     if not points:
         yield Problem(at.mark, key, "chooses points of a sweep, but the scenario has no `sweep`")
     elif not isinstance(at.value, dict) or not at.value:
         yield Problem(at.mark, key, f"expected a mapping of swept keys to values, found {at.in_words()}")
-    elif not any(fits(target, point) for point in points):
+    elif not any(fits(item, point) for point in points):
         labels = ", ".join(point.label for point in points[:_NAMED])
         more = f" and {len(points) - _NAMED} more" if len(points) > _NAMED else ""
         yield Problem(at.mark, key, f"matches no point of the sweep; its points are {labels}{more}")

@@ -253,6 +253,8 @@ class Published(Part):
     """How many; by default `hardware.count` of the same file."""
     note: str | None = None
     """What was different, or what the numbers mean."""
+    at: dict[str, Any] | None = None
+    """In a sweep: the points that the results are of, as in a target."""
     changed: list[str] | None = None
     """The keys of the load and the options that have other values here than where the results were published. pytest-dsr1 adds those that `--dsr1-set` changes, or a file that extends the one with the results."""  # noqa: E501
     values: dict[MetricName, Annotated[float, Field(gt=0)]]
