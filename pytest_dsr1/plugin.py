@@ -15,10 +15,11 @@ from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.session import options, plugins, selection
 from pytest_dsr1.session.collection import (
     ScenarioFile,
-    in_order_of_points,
     of_answers,
+    of_curve,
     parametrize,
     scenario_file,
+    together,
 )
 from pytest_dsr1.session.selection import SELECTION
 from pytest_dsr1.session.state import NOT_WRITTEN, STATE, RunState
@@ -138,10 +139,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
     """Count tests that need inference as benchmarks, for --benchmark-only and --benchmark-skip.
 
-    Then bring the points of sweeps into their order.
+    The tests of a scenario run next to each other, and those of a sweep's curve after its points.
     """
     if SELECTION not in config.stash:
         return (yield)
+    together(items)
     if config.pluginmanager.hasplugin("benchmark"):
         from pytest_dsr1.session.benchmark import counted
 
@@ -149,7 +151,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             result = yield
     else:
         result = yield
-    in_order_of_points(items)
+    items.sort(key=of_curve)
     return result
 
 

@@ -142,8 +142,15 @@ TARGET = "target"
 
 
 def frontier_names(scenario: Scenario) -> list[str]:
-    """Return the name of each test of a sweep's curve, such as ``per_gpu_output_throughput-at-50``."""
-    return [f"{each.metric}-at-{each.at:g}" for each in scenario.frontier]
+    """Return the name of each test of a sweep's curve, such as ``per_gpu_output_throughput-at-50``.
+
+    Two that would be equal end with the metric across the curve.
+    """
+    names = [f"{each.metric}-at-{each.at:.15g}" for each in scenario.frontier]
+    return [
+        name if names.count(name) == 1 else f"{name}-{each.of}"
+        for name, each in zip(names, scenario.frontier, strict=True)
+    ]
 
 
 def target_index(scenario: Scenario, metric: str) -> int:
@@ -217,34 +224,9 @@ def gates(item: pytest.Item) -> bool:
     return made(item) and getattr(item, "originalname", None) in GATES
 
 
-def in_order_of_points(items: list[pytest.Item]) -> None:
-    """Bring the tests of sweeps into the order of their points, on the places that these tests have.
-
-    pytest takes points of several sweeps with the same number for one, and mixes them: each start of a server
-    would then be for one point. Tests of curves are the last of all.
-    """
-    order: dict[str, int] = {}
-    places = [index for index, item in enumerate(items) if _point_of(item)]
-    for index in places:
-        order.setdefault(items[index].nodeid.partition("::")[0], len(order))
-    swept = [items[index] for index in places]
-    numbers = {name: number for number, name in enumerate(_points_in_order(swept))}
-    swept.sort(key=lambda item: (order[item.nodeid.partition("::")[0]], numbers[_point_of(item)]))
-    for index, item in zip(places, swept, strict=True):
-        items[index] = item
-    items.sort(key=lambda item: made(item) and getattr(item, "originalname", None) == FRONTIER)
-
-
-def _point_of(item: pytest.Item) -> str:
-    """Return the name of a test's point of a sweep; empty without one."""
-    loaded = loaded_of(item) if made(item) else None
-    return loaded.scenario.name if loaded and loaded.scenario.point else ""
-
-
-def _points_in_order(items: Iterable[pytest.Item]) -> list[str]:
-    """Return the names of all points in the order of their files."""
-    selections = {id(found): found for item in items if (found := item.config.stash.get(SELECTION, None))}
-    return [each.scenario.name for found in selections.values() for each in found.usable()]
+def of_curve(item: pytest.Item) -> bool:
+    """Return whether a test judges the curve of a sweep."""
+    return made(item) and getattr(item, "originalname", None) == FRONTIER
 
 
 def name_of(item: pytest.Item) -> str:
@@ -261,6 +243,19 @@ def loaded_of(item: pytest.Item) -> LoadedScenario | None:
     """Return the scenario of a test; None for a test without one."""
     callspec = getattr(item, "callspec", None)
     return callspec.params.get("dsr1_scenario") if callspec else None
+
+
+def together(items: Iterable[pytest.Item]) -> None:
+    """Let pytest put the tests of a scenario next to each other, and not those of several files' points.
+
+    It knows the parameter of a session by its number, which starts anew in every file.
+    """
+    numbers: dict[str, int] = {}
+    for item in items:
+        callspec, loaded = getattr(item, "callspec", None), loaded_of(item)
+        if callspec is not None and loaded is not None:
+            number = numbers.setdefault(loaded.scenario.name, len(numbers))
+            callspec.indices["dsr1_scenario"] = number
 
 
 def parametrize(metafunc: pytest.Metafunc) -> None:

@@ -119,7 +119,9 @@ class Selection:
             return None
         sweep = last.scenario.point.sweep
         files = [
-            each for each in self.paths if any(p in self.points(sweep) for p in self._loaded.get(each, ()))
+            each
+            for each in self.paths
+            if any(p.scenario.point and p.scenario.point.sweep == sweep for p in self._loaded.get(each, ()))
         ]
         if files[-1:] != [path]:
             return None
