@@ -105,3 +105,16 @@ def test_a_killed_sweep_goes_on(suites: Suites, monkeypatch: pytest.MonkeyPatch)
     goes_on.touch()
     assert suites.run("--dsr1-profile=swept", "--dsr1-resume").ret == 0
     assert len(runs_of(suites)) == 2, "the second and the third"
+
+
+def test_the_verdict_on_a_curve_is_in_the_overview(suites: Suites) -> None:
+    curve = "frontier:\n  - {at: 8, metric: total_output_throughput, value: 32}\n"
+    suites.write("swept", target=8.0, extra=SWEEP + curve)
+    result = suites.run("--dsr1-profile=swept")
+    result.stdout.fnmatch_lines(
+        [
+            "swept, 3 points  (CPU, engine transformers)",
+            "swept  (CPU, engine transformers)",
+            "  PASS    total output throughput at 8 *",
+        ]
+    )
