@@ -113,7 +113,8 @@ class Case:
     def is_empty(self) -> bool:
         """Whether there is nothing to report: its tests were skipped, or ended without a result."""
         judgment, seen = self.judgment, (self.run.measurement, self.notes, self.incomplete)
-        return not any((*seen, judgment.problem, judgment.gate, judgment.refused, judgment.unjudged))
+        verdicts = judgment.verdicts, judgment.problem, judgment.gate, judgment.refused, judgment.unjudged
+        return not any((*seen, *verdicts))
 
     @property
     def warnings(self) -> tuple[str, ...]:
