@@ -56,9 +56,9 @@ def pytest_configure(config: pytest.Config) -> None:
     mode = options.mode(config)
     plugins.register(config)
     config.stash[SELECTION] = selection.select(config)
-    config.pluginmanager.import_plugin("pytest_dsr1.session.gate_fixtures")
-    config.pluginmanager.import_plugin("pytest_dsr1.session.accuracy_fixtures")
-    config.pluginmanager.import_plugin("pytest_dsr1.session.sweep_fixtures")
+    config.pluginmanager.import_plugin("pytest_dsr1.session.judging.gate_fixtures")
+    config.pluginmanager.import_plugin("pytest_dsr1.session.judging.accuracy_fixtures")
+    config.pluginmanager.import_plugin("pytest_dsr1.session.judging.sweep_fixtures")
     from pytest_dsr1.reporting import formats
     from pytest_dsr1.reporting.terminal import progress
 

@@ -11,18 +11,17 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_dsr1.errors import Dsr1Error, InvalidRunError, UserError, on_failure
 from pytest_dsr1.session.collection import target_index
+from pytest_dsr1.session.run import outcome_of, ready, run
 from pytest_dsr1.session.selection import SELECTION
 from pytest_dsr1.session.state import (
     INTERRUPTIONS,
     STATE,
-    Failed,
     ScenarioOutcome,
     allowed,
     ended_by,
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from pytest_dsr1.findings import Finding
     from pytest_dsr1.machine.lease import Machine
     from pytest_dsr1.measurement.measurement import Measurement
-    from pytest_dsr1.measurement.probing import Probing
-    from pytest_dsr1.records import Enough
     from pytest_dsr1.scenario.loading import LoadedScenario
     from pytest_dsr1.scenario.schema.scenario import Scenario
     from pytest_dsr1.session.reuse import SharedResources
@@ -44,11 +41,6 @@ if TYPE_CHECKING:
     from pytest_dsr1.workload.checkpoint import CheckpointFacts
     from pytest_dsr1.workload.questions import Questions
     from pytest_dsr1.workload.workload import Workload
-
-
-def outcome_of(request: pytest.FixtureRequest, scenario: Scenario) -> ScenarioOutcome:
-    """Return the outcome of the scenario so far."""
-    return request.config.stash[STATE].outcomes[scenario.name]
 
 
 @pytest.fixture(scope="session")
@@ -209,9 +201,7 @@ def _measure(request: pytest.FixtureRequest, scenario: Scenario, outcome: Scenar
         measurement = replace(state.replay[scenario.name], scenario=scenario)
     else:
         if scenario.name in state.gated:
-            ready(request, "_dsr1_store")
-            if state.mode == "gate":
-                request.getfixturevalue("_dsr1_gate_announced")
+            ready(request, "_dsr1_announced")
         measurement = _run_or_resume(request, scenario, outcome)
     outcome.measurement = measurement
     reasons = invalid_reasons(measurement)
@@ -241,97 +231,6 @@ def _run_or_resume(
         raise
     resume.note(state, scenario, labels, measurement.folder, "; ".join(invalid_reasons(measurement)))
     return measurement
-
-
-def run(
-    request: pytest.FixtureRequest,
-    scenario: Scenario,
-    outcome: ScenarioOutcome,
-    *,
-    requests: int | None = None,
-    enough: Enough | None = None,
-) -> Measurement:
-    """Run the scenario, or its first requests, and save the result; it is not judged.
-
-    Args:
-        request: of a fixture that serves the scenario.
-        scenario: with its variables expanded.
-        outcome: gets the folder.
-        requests: how many requests are sent; None for all.
-        enough: ends the run early.
-
-    Raises:
-        Dsr1Error: the run cannot be made; the message has every reason.
-    """
-    values = ready(request, "dsr1_preflight", "dsr1_model", "dsr1_dataset", "dsr1_questions")
-    from pytest_dsr1.measurement.run import RunRequest, measure
-    from pytest_dsr1.workload.prepare import first
-    from pytest_dsr1.workload.questions import Questions
-
-    machine, engine = ready(request, "dsr1_gpu", "dsr1_engine")
-    state, workload = request.config.stash[STATE], values[2]
-    if state.mode is not None:  # a gate counts engine starts
-        shared: SharedResources = request.getfixturevalue("_dsr1_shared")
-        shared.end_engines()
-    if requests is not None:
-        workload = first(workload, requests)
-        load = scenario.load.model_copy(update={"num_requests": requests})
-        # A part of a run is for a gate alone, which judges no answers.
-        scenario = scenario.model_copy(update={"load": load, "accuracy": None})
-    asked = RunRequest(
-        scenario=scenario,
-        test_id_prefix=outcome.test_id_prefix,
-        engine=engine,
-        machine=machine,
-        findings=values[0],
-        checkpoint=values[1],
-        workload=workload,
-        results=state.results,
-        enough=enough,
-        questions=values[3] if scenario.accuracy is not None else Questions(),
-        probing=_probing(request, scenario, machine) if state.probe or scenario.probe else None,
-    )
-    return measure(asked, state.watch, partial(setattr, outcome, "folder"))
-
-
-def _probing(request: pytest.FixtureRequest, scenario: Scenario, machine: Machine) -> Probing | None:
-    """Return how the GPUs of a run are probed; None on the CPU."""
-    if scenario.hardware.gpu is None:
-        return None
-    from pytest_dsr1.gate.comparability import NODE, node
-    from pytest_dsr1.gate.reference_file import accepted_probes
-    from pytest_dsr1.measurement.probing import Probing
-
-    state, shared = request.config.stash[STATE], request.getfixturevalue("_dsr1_shared")
-    name = node({NODE: [gpu.uuid for gpu in machine.gpus]})
-
-    def occupied() -> str | None:
-        if scenario.engine.attached_url:
-            return "the server of engine.url is running on the GPUs"
-        return "a server is running on the GPUs, kept for later scenarios" if shared.keeps_server else None
-
-    return Probing(
-        occupied,
-        accepted_probes(state.store, scenario, name, datetime.now(timezone.utc)),
-        lambda sentence: state.notify(f"{scenario.name}: {sentence}"),
-    )
-
-
-def ready(request: pytest.FixtureRequest, *names: str) -> list[Any]:
-    """Return the values of these fixtures; one error has the problems of all of them.
-
-    Raises:
-        InvalidRunError: a fixture failed.
-    """
-    found, problems = [], []
-    for name in names:
-        try:
-            found.append(request.getfixturevalue(name))
-        except Failed as failure:
-            problems.append(str(failure.msg))
-    if problems:
-        raise InvalidRunError("\n".join(dict.fromkeys(problems)))  # a fixture may fail for another one
-    return found
 
 
 @pytest.fixture

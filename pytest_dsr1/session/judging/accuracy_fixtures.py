@@ -10,7 +10,7 @@ import pytest
 
 from pytest_dsr1.errors import Dsr1Error, UserError
 from pytest_dsr1.session.collection import accuracy_keys
-from pytest_dsr1.session.fixtures import outcome_of
+from pytest_dsr1.session.run import outcome_of
 from pytest_dsr1.session.state import STATE, fail_setup
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -14,15 +14,14 @@ import pytest
 
 from pytest_dsr1.errors import (
     Dsr1Error,
-    EndedError,
     InvalidRunError,
     NoReferenceError,
     ReferencesError,
     UserError,
-    on_failure,
 )
-from pytest_dsr1.session.fixtures import outcome_of, ready, run
-from pytest_dsr1.session.state import INTERRUPTIONS, STATE, Failed, ScenarioOutcome, ended_by, fail_setup
+from pytest_dsr1.session.run import outcome_of, ready, run
+from pytest_dsr1.session.state import INTERRUPTIONS, STATE, ScenarioOutcome, ended_by, fail_setup
+from pytest_dsr1.session.takes import takes
 
 if TYPE_CHECKING:
     from pytest_dsr1.gate.plan import GatePlan
@@ -133,39 +132,20 @@ def _dsr1_gate_announced(request: pytest.FixtureRequest, dsr1_scenario: Scenario
 
 
 @pytest.fixture(scope="session")
+def _dsr1_announced(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> None:  # noqa: ARG001 - once each
+    """What a gate, a recording or pairs check and announce before the run that other tests judge."""
+    state = request.config.stash[STATE]
+    ready(request, "_dsr1_store")
+    if state.mode == "gate":
+        request.getfixturevalue("_dsr1_gate_announced")
+
+
+@pytest.fixture(scope="session")
 def _dsr1_starts(request: pytest.FixtureRequest) -> Starts:
     """The record of engine starts on this node."""
     from pytest_dsr1.machine.warm_start import Starts
 
     return Starts(os.environ, request.config.stash[STATE].notify)
-
-
-def _takes(
-    request: pytest.FixtureRequest,
-    scenario: Scenario,
-    shared: SharedResources,
-    another: Callable[[ScenarioOutcome], Measurement],
-) -> Callable[[], Measurement]:
-    """Return what makes the next run: first the run that other tests judge, if any, then new ones."""
-    state, outcome = request.config.stash[STATE], outcome_of(request, scenario)
-    pending = [scenario.name] if scenario.name in state.whole else []
-
-    def take() -> Measurement:
-        if pending:
-            pending.clear()
-            try:
-                first: Measurement = request.getfixturevalue("dsr1_measurement")
-            except Failed as failure:
-                if isinstance(outcome.error, EndedError):
-                    raise outcome.error from None
-                if outcome.measurement is None:
-                    raise InvalidRunError(str(failure.msg)) from None
-                return outcome.measurement
-            return first
-        with on_failure(shared.end_engines):
-            return another(ScenarioOutcome(outcome.loaded, outcome.test_id_prefix))
-
-    return take
 
 
 @pytest.fixture
@@ -215,7 +195,7 @@ def _decide(
         return run(request, scenario, unseen, requests=plan.references.requests, enough=enough)
 
     try:
-        take = _takes(request, scenario, shared, another)
+        take = takes(request, scenario, shared, another)
         outcome.word = answer(
             gate,
             lambda _: take(),
@@ -287,7 +267,7 @@ def _dsr1_recorded(
     def note(_: Measurement | None, why: str) -> None:
         state.notify(f"{dsr1_scenario.name}: this run is not recorded: {why}")
 
-    take = _takes(request, dsr1_scenario, _dsr1_shared, lambda unseen: run(request, dsr1_scenario, unseen))
+    take = takes(request, dsr1_scenario, _dsr1_shared, lambda unseen: run(request, dsr1_scenario, unseen))
     try:
         # Another run would not change a failure of these.
         ready(request, "dsr1_model", "dsr1_dataset", "dsr1_gpu")

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.session.collection import frontier_names
-from pytest_dsr1.session.fixtures import outcome_of
+from pytest_dsr1.session.run import outcome_of
 from pytest_dsr1.session.selection import SELECTION
 from pytest_dsr1.session.state import STATE, fail_setup
 
