@@ -59,6 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.import_plugin("pytest_dsr1.session.judging.gate_fixtures")
     config.pluginmanager.import_plugin("pytest_dsr1.session.judging.accuracy_fixtures")
     config.pluginmanager.import_plugin("pytest_dsr1.session.judging.sweep_fixtures")
+    config.pluginmanager.import_plugin("pytest_dsr1.session.judging.search_fixtures")
     from pytest_dsr1.reporting import formats
     from pytest_dsr1.reporting.terminal import progress
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.gate import comparability
-from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.catalogue import metric_named
 from pytest_dsr1.verdict.accuracy import AccuracyVerdict
 from pytest_dsr1.verdict.verdict import EXIT_STATUS, WORST_FIRST, Status, Verdict, subject_of
 
@@ -40,7 +40,7 @@ def faults(case: Case) -> tuple[Fault, ...]:
     if judgment.problem:
         found.append(Fault(Status.INVALID, "scenario", "", judgment.problem, lines["scenario"]))
     found += [
-        Fault(each.status, each.subject, METRICS[each.metric].label, each.message, lines[each.subject])
+        Fault(each.status, each.subject, metric_named(each.metric).label, each.message, lines[each.subject])
         for each in judgment.verdicts
         if each.status is not Status.PASS
     ]
@@ -105,6 +105,7 @@ _ALWAYS = (
     "references, so the reference runs miss this target too. Compare machine, settings and target "
     "(`pytest-dsr1 docs why-low`)."
 )
+_SEARCHED = "Yes: the target is outside the interval of the search, which is wrong in at most 5% of searches."
 _AGAIN = "Run it again. If this happens often, let a gate decide (`pytest-dsr1 docs gate`)."
 
 
@@ -124,11 +125,13 @@ def is_it_real(case: Case, status: Status) -> str:
     clear = next((verdict for verdict in missed if not verdict.doubt), None)
     if clear is None:
         return f"Perhaps not: {missed[0].doubt}."
+    if clear.subject.startswith("search["):
+        return _SEARCHED
     noise = case.noise_of(clear)
     how_much = f" ({noise.percent:.2g}%, {noise.source})" if noise else ""
     return (
-        f"Yes: the run is valid, and {METRICS[clear.metric].label} misses its bound by more than twice the "
-        f"standard deviation between engine starts{how_much}."
+        f"Yes: the run is valid, and {metric_named(clear.metric).label} misses its bound by more than twice "
+        f"the standard deviation between engine starts{how_much}."
     )
 
 

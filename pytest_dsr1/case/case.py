@@ -112,7 +112,10 @@ class Case:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to report: its tests were skipped, or ended without a result."""
-        judgment, seen = self.judgment, (self.run.measurement, self.notes, self.incomplete)
+        judgment, seen = (
+            self.judgment,
+            (self.run.measurement, self.notes, self.incomplete, self.judgment.answer),
+        )
         verdicts = judgment.verdicts, judgment.problem, judgment.gate, judgment.refused, judgment.unjudged
         return not any((*seen, *verdicts))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.gate.saved import SavedGate, read_gate
 from pytest_dsr1.scenario.loading import LoadedScenario
-from pytest_dsr1.session.collection import FRONTIER, GATES, MEASURED, accuracy_keys, frontier_names
+from pytest_dsr1.session.collection import FRONTIER, GATES, MEASURED, SEARCH, accuracy_keys, frontier_names
 from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.verdict.accuracy import AccuracyVerdict, accuracy_subject, is_of_answers
 from pytest_dsr1.verdict.verdict import GOOD, WORST_FIRST, Status, Verdict, subject_of
@@ -21,7 +21,8 @@ class Judgment:
     Attributes:
         profile: the scenario's name.
         status: the worst of its verdicts; None if nothing was judged.
-        measured: the run is valid, and its scenario has no targets.
+        measured: the run is valid, and its scenario has no targets; or a search without a target has ended.
+        answer: the answer of a search without a target; empty without one.
         problem: why the run is invalid, in full; empty if it is valid.
         verdicts: one per judged target.
         gate: the result of its gate; None without one.
@@ -42,6 +43,7 @@ class Judgment:
     verdicts: tuple[Verdict, ...]
     lines: Mapping[str, str]
     measured: bool = False
+    answer: str = ""
     gate: SavedGate | None = None
     gate_is_saved: bool = False
     gate_unreadable: str = ""
@@ -109,7 +111,8 @@ def judgment_of(outcome: ScenarioOutcome) -> Judgment:
         problem=problem,
         verdicts=tuple(outcome.verdicts),
         lines=lines_of(outcome.loaded),
-        measured=measured,
+        measured=measured or bool(outcome.answer),
+        answer=outcome.answer,
         gate=gate,
         gate_is_saved=gate_is_saved,
         gate_unreadable=unreadable,
@@ -131,6 +134,7 @@ def _worst(statuses: Iterable[Status]) -> Status | None:
 
 def lines_of(loaded: LoadedScenario) -> dict[str, str]:
     """Return ``file:line`` of each test's subject and of ``scenario``, as in :class:`Judgment`."""
+    search = loaded.scenario.search
     targets, gated = [each.metric for each in loaded.scenario.targets], loaded.scenario.gated_metric
     return {
         "scenario": loaded.where("name"),
@@ -141,6 +145,7 @@ def lines_of(loaded: LoadedScenario) -> dict[str, str]:
             subject_of(FRONTIER, name): loaded.where(f"frontier.{i}")
             for i, name in enumerate(frontier_names(loaded.scenario))
         },
+        **({subject_of(SEARCH, search.metric): loaded.where("search")} if search else {}),
         **{subject_of(gate, gated): loaded.where("gate") for gate in GATES},
         **{accuracy_subject(name): loaded.where(key) for name, key in accuracy_keys(loaded.scenario).items()},
     }

@@ -19,6 +19,8 @@ from pytest_dsr1.records import AskedQuestion
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.workload import Workload
 
+STOPPED_EARLY = "the measurement was stopped early"
+"""The beginning of the warning about a run that sent fewer requests than it had."""
 DEFINITIONS = 2
 """The version of the definitions of our metrics, saved with each result.
 

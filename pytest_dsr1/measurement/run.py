@@ -23,7 +23,7 @@ from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.consistency import suspicions, without_zeros
 from pytest_dsr1.measurement.expected import expected_s, run_timeout_s
 from pytest_dsr1.measurement.inputs import metric_inputs
-from pytest_dsr1.measurement.measurement import DEFINITIONS, Measurement
+from pytest_dsr1.measurement.measurement import DEFINITIONS, STOPPED_EARLY, Measurement
 from pytest_dsr1.measurement.probing import Prober, Probing
 from pytest_dsr1.measurement.store import ResultFolder, forced_by_hand, not_full
 from pytest_dsr1.metrics.catalogue import combine, computed
@@ -184,9 +184,7 @@ def _of_the_run(
 ) -> Iterator[str]:
     """Yield the warnings about the run as a whole."""
     if result.stopped:
-        yield (
-            f"the measurement was stopped early, after {len(result.records)} of {workload.requests} requests"
-        )
+        yield (f"{STOPPED_EARLY}, after {len(result.records)} of {workload.requests} requests")
     if written:
         more = f" and {len(written) - 3} more" if len(written) > 3 else ""
         yield (

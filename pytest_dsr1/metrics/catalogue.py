@@ -63,6 +63,34 @@ METRICS: Mapping[str, Metric] = _Catalogue()
 """Every metric by name, in the order in which they are shown."""
 
 
+_FOUND_BY_SEARCH = {
+    name: Metric(
+        name=name,
+        label=label,
+        unit=unit,
+        better="higher",
+        formula="the highest load at which the share `search.goal` of requests keeps every limit",
+        source="none in trtllm-bench; several runs",
+        kind="total",
+        compute=lambda _: None,
+    )
+    for name, label, unit in (
+        ("highest_concurrency", "highest concurrency", "requests in flight"),
+        ("highest_rate", "highest request rate", "req/s"),
+    )
+}
+"""What several runs show and none alone; neither a target nor a gate of a run can use it."""
+
+
+def metric_named(name: str) -> Metric:
+    """Return the metric of a verdict: of a run, or of a search.
+
+    Raises:
+        KeyError: there is none with this name.
+    """
+    return _FOUND_BY_SEARCH.get(name) or METRICS[name]
+
+
 def targetable() -> tuple[str, ...]:
     """Return the names that a target may use."""
     return tuple(metric.name for metric in METRICS.values() if metric.targetable)

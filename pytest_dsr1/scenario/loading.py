@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_dsr1 import extensions
 from pytest_dsr1.errors import UserError
-from pytest_dsr1.scenario import SUFFIXES, profiles, sweep, variables
+from pytest_dsr1.scenario import SUFFIXES, profiles, search, sweep, variables
 from pytest_dsr1.scenario.overrides import apply, parse_override
 from pytest_dsr1.scenario.problems import Mark, MistakeError, Problem, all_in_one
 from pytest_dsr1.scenario.rules.general import decided_by, general_relations, relations_of
@@ -104,18 +104,28 @@ def load_all(
     except MistakeError as error:
         raise all_in_one(path, [*problems, error.problem]) from None
     known = len(problems)
+    tree = search.nested(tree)
     tree = sweep.from_options(tree, swept, problems)
     points = sweep.points_of(tree, most_points, problems)
     if len(problems) > known:  # a broken sweep says nothing about its points
         raise all_in_one(path, problems)
-    problems += sweep.mistakes(tree, points)
+    problems += [*sweep.mistakes(tree, points), *search.mistakes(tree)]
     trees = _of_points(tree, points, origin, problems) if points else [_with_changes(tree, origin)]
     checked = [_check(sweep.with_requests(each), saved=saved) for each in trees]
     for each, found in zip(trees, checked, strict=True):
         problems += sweep.explained(sweep.with_requests(each), found.problems)
+    if not problems and not saved:
+        problems += _of_search(trees[0], checked[0])
     if problems:
         raise all_in_one(path, problems)
     return [_with_idle_gpus(_loaded(path, each, saved=saved), tree) for each in checked]
+
+
+def _of_search(tree: Node, checked: _Checked) -> Iterator[Problem]:
+    """Yield what is wrong with a probe at an end of the range of a search."""
+    asked = checked.scenario.search if checked.scenario else None
+    for end in search.ends(tree, asked) if asked else ():
+        yield from _check(end).problems
 
 
 def _of_points(
@@ -223,7 +233,7 @@ def _assembled(
 
     The second tree is that of the file with the published results.
     """
-    tree = parse(read(path), shown_path(path), problems)
+    tree = search.nested(parse(read(path), shown_path(path), problems))
     if not isinstance(tree.value, dict):
         found = "a list" if isinstance(tree.value, list) else "a single value"
         message = f"expected a mapping with keys such as `name:`, found {found}"

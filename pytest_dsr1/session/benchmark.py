@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_dsr1.session.collection import gates, measured, of_curve
+from pytest_dsr1.session.collection import gates, measured, of_curve, of_search
 
 if TYPE_CHECKING:
     from pytest_dsr1.measurement.measurement import Measurement
@@ -97,10 +97,13 @@ def counted(items: Iterable[pytest.Item]) -> Iterator[None]:
 
     pytest-benchmark looks for the name of its fixture, so these tests get it for a while. A test that judges
     a whole measurement keeps the fixture that feeds it. A gate's runs vary in length, so they are not a
-    benchmark, and neither is a curve, which needs the measurements of its points.
+    benchmark, and neither are a search, and a curve, which needs the
+    measurements of its points.
     """
     inferred = [item for item in items if isinstance(item, pytest.Function)]
-    inferred = [item for item in inferred if measured(item) or gates(item) or of_curve(item)]
+    inferred = [
+        item for item in inferred if measured(item) or gates(item) or of_curve(item) or of_search(item)
+    ]
     lists: dict[int, list[str]] = {id(item.fixturenames): item.fixturenames for item in inferred}
     shown = [names for names in lists.values() if "benchmark" not in names]
     for names in shown:

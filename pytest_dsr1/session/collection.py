@@ -16,6 +16,7 @@ from pytest_dsr1.text import harmless
 if TYPE_CHECKING:
     from pytest_dsr1.scenario.loading import LoadedScenario
     from pytest_dsr1.scenario.schema.scenario import Scenario
+    from pytest_dsr1.session.selection import Selection
 
 
 class _Tests(ModuleType):
@@ -45,10 +46,13 @@ class ScenarioFile(pytest.Module):
         bodies: list[tuple[str, Callable[..., None], str]] = [("environment", _environment, "hardware")]
         if any(each.targets for each in scenarios):
             bodies.append((TARGET, _target, "targets"))
-        if not all(each.targets for each in scenarios):
+        searched = searches(selection, scenarios[0])
+        if not all(each.targets for each in scenarios) and not searched:
             bodies.append((MEASURED, _measured, "targets"))
         if scenarios[0].accuracy is not None:
             bodies.append((ACCURACY, _accuracy, "accuracy"))
+        if searched:
+            bodies.append((SEARCH, _search, "search"))
         bodies += [
             (name, body, "gate") for name, (option, body) in GATES.items() if self.config.getoption(option)
         ]
@@ -107,6 +111,12 @@ def _frontier(_dsr1_frontier_verdict: Any) -> None:
         pytest.fail(harmless(_dsr1_frontier_verdict.message), pytrace=False)
 
 
+def _search(_dsr1_search_verdict: Any) -> None:
+    """Pass if the highest load is as high as the target, or if there is no target."""
+    if _dsr1_search_verdict is not None and _dsr1_search_verdict.status != "PASS":
+        pytest.fail(harmless(_dsr1_search_verdict.message), pytrace=False)
+
+
 def _measured(_dsr1_measured: None) -> None:
     """Pass if a scenario without targets has a valid run: it is measured, and there is nothing to judge."""
 
@@ -137,6 +147,9 @@ GATES: dict[str, tuple[str, Callable[..., None]]] = {
 FRONTIER = "frontier"
 """The test of a sweep's curve."""
 
+SEARCH = "search"
+"""The test of a search for the highest load."""
+
 TARGET = "target"
 """The test of a target."""
 
@@ -151,6 +164,11 @@ def frontier_names(scenario: Scenario) -> list[str]:
         name if names.count(name) == 1 else f"{name}-{each.of}"
         for name, each in zip(names, scenario.frontier, strict=True)
     ]
+
+
+def searches(selection: Selection, scenario: Scenario) -> bool:
+    """Return whether a scenario is searched: a replay has its probes, and makes no new ones."""
+    return scenario.search is not None and not selection.replay
 
 
 def target_index(scenario: Scenario, metric: str) -> int:
@@ -210,7 +228,7 @@ def made(item: pytest.Item) -> bool:
 
 def judges(item: pytest.Item) -> bool:
     """Return whether a test judges a target, a curve, answers, a gate or a recording, or is all there is."""
-    names = {TARGET, MEASURED, ACCURACY, FRONTIER, *GATES}
+    names = {TARGET, MEASURED, ACCURACY, FRONTIER, SEARCH, *GATES}
     return made(item) and getattr(item, "originalname", None) in names
 
 
@@ -222,6 +240,11 @@ def of_answers(item: pytest.Item) -> bool:
 def gates(item: pytest.Item) -> bool:
     """Return whether a test is a scenario's gate or the recording of a reference."""
     return made(item) and getattr(item, "originalname", None) in GATES
+
+
+def of_search(item: pytest.Item) -> bool:
+    """Return whether a test searches the highest load."""
+    return made(item) and getattr(item, "originalname", None) == SEARCH
 
 
 def of_curve(item: pytest.Item) -> bool:
@@ -284,6 +307,9 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
         gated = list(dict.fromkeys(each.gated_metric for each in scenarios))
         names_of = [each or pytest.HIDDEN_PARAM for each in gated]
         metafunc.parametrize("_dsr1_gated", gated, ids=names_of, indirect=True)
+    if metafunc.function.__name__ == SEARCH and scenarios[0].search is not None:
+        metric = scenarios[0].search.metric
+        metafunc.parametrize("_dsr1_search", [metric], ids=[metric], indirect=True)
     if "_dsr1_accuracy" in metafunc.fixturenames:
         names = list(accuracy_keys(scenarios[0]))
         metafunc.parametrize("_dsr1_accuracy", names, ids=names, indirect=True)

@@ -10,7 +10,7 @@ from pytest_dsr1.errors import Dsr1Error, UserError
 from pytest_dsr1.text import shown_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Mapping
 
     from pytest_dsr1.measurement.measurement import Measurement
     from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -23,7 +23,12 @@ _MEASURED = {"hardware", "gpu_setup", "model", "dataset", "load", "engine", "spe
 """The parts of a scenario that decide what is measured; the others judge it."""
 
 
-def finished(state: RunState, scenario: Scenario, points: Iterable[str]) -> Measurement | None:
+def finished(
+    state: RunState,
+    scenario: Scenario,
+    points: Collection[str],
+    may_differ: Mapping[str, set[str]] | None = None,
+) -> Measurement | None:
     """Return the valid run of a point that the sweep to go on with has made; None if it must run.
 
     The first call for a sweep begins its record.
@@ -31,7 +36,8 @@ def finished(state: RunState, scenario: Scenario, points: Iterable[str]) -> Meas
     Args:
         state: of this session.
         scenario: the point's.
-        points: the labels of all points of its sweep.
+        points: the labels of all points of its sweep; none of a search, whose probes are not known before.
+        may_differ: by part of the scenario, the keys that may have changed since.
 
     Raises:
         UserError: there is no sweep to go on with, or its record cannot be read.
@@ -55,7 +61,10 @@ def finished(state: RunState, scenario: Scenario, points: Iterable[str]) -> Meas
         state.notify(f"{scenario.name}: runs again: {error}")
         return None
     now = as_saved(without_secrets(scenario))
-    if found.scenario.model_dump(include=_MEASURED) != now.model_dump(include=_MEASURED):
+    before, after = (
+        each.model_dump(include=_MEASURED, exclude=dict(may_differ or {})) for each in (found.scenario, now)
+    )
+    if before != after:
         state.notify(f"{scenario.name}: runs again: it has changed since {shown_path(Path(folder))}")
         return None
     if invalid_reasons(found):
@@ -64,7 +73,7 @@ def finished(state: RunState, scenario: Scenario, points: Iterable[str]) -> Meas
     return found
 
 
-def note(state: RunState, scenario: Scenario, points: Iterable[str], folder: Path | None, why: str) -> None:
+def note(state: RunState, scenario: Scenario, points: Collection[str], folder: Path | None, why: str) -> None:
     """Note that a point's run has ended.
 
     Args:
@@ -88,7 +97,7 @@ def note(state: RunState, scenario: Scenario, points: Iterable[str], folder: Pat
     write(path, record)
 
 
-def _study(state: RunState, point: Point, points: Iterable[str]) -> tuple[Path, StudyRecord]:
+def _study(state: RunState, point: Point, points: Collection[str]) -> tuple[Path, StudyRecord]:
     """Return the record of this session's sweep, and its file: a new one, or the one to go on with."""
     from pytest_dsr1.study.record import StudyRecord, newest, path_of, write
 
@@ -96,8 +105,9 @@ def _study(state: RunState, point: Point, points: Iterable[str]) -> tuple[Path, 
     if known is None and state.resume:
         known = newest(state.results, point.sweep)
         if known is None:
+            what = "sweep" if points else "search"
             raise UserError(
-                f"--dsr1-resume: no sweep of {point.sweep} was started in {state.results}; run it without "
+                f"--dsr1-resume: no {what} of {point.sweep} was started in {state.results}; run it without "
                 "this option"
             )
     if known is None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_dsr1.measurement.measurement import Measurement
     from pytest_dsr1.measurement.run import Watch
     from pytest_dsr1.scenario.loading import LoadedScenario
+    from pytest_dsr1.search.progress import SearchResult
     from pytest_dsr1.study.record import StudyRecord
     from pytest_dsr1.verdict.accuracy import AccuracyVerdict
     from pytest_dsr1.verdict.verdict import Status, Verdict
@@ -54,7 +55,9 @@ class ScenarioOutcome:
         refused: the status of a gate or recording that ended without a verdict, and why.
         unjudged: by test, the status of other tests that ended without a verdict, and why; no status if
             ``dsr1_unjudged`` allows it.
-        notes: remarks about references and answers.
+        search: how its search ended: the result, or why there is none.
+        answer: the answer of a search without a target; empty without one.
+        notes: remarks about references, answers and searches.
     """
 
     loaded: LoadedScenario
@@ -70,6 +73,8 @@ class ScenarioOutcome:
     word: Verdict | Dsr1Error | None = None
     refused: tuple[Status, str] | None = None
     unjudged: dict[str, tuple[Status | None, str]] = field(default_factory=dict)
+    search: SearchResult | Dsr1Error | None = None
+    answer: str = ""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -144,8 +149,8 @@ class RunState:
         may_go_unjudged: returns whether ``dsr1_unjudged`` names a test: ``PROFILE::TEST``.
         mode: whether runs are compared with references, or recorded; None for neither.
         probe: whether the GPUs are probed, whatever a scenario says.
-        resume: whether sweeps go on where they stopped.
-        studies: by sweep, the file and the record of its runs.
+        resume: whether sweeps and searches go on where they stopped.
+        studies: by sweep or search, the file and the record of its runs.
         tests: the selected tests of scenarios, by test id.
         failures: how many reports of these tests are failures.
         ended_by_exit: the reason that ``pytest.exit`` gave; empty if it did not end the session.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar
 
-from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.catalogue import metric_named
 
 
 class Status(str, Enum):
@@ -86,4 +86,4 @@ class Verdict:
     def label(self) -> str:
         """The metric's label, and where on a sweep's curve it was read."""
         _, _, place = self.subject.rstrip("]").partition("-at-")
-        return f"{METRICS[self.metric].label}{f' at {place}' if place else ''}"
+        return f"{metric_named(self.metric).label}{f' at {place}' if place else ''}"

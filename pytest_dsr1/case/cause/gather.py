@@ -18,7 +18,7 @@ from pytest_dsr1.machine.cpu_load import SHARED
 from pytest_dsr1.machine.gpu.xids import XIDS
 from pytest_dsr1.machine.values import UNVERIFIED, FactValue
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.catalogue import metric_named
 from pytest_dsr1.verdict.verdict import Status, Verdict
 
 
@@ -87,7 +87,7 @@ def _share(verdicts: Iterable[Verdict]) -> float | None:
     for verdict in verdicts:
         if verdict.status is Status.FAIL and verdict.measured and verdict.target:
             share = verdict.measured / verdict.target
-            shares.append(share if METRICS[verdict.metric].better == "higher" else 1 / share)
+            shares.append(share if metric_named(verdict.metric).better == "higher" else 1 / share)
     return min(shares, default=None)
 
 

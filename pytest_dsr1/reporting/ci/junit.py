@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from pytest_dsr1.case.cause.cause import Cause
 from pytest_dsr1.case.judgment import judgment_of
-from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.catalogue import METRICS, metric_named
 from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.verdict.accuracy import AccuracyVerdict
 from pytest_dsr1.verdict.verdict import NOTHING_TO_JUDGE, Status, Verdict
@@ -46,7 +46,7 @@ def properties(
     for found in of_answers:
         yield from _judged_answers(found)
     if status is Status.MEASURED and not of_answers:
-        yield "dsr1_message", NOTHING_TO_JUDGE
+        yield "dsr1_message", judgment.answer or NOTHING_TO_JUDGE
     if measurement is not None:
         for name, metric in measurement.metrics.items():
             yield f"dsr1_{name} [{METRICS[name].unit}]", repr(metric.value)
@@ -68,7 +68,7 @@ def _judged_answers(verdict: AccuracyVerdict) -> Iterable[tuple[str, str]]:
 def _judged(verdict: Verdict) -> Iterable[tuple[str, str]]:
     """Yield what this test judged, under names that are the same for every metric, for dashboards."""
     yield "dsr1_metric", verdict.metric
-    yield "dsr1_unit", METRICS[verdict.metric].unit
+    yield "dsr1_unit", metric_named(verdict.metric).unit
     if verdict.measured is not None:
         yield "dsr1_measured", repr(verdict.measured)
     yield "dsr1_target", repr(verdict.target)

@@ -20,7 +20,7 @@ from pytest_dsr1.case.answers import (
 )
 from pytest_dsr1.case.case import Case, title_of
 from pytest_dsr1.case.published import published_value, published_values
-from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.catalogue import metric_named
 from pytest_dsr1.reporting.ci.markdown_escape import block, code, escaped, prose
 from pytest_dsr1.text import number, shell_command, shown_path
 from pytest_dsr1.verdict.accuracy import AccuracyVerdict
@@ -132,7 +132,7 @@ def _status(status: Status | None) -> str:
 
 
 def _row(case: Case, name: str, verdict: Verdict, *, published: bool, cause: bool) -> str:
-    metric = METRICS[verdict.metric]
+    metric = metric_named(verdict.metric)
     measured = "not measured"
     if verdict.measured is not None:
         change = "" if verdict.margin_percent is None else f" ({verdict.margin_percent:+.1f}%)"

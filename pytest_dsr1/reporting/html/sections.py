@@ -26,7 +26,7 @@ from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.masking import exported, without_secrets
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.catalogue import METRICS, metric_named
 from pytest_dsr1.metrics.in_flight import FULL
 from pytest_dsr1.reporting.charts.history import ReportContext, comparison_pictures
 from pytest_dsr1.reporting.charts.run import Picture, of_measurement
@@ -200,7 +200,7 @@ def _answers(case: Case, found: Sequence[Fault]) -> Iterator[tuple[str, str]]:
 
 
 def _judged(case: Case, verdict: Verdict) -> Judged:
-    metric = METRICS[verdict.metric]
+    metric = metric_named(verdict.metric)
     gate, noise, forced = case.judgment.gate_of(verdict), case.noise_of(verdict), case.scenario.forced
     sign = ">=" if metric.better == "higher" else "<="
     references = (

@@ -40,7 +40,11 @@ def _lines(scenario: Scenario, points: Sequence[Point]) -> Iterable[str]:
         yield f"    {_target(target)}"
     if scenario.accuracy is not None:
         yield f"    accuracy: {', '.join(scenario.accuracy.test_names)}"
-    if not scenario.targets:
+    search = scenario.search
+    if search is not None:
+        wanted = "" if search.at_least is None else f", target at least {number(search.at_least)}"
+        yield f"    search: {search.key} {' to '.join(map(number, search.ends))}{wanted}"
+    elif not scenario.targets:
         yield "    no targets: measured, not judged"
     for line in to_set(scenario):
         yield f"    set first: {line}"

@@ -9,8 +9,8 @@ from pytest_dsr1.case.case import Case
 from pytest_dsr1.case.judgment import Judgment
 from pytest_dsr1.case.published import PublishedValue, published_values
 from pytest_dsr1.machine.telemetry.health import from_to
-from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.measurement.measurement import STOPPED_EARLY, Measurement
+from pytest_dsr1.metrics.catalogue import METRICS, metric_named
 from pytest_dsr1.reporting.charts.request_data import RATE, steady
 from pytest_dsr1.reporting.terminal.sweep_table import sweep_table
 from pytest_dsr1.roofline.bounds import Bound, why_no_bounds
@@ -75,7 +75,10 @@ def _sweep(name: str, points: Sequence[Case], width: int, above: Mapping[str, st
 
 
 def _warnings(case: Case) -> Sequence[str]:
-    return case.run.measurement.warnings if case.run.measurement else ()
+    point = case.scenario.point
+    found = case.run.measurement.warnings if case.run.measurement else ()
+    # Every probe of a search ends as soon as it has shown enough.
+    return [each for each in found if not (point and point.is_probe and each.startswith(STOPPED_EARLY))]
 
 
 def _parent(case: Case) -> Path | None:
@@ -98,7 +101,9 @@ def _scenario(case: Case, width: int, above: Mapping[str, str]) -> Iterable[Line
         yield from _doubts(judgment.verdicts, width)
     yield from _accuracy(judgment, width)
     if judgment.measured:
-        yield from _labeled(Status.MEASURED.value, "nothing to judge", width, COLORS[Status.MEASURED])
+        yield from _labeled(
+            Status.MEASURED.value, judgment.answer or "nothing to judge", width, COLORS[Status.MEASURED]
+        )
     yield from _unjudged(judgment, width)
     yield from _gate(case, width)
     yield from _clues(case, width)
@@ -248,14 +253,14 @@ def _cause(case: Case, width: int) -> Iterable[Line]:
 
 
 def _row(verdict: Verdict) -> tuple[str, ...]:
-    metric = METRICS[verdict.metric]
+    metric = metric_named(verdict.metric)
     measured = "not measured" if verdict.measured is None else f"{number(verdict.measured)} {metric.unit}"
     margin = "" if verdict.margin_percent is None else f"{verdict.margin_percent:+.1f}%"
     return f"  {verdict.status.value}", verdict.label, measured, margin
 
 
 def _bound(verdict: Verdict) -> str:
-    metric = METRICS[verdict.metric]
+    metric = metric_named(verdict.metric)
     sign = ">=" if metric.better == "higher" else "<="
     return f"bound {sign} {number(verdict.bound)}, target {number(verdict.target)} {metric.unit}"
 

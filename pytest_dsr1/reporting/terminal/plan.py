@@ -23,8 +23,9 @@ from pytest_dsr1.measurement.run import options_of
 from pytest_dsr1.reporting.terminal.listing import to_set
 from pytest_dsr1.scenario.schema.accuracy import SAME_ANSWERS, Accuracy
 from pytest_dsr1.scenario.schema.scenario import Hardware, Length, Normal, Scenario
+from pytest_dsr1.scenario.schema.search import Search
 from pytest_dsr1.session.options import store
-from pytest_dsr1.text import plain, shell_command, shell_comment
+from pytest_dsr1.text import number, plain, shell_command, shell_comment
 from pytest_dsr1.workload.dataset import mean_tokens
 from pytest_dsr1.workload.synthetic import content_key
 from pytest_dsr1.workload.workload import Workload
@@ -149,6 +150,8 @@ def _facts_first(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
     yield f"expected: {duration(scenario, questions)}"
     if scenario.accuracy is not None and questions is not None:
         yield f"accuracy: {_asked(scenario.accuracy, questions)}"
+    if scenario.search is not None:
+        yield f"search: {_searched(scenario.search)}"
     if (options.probe or scenario.probe) and scenario.hardware.gpu is not None:
         yield f"probe: {_probed(scenario.hardware.count)}"
     if scenario.forced:
@@ -296,6 +299,19 @@ def _asked(accuracy: Accuracy, asked: Asking) -> str:
     speed = "the target speed of a user" if asked.by == "target" else f"{asked.tok_s_user:g} tok/s per user"
     longest = "" if asked.seconds is None else f"; at most {_time(asked.seconds)} at {speed}"
     return f"after the measured part, {', '.join(parts)}{longest}"
+
+
+def _searched(search: Search) -> str:
+    """Return the range of a search, and what its probes need."""
+    from pytest_dsr1.search.evidence import LEAST_KEPT
+    from pytest_dsr1.search.placing import MOST_PROBES
+
+    low, high = map(number, search.ends)
+    return (
+        f"{search.key} {low} to {high}, at most {MOST_PROBES} probes of at most "
+        f"{search.most_requests:,} requests each; a probe that keeps {number(100 * search.goal)}% within the "
+        f"SLO needs {LEAST_KEPT:,} or more"
+    )
 
 
 def _probed(count: int) -> str:

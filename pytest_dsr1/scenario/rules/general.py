@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_dsr1.scenario.rules import accuracy, metrics, speculation
+from pytest_dsr1.scenario.rules import accuracy, metrics, search, speculation
 from pytest_dsr1.scenario.rules.registry import Rules
 from pytest_dsr1.scenario.schema.deepseek_r1 import VOCAB_SIZE
 from pytest_dsr1.scenario.schema.engine import engines
@@ -179,7 +179,7 @@ def _per_user_without_queue(scenario: Scenario) -> Findings:
 
 def general_relations() -> tuple[Relation, ...]:
     """Return the rules for any engine, in the order of the reference page."""
-    modules = (metrics, speculation, accuracy)
+    modules = (metrics, speculation, accuracy, search)
     return (*(relation for module in modules for relation in module.rules.relations), *_rules.relations)
 
 

@@ -18,6 +18,7 @@ from pytest_dsr1.scenario.schema.deepseek_r1 import VOCAB_SIZE
 from pytest_dsr1.scenario.schema.engine import Engine
 from pytest_dsr1.scenario.schema.load import Arrival, Slo
 from pytest_dsr1.scenario.schema.metric_name import GatedMetricName, MetricName
+from pytest_dsr1.scenario.schema.search import Search
 from pytest_dsr1.scenario.schema.sweep import Frontier, Point, Sweep
 
 LARGEST_DELTA_PERCENT = 50
@@ -313,8 +314,10 @@ class Scenario(Part):
     """Make a scenario of each point: dotted keys of `dataset`, `engine`, `gpu_setup`, `load`, `speculation`, or `hardware.count`, each with a list of values (all combinations run), or a list of points."""  # noqa: E501
     frontier: list[Frontier] = Field(default_factory=list)
     """The figures that the curve of the sweep must reach."""
+    search: Search | None = None
+    """Look for the highest load that keeps a service level."""
     point: Point | None = None
-    """The point of a sweep that the scenario is; pytest-dsr1 writes it into results."""
+    """The point of a sweep, or the probe of a search, that the scenario is; pytest-dsr1 writes it into results."""  # noqa: E501
     probe: bool = False
     """Measure what the GPUs can do, before the engine starts and after it has ended, as `--dsr1-probe`."""
 

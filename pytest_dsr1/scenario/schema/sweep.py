@@ -63,3 +63,8 @@ class Point(Part):
     """The point's values, as in test ids."""
     values: dict[str, Any]
     """The values that the point sets, by dotted key."""
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether it is a probe of a search."""
+        return self.label.startswith("search-")

@@ -1,0 +1,65 @@
+"""The part of the scenario schema about a search for the highest load."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from pytest_dsr1.scenario.schema.base import Part, PositiveInt
+from pytest_dsr1.scenario.schema.load import Rate
+
+
+class SearchedLoad(Part):
+    """What a search varies: one of the two."""
+
+    concurrency: list[PositiveInt] | None = None
+    """The lowest and the highest `load.concurrency` of a closed loop: `[1, 2048]`."""
+    rate: list[Rate] | None = None
+    """The lowest and the highest `load.arrival.rate_req_s` of an open loop: `[0.5, 64]`."""
+
+
+def _with_dotted_keys(schema: dict[str, Any]) -> None:
+    """Let editors accept the dotted keys, which the loader puts into ``load``."""
+    schema["patternProperties"] = {r"^load\.(concurrency|rate)$": {"type": "array"}}
+    schema.pop("required")
+
+
+class Search(Part):
+    """A search for the highest load that keeps a service level; it becomes one test `search[...]`."""
+
+    model_config = ConfigDict(json_schema_extra=_with_dotted_keys)
+
+    load: SearchedLoad
+    """The range, also written `load.concurrency: [1, 2048]` or `load.rate: [0.5, 64]`."""
+    slo: Literal["mlperf-server", "mlperf-interactive"] | None = None
+    """A preset of `slo`; by default the scenario's own `slo`."""
+    goal: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    """The share of requests that must keep every limit."""
+    width_percent: Annotated[float, Field(gt=0)] = 5.0
+    """The width of the interval at which the search ends, as a percentage of its lower end; at least one step of the concurrency."""  # noqa: E501
+    most_requests: PositiveInt = 100_000
+    """The most requests of one probe."""
+    at_least: Annotated[float, Field(gt=0)] | None = None
+    """The target: the highest load must be at least this. Without it the result is MEASURED."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether loads are whole numbers."""
+        return self.load.rate is None
+
+    @property
+    def key(self) -> str:
+        """The key that is searched."""
+        return "load.concurrency" if self.whole else "load.rate"
+
+    @property
+    def metric(self) -> str:
+        """The name of the result."""
+        return "highest_concurrency" if self.whole else "highest_rate"
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest load."""
+        low, high = self.load.rate or self.load.concurrency or (0.0, 0.0)
+        return low, high

@@ -1,0 +1,322 @@
+# ruff: noqa: E501  (messages stand whole)
+"""A search in pytest: from the scenario to its test, on servers whose answer is known."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.suites import Suites
+
+ENGINE = """\
+import os
+import random
+
+import pytest
+from pytest_dsr1.engines.protocol import EngineResult
+from pytest_dsr1.records import RequestRecord
+
+
+class Crowded:
+    '''10% of requests take longer than 1 s at a concurrency of KNEE; independent of each other.
+
+    The share of misses is 10% times (concurrency / KNEE) to the power of 4. Of an open loop, the same with
+    the rate in req/s. Run number FAILS has a failed request, or all have. Run STOPS is interrupted.
+    '''
+
+    def run(self, job, observer):
+        load = job.scenario.load
+        with open("engine-runs.txt", "a+") as runs:
+            runs.write(job.scenario.name + "\\n")
+            runs.seek(0)
+            number = len(runs.readlines())
+        observer.phase("measuring")
+        if str(number) == os.environ.get("STOPS"):
+            raise KeyboardInterrupt
+        level = load.at_once if load.arrival is None else load.arrival.rate_req_s
+        missed = min(0.1 * (level / float(os.environ.get("KNEE", "20"))) ** 4, 1)
+        draws, rows = random.Random(number), []
+        fails = os.environ.get("FAILS") in {"all", str(number)}
+        for i in range(job.workload.requests):
+            begin_s = 0.01 * i
+            latency_s = 1.5 if draws.random() < missed else 0.25 + 0.5 * draws.random()
+            error = "the server said no" if fails and i == 0 else None
+            rows.append(RequestRecord(i, begin_s, begin_s + 0.01, begin_s + latency_s, 8, 4, 4, error))
+            observer.record(rows[-1])
+            observer.progress(i + 1, 4 * (i + 1))
+            if stopped := i + 1 < job.workload.requests and job.enough is not None and job.enough(rows[-1]):
+                break
+        last_s = max(row.last_token_s for row in rows)
+        return EngineResult(tuple(rows), {}, 0.0, last_s, 0, versions={"crowded": "1.0"}, stopped=stopped)
+
+    def script(self, job):
+        return "# crowded"
+
+
+@pytest.fixture(scope="session")
+def dsr1_engine(dsr1_scenario):
+    return Crowded()
+"""
+UNCLEAR = """
+from dataclasses import replace
+from pytest_dsr1.search import progress
+from pytest_dsr1.search.decision import Found
+from pytest_dsr1.search.placing import Plan
+
+
+@pytest.fixture(autouse=True)
+def unclear(monkeypatch):
+    def decide(asked, probes):
+        if len(probes) < 2:
+            return Plan((20.0, 40.0)[len(probes)], 1e9, 500, sides=False)
+        low, high = replace(probes[0], kept=0), replace(probes[1], kept=probes[1].requests)
+        return Found("unclear", 8.0, 8.0, 64.0, narrow=False, contradiction=(low, high))
+
+    monkeypatch.setattr(progress, "decide", decide)
+"""
+SCENARIO = """\
+name: {name}
+description: A search of the tests
+hardware: {{}}
+model:
+  name: deepseek-ai/DeepSeek-R1
+  random_weights: {{}}
+dataset:
+  input_tokens: 8
+  output_tokens: 4
+  vocab_size: 100
+load:
+  concurrency: 2
+  num_requests: 8
+engine:
+  type: transformers
+slo:
+  request_latency_ms: 1000
+search: {{{search}}}
+"""
+SEARCH = "load.concurrency: [1, 64], goal: 0.9, width_percent: 20"
+OPEN = (
+    "--dsr1-set=load.arrival={type: poisson, rate_req_s: 1}",
+    "--dsr1-set=model={name: deepseek-ai/DeepSeek-R1}",
+    "--dsr1-set=engine={type: openai, url: 'http://127.0.0.1:9'}",
+)
+"""The scenario with an open loop."""
+ID = "own/peak.yaml::search[highest_concurrency]"
+
+
+@pytest.fixture
+def peak(suites: Suites) -> Suites:
+    suites.pytester.makeconftest(ENGINE)
+    write(suites)
+    return suites
+
+
+def write(suites: Suites, search: str = SEARCH, name: str = "peak") -> Path:
+    path = suites.folder / f"{name}.yaml"
+    path.write_text(SCENARIO.format(name=name, search=search), encoding="utf-8")
+    return path
+
+
+def said(result: pytest.RunResult) -> str:
+    return " ".join(result.stdout.str().split())
+
+
+def record_of(suites: Suites) -> dict[str, Any]:
+    (path,) = (suites.pytester.path / ".dsr1" / "peak").glob("study-*.json")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def scenario_of(suites: Suites, probe: str) -> dict[str, Any]:
+    (path,) = (suites.pytester.path / ".dsr1" / f"peak.{probe}").glob("*/measurement.json")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["measurement"]["scenario"]
+    return found
+
+
+def test_a_search_is_one_test(peak: Suites) -> None:
+    write(peak, "load.rate: [1, 64]", "open")
+    found = peak.run("--dsr1-profile=peak", "--collect-only", "-q")
+    assert [line for line in found.outlines if "::" in line] == ["own/peak.yaml::environment", ID]
+    opened = peak.run("--dsr1-profile=open", *OPEN, "--collect-only", "-q")
+    assert "own/open.yaml::search[highest_rate]" in opened.outlines
+    assert peak.engine_runs == []
+
+
+def test_the_answer_without_a_target(peak: Suites) -> None:
+    """The true answer is 20; the probes of this seed say 19."""
+    result = peak.run("--dsr1-profile=peak", "--junitxml=junit.xml")
+    assert result.ret == 0
+    result.assert_outcomes(passed=2)
+    probes = ["search-8", "search-64", "search-23", "search-14", "search-18"]
+    assert peak.engine_runs == [f"peak.{probe}" for probe in probes]
+    assert (
+        "MEASURED peak: highest concurrency with 90% of requests within the SLO: 19 requests in flight "
+        "(interval 18 to 20), after 5 probes of 4,102 requests note output throughput at that load:"
+    ) in said(result)
+    assert "stopped early" not in said(result)
+    assert [line.split()[0] for line in result.outlines if line.startswith("  search-")] == probes
+    scenarios = [scenario_of(peak, probe) for probe in probes]
+    assert [each["dataset"]["seed"] for each in scenarios] == [421, 422, 423, 424, 425]
+    assert [each["load"]["concurrency"] for each in scenarios] == [8, 64, 23, 14, 18]
+    assert scenarios[0]["point"] == {"sweep": "peak", "label": "search-8", "values": {"load.concurrency": 8}}
+    assert [(run["point"], run["why"]) for run in record_of(peak)["runs"]] == [(each, "") for each in probes]
+    cases = {
+        str(case.get("name")): {p.get("name"): p.get("value") for p in case.iter("property")}
+        for case in ET.parse(peak.pytester.path / "junit.xml").getroot().iter("testcase")
+    }
+    found = cases["search[highest_concurrency]"]
+    assert (found["dsr1_profile"], found["dsr1_verdict"]) == ("peak", "MEASURED")
+    assert str(found["dsr1_message"]).endswith("(interval 18 to 20), after 5 probes of 4,102 requests")
+    assert str(found["dsr1_where"]).startswith("own/peak.yaml:")
+
+
+@pytest.mark.parametrize(("target", "status", "words"), [(10, 0, "PASS"), (40, 1, "FAIL")])
+def test_a_target(peak: Suites, target: int, status: int, words: str) -> None:
+    result = peak.run(
+        "--dsr1-profile=peak",
+        f"--dsr1-set=search.at_least={target}",
+        "--junitxml=junit.xml",
+        "--dsr1-report=r.html",
+    )
+    assert result.ret == status
+    result.assert_outcomes(passed=2 - status, failed=status)
+    text = said(result)
+    row = f"{words} highest concurrency 19 requests in flight {100 * (19 / target - 1):+.1f}%"
+    assert row in text
+    assert "note peak: highest concurrency with 90% of requests within the SLO: 19 requests in flight" in text
+    if status:
+        result.stdout.fnmatch_lines(
+            [
+                "peak: highest concurrency with 90% of requests within the SLO: 19 requests in flight (interval 18 to 20), after 5 probes of 4,102 requests: misses the target of at least 40",
+                "own/peak.yaml:*; results: *peak.search-[*]",
+            ]
+        )
+    (case,) = [
+        {p.get("name"): p.get("value") for p in each.iter("property")}
+        for each in ET.parse(peak.pytester.path / "junit.xml").getroot().iter("testcase")
+        if each.get("name") == "search[highest_concurrency]"
+    ]
+    assert (case["dsr1_verdict"], case["dsr1_measured"], case["dsr1_unit"]) == (
+        words,
+        "19.0",
+        "requests in flight",
+    )
+    page = (peak.pytester.path / "r.html").read_text(encoding="utf-8")
+    assert "highest concurrency" in page
+
+
+@pytest.mark.parametrize(
+    ("knee", "arguments", "status", "sentence"),
+    [
+        ("1000", (), 0, "at least 64 requests in flight, the end of the range"),
+        ("1000", ("--dsr1-set=search.at_least=64",), 0, "meets the target of at least 64"),
+        ("0.1", (), 0, "less than 1 requests in flight, the start of the range"),
+        ("0.1", ("--dsr1-set=search.at_least=1",), 1, "misses the target of at least 1"),
+    ],
+)
+def test_an_slo_that_everything_or_nothing_keeps(
+    peak: Suites,
+    monkeypatch: pytest.MonkeyPatch,
+    knee: str,
+    arguments: tuple[str, ...],
+    status: int,
+    sentence: str,
+) -> None:
+    monkeypatch.setenv("KNEE", knee)
+    result = peak.run("--dsr1-profile=peak", *arguments, "-rA")
+    assert result.ret == status
+    assert ("every" if knee == "1000" else "no") + " load of the range keeps the SLO" in said(result)
+    assert status == 0 or sentence in said(result)
+    assert len(peak.engine_runs) <= 3
+
+
+@pytest.mark.parametrize("arguments", [(), ("--dsr1-set=search.at_least=30",)])
+def test_probes_that_contradict_each_other_are_inconclusive(peak: Suites, arguments: tuple[str, ...]) -> None:
+    peak.pytester.makeconftest(ENGINE + UNCLEAR)
+    result = peak.run("--dsr1-profile=peak", *arguments)
+    assert result.ret == 12
+    assert peak.engine_runs == ["peak.search-20", "peak.search-40"]
+    assert "UNCLEAR, somewhere in 8 to 64 requests in flight" in said(result)
+    assert "two probes contradict each other beyond their errors" in said(result)
+
+
+def test_a_probe_that_does_not_count_is_repeated(peak: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAILS", "2")
+    result = peak.run("--dsr1-profile=peak")
+    assert result.ret == 0
+    assert peak.engine_runs[:3] == ["peak.search-8", "peak.search-64", "peak.search-64"]
+    assert "note a probe did not count: 1 of" in said(result)
+    assert "INVALID" not in said(result)
+    runs = record_of(peak)["runs"]
+    assert [bool(run["why"]) for run in runs[:3]] == [False, True, False]
+
+
+def test_three_probes_in_a_row_that_do_not_count_end_a_search(
+    peak: Suites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAILS", "all")
+    result = peak.run("--dsr1-profile=peak")
+    assert result.ret == 10
+    result.assert_outcomes(passed=1, errors=1)
+    assert peak.engine_runs == ["peak.search-8"] * 3
+    assert "3 engine starts in a row do not count" in said(result)
+    assert "remove the cause, then run `pytest --dsr1-profile=peak -k search`" in said(result)
+
+
+def test_a_search_that_was_ended_goes_on(peak: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STOPS", "4")
+    assert peak.run_apart("--dsr1-profile=peak").ret == pytest.ExitCode.INTERRUPTED
+    assert len(peak.engine_runs) == 4
+    monkeypatch.delenv("STOPS")
+    result = peak.run("--dsr1-profile=peak", "--dsr1-resume")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["*dsr1: peak.search-8: finished in *peak.search-8/*"])
+    assert peak.engine_runs[4:6] == ["peak.search-14", "peak.search-18"]
+    done = len(peak.engine_runs)
+    assert peak.run("--dsr1-profile=peak", "--dsr1-resume").ret == 0
+    assert len(peak.engine_runs) == done
+
+
+def test_there_must_be_a_search_to_go_on_with(peak: Suites) -> None:
+    result = peak.run("--dsr1-profile=peak", "--dsr1-resume")
+    assert result.ret == 10
+    assert "--dsr1-resume: no search of peak was started in" in said(result)
+    assert peak.engine_runs == []
+
+
+def test_a_rate(peak: Suites) -> None:
+    write(peak, "load.rate: [1, 64], goal: 0.9, width_percent: 20")
+    result = peak.run("--dsr1-profile=peak", *OPEN)
+    assert "highest rate with 90% of requests within the SLO:" in said(result)
+    assert peak.engine_runs[0] == "peak.search-8"
+    assert scenario_of(peak, "search-8")["load"]["arrival"]["rate_req_s"] == 8
+
+
+def test_a_replay_shows_the_probes(peak: Suites) -> None:
+    peak.run("--dsr1-profile=peak")
+    done = len(peak.engine_runs)
+    again = peak.run("--dsr1-replay=peak.search-*")
+    assert again.ret == 0
+    again.assert_outcomes(passed=2 * done)
+    assert len(peak.engine_runs) == done
+
+
+def test_a_search_that_does_not_run_is_not_judged(peak: Suites) -> None:
+    result = peak.run("--dsr1-profile=peak", "--benchmark-skip")
+    assert result.ret == 12
+    assert "not judged: peak::search[highest_concurrency]: skipped:" in said(result)
+
+
+def test_list_and_plan(peak: Suites) -> None:
+    listed = peak.run("--dsr1-list", "--dsr1-profile=peak", "--dsr1-set=search.at_least=8")
+    assert "    search: load.concurrency 1 to 64, target at least 8" in listed.outlines
+    planned = peak.run("--dsr1-plan", "--dsr1-profile=peak")
+    assert (
+        "# search: load.concurrency 1 to 64, at most 12 probes of at most 100,000 requests each; a probe that "
+        "keeps 90% within the SLO needs 1,000 or more"
+    ) in planned.outlines
+    assert peak.engine_runs == []
