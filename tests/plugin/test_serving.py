@@ -71,6 +71,13 @@ sweep:
   engine.arguments: [[], [--other]]
   dataset.input_tokens: [8, 9]
 """
+SEARCH = """\
+extends: one
+name: peak
+targets: []
+slo: {request_latency_ms: 0.001}
+search: {load.concurrency: [1, 4], goal: 0.5}
+"""
 
 
 def _undisturbed(suites: Suites, run: Callable[..., pytest.RunResult], *arguments: str) -> pytest.RunResult:
@@ -157,6 +164,21 @@ def test_points_that_differ_in_load_and_requests_share_a_server(serving: Suites)
     servers = [pid(serving, point) for point in points]
     assert len({each for each in servers if each}) == 2
     assert not any(psutil.pid_exists(each) for each in servers if each)
+
+
+def test_the_probes_of_a_search_share_a_server(serving: Suites) -> None:
+    """And none has a prompt that the server has read before."""
+    (serving.folder / "peak.yaml").write_text(SEARCH, encoding="utf-8")
+    result = serving.run("--dsr1-profile=peak")
+    assert result.ret == 0
+    result.assert_outcomes(passed=2)
+    found = [told(serving, probe) for probe in ("peak.search-2", "peak.search-1")]
+    assert [each["server_started"] for each in found] == [True, False]
+    assert found[1]["server_kept_from"] == "peak.search-2"
+    assert "no load of the range keeps the SLO" in " ".join(result.stdout.str().split())
+    server = pid(serving, "peak.search-2")
+    assert server is not None
+    assert not psutil.pid_exists(server)
 
 
 def test_a_repeated_dataset_is_warned_of(serving: Suites) -> None:
