@@ -53,12 +53,16 @@ def faults(case: Case) -> tuple[Fault, ...]:
         for test, (status, message) in judgment.unjudged.items()
         if status is not None
     ]
-    subject = subject_of("regression", case.scenario.gated_metric)
+    if judgment.pair is not None and judgment.pair.status is not Status.PASS:
+        pair = judgment.pair
+        found.append(Fault(pair.status, pair.subject, "pairs", pair.message, lines[pair.subject]))
+    test, what = ("pair", "pairs") if judgment.in_pairs else ("regression", "gate")
+    subject = subject_of(test, case.scenario.gated_metric)
     if gate is not None and gate.verdict is not None:
         if gate.verdict.status is not Status.PASS:
             found.append(Fault(gate.verdict.status, subject, "gate", gate.verdict.message, lines[subject]))
     elif refused is not None and refused[1] != judgment.problem:
-        found.append(Fault(refused[0], subject, "gate", refused[1], lines[subject]))
+        found.append(Fault(refused[0], subject, what, refused[1], lines[subject]))
     elif refused is None and gate is not None and gate.status and gate.error:
         found.append(Fault(gate.status, subject, "gate", gate.error, lines[subject]))
     return tuple(found)

@@ -273,7 +273,11 @@ def mistakes(tree: Node, points: Sequence[Point]) -> Iterator[Problem]:
             yield from _mistakes_of(item, at, join_key(("targets", number, "at")), points)
     for key in dict.fromkeys(key for point in points for key in point.values):
         node = tree.find(split_key(key))
-        if node is not None and not node.mark.line and node.mark.source.startswith("--dsr1-set"):
+        if (
+            node is not None
+            and not node.mark.line
+            and node.mark.source.startswith(("--dsr1-set", "--dsr1-against"))
+        ):
             message = "is swept, so one value of it cannot be set; select points with -k instead"
             yield Problem(node.mark, key, message)
 

@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     from pytest_dsr1.verdict.verdict import Status, Verdict
 
 
+_VERDICTS = (
+    "_dsr1_verdict",
+    "_dsr1_regression",
+    "_dsr1_pair_verdict",
+    "_dsr1_accuracy_verdict",
+    "_dsr1_frontier_verdict",
+)
+"""The fixtures that give a test its verdict."""
+
+
 def skipped(why: str) -> str:
     """Return the reason of a test that was skipped, from pytest's own."""
     return f"skipped: {why.removeprefix('Skipped: ').rstrip('.') or 'no reason is given'}"
@@ -62,8 +72,7 @@ def note_status(state: RunState, item: pytest.Item, call: pytest.CallInfo[None])
     if isinstance(error, pytest.skip.Exception):
         return None
     given = getattr(item, "funcargs", {})
-    fixtures = ("_dsr1_verdict", "_dsr1_regression", "_dsr1_accuracy_verdict", "_dsr1_frontier_verdict")
-    verdict: Verdict | AccuracyVerdict | None = next(filter(None, map(given.get, fixtures)), None)
+    verdict: Verdict | AccuracyVerdict | None = next(filter(None, map(given.get, _VERDICTS)), None)
     if isinstance(error, Failed):
         status = error.status
     elif call.when == "call" and verdict is not None and verdict.status is not Status.PASS:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a run needs besides its scenario."""
+    """What a run needs in addition to its scenario."""
 
     findings: tuple[Finding, ...]
     checkpoint: CheckpointFacts

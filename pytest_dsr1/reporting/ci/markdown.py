@@ -138,9 +138,10 @@ def _row(case: Case, name: str, verdict: Verdict, *, published: bool, cause: boo
         change = "" if verdict.margin_percent is None else f" ({verdict.margin_percent:+.1f}%)"
         measured = f"{number(verdict.measured)} {metric.unit}{change}"
     gate, noise, forced = case.judgment.gate_of(verdict), case.noise_of(verdict), case.scenario.forced
-    sign, against = ">=" if metric.better == "higher" else "<=", "references" if gate else "target"
+    pair, sign = verdict is case.judgment.pair, ">=" if metric.better == "higher" else "<="
+    against = "references" if gate else "old side" if pair else "target"
     cells = [
-        f"{'gate: ' if gate else ''}{metric.label}{f' ({forced})' if forced else ''}",
+        f"{'gate: ' if gate else 'pairs: ' if pair else ''}{metric.label}{f' ({forced})' if forced else ''}",
         measured,
         f"{sign} {number(verdict.bound)} ({against} {number(verdict.target)})",
         *([_published(case, verdict)] if published else []),
