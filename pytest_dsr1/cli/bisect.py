@@ -22,8 +22,8 @@ def add(commands: Any) -> None:
         "bisect",
         help="run a command for `git bisect run`",
         description="Run a command for `git bisect run`: exit status 0 is good, 1 (FAIL) is bad, and with "
-        "any other one, such as 10 (INVALID) or 12 (INCONCLUSIVE), the commit is skipped. Ctrl-C, or a command "
-        "that a signal ended, stops the bisection. See `pytest-dsr1 docs gate#bisect`.",
+        "any other one, such as 10 (INVALID) or 12 (INCONCLUSIVE), the commit is skipped. Ctrl-C, or a "
+        "command that a signal ended, stops the bisection. See `pytest-dsr1 docs gate#bisect`.",
     )
     bisect.add_argument("command", nargs=argparse.REMAINDER, help="after --, such as -- pytest --dsr1-gate")
     bisect.set_defaults(run=_bisect)

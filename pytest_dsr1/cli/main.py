@@ -61,9 +61,6 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are harmless to print: in CI, arguments can come from outsiders."""
 
     def error(self, message: str) -> NoReturn:
-        if self.prog.endswith(" bisect"):  # the status of a mistake would mark a commit as bad
-            self.print_usage(sys.stderr)
-            self.exit(bisect.ABORT, f"{self.prog}: error: {harmless(message)}\n")
         super().error(harmless(message))
 
 
@@ -110,7 +107,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     parser = _parser()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser.parse_args(given)
+    try:
+        options = parser.parse_args(given)
+    except SystemExit as end:
+        if given[:1] == ["bisect"] and end.code:
+            raise SystemExit(bisect.ABORT) from None  # the status of a mistake would mark a commit as bad
+        raise
     # The arguments of a command that bisect runs are not ours; an error would mark a commit as bad.
     for argument in given if given[:1] != ["bisect"] else ():
         # Of an unset variable in a pipeline. `--set=KEY=` is null.
