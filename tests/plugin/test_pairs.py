@@ -10,11 +10,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from pytest_dsr1.engines import registry
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import lease
 from pytest_dsr1.pairs.order import seed_of, sides
 from pytest_dsr1.study.record import PAIRS, newest
 from tests.helpers.suites import Suites
+from tests.standins.scripted_engine import ScriptedEngine
 
 PROFILE = "--dsr1-profile=rivals"
 NEW = "--dsr1-against=engine.threads=2"
@@ -68,7 +70,9 @@ def in_order(paired: Paired, count: int) -> list[str]:
 
 def test_a_slower_side_fails(paired: Paired, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCRIPTED_THREAD_LOSS", "0.08")
-    result = paired.run("-k", "pair", "--junit-xml=junit.xml", "-v")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    reports = ("--junit-xml=junit.xml", "--dsr1-report=summary.md", "--dsr1-report=page.html")
+    result = paired.run("-k", "pair", "-v", *reports)
     assert result.ret == 1, result.stdout.str()
     result.assert_outcomes(failed=1)
     output = said(result)
@@ -83,6 +87,12 @@ def test_a_slower_side_fails(paired: Paired, monkeypatch: pytest.MonkeyPatch) ->
     assert len(counted) == 8, "four pairs"
     assert sum(bool(run["why"]) for run in paired.record()["runs"]) == 2, "a warm-up start of each side"
     assert "the new side is slower" in paired.record()["answer"]
+    assert "::error " in result.stdout.str()
+    assert "Yes: if both sides were equal, fewer than 1 of 100" in output
+    for report in ("summary.md", "page.html"):
+        text = (paired.suites.pytester.path / report).read_text(encoding="utf-8")
+        assert "Is the new side slower?" in text
+        assert "old side 1" in text
     properties = {
         each.get("name"): each.get("value")
         for each in ET.parse(paired.suites.pytester.path / "junit.xml").iter("property")
@@ -95,7 +105,8 @@ def test_a_slower_side_fails(paired: Paired, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    ("loss", "word"), [("-0.08", "the new side is faster"), ("0", "a difference of 5% is ruled out")]
+    ("loss", "word"),
+    [("-0.08", "the new side is faster"), ("0", "the sides are the same: a difference of 5% is ruled out")],
 )
 def test_a_side_that_is_not_slower_passes(
     paired: Paired, monkeypatch: pytest.MonkeyPatch, loss: str, word: str
@@ -166,6 +177,24 @@ def test_the_other_side_may_be_another_profile_or_a_file(
     assert folders == {"rivals": "old", "other": "new"}
     (paired.suites.pytester.path / "new.yaml").write_text("engine.threads: 2\n", encoding="utf-8")
     assert paired.suites.run(PROFILE, "--dsr1-against=new.yaml", "-k", "pair").ret == 1
+
+
+def test_the_other_side_may_have_another_engine(paired: Paired, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets an engine of its own, and the session's pool for it."""
+    made: list[tuple[str, bool]] = []
+
+    def create(engine: Any, pool: Any = None) -> ScriptedEngine:
+        made.append((engine.type, pool is not None))
+        return ScriptedEngine()
+
+    monkeypatch.setattr(registry, "create", create)
+    monkeypatch.setattr(lease, "look", lambda *_, **__: ())
+    other = paired.write("other")
+    text = other.read_text(encoding="utf-8").replace("type: transformers", "type: openai\n  server: vllm")
+    other.write_text(text, encoding="utf-8")
+    assert paired.suites.run(PROFILE, "--dsr1-against=other", "-k", "pair").ret == 0
+    assert set(made) == {("openai", True)}
+    assert len(made) == sum(run["point"] == "new" for run in paired.record()["runs"])
 
 
 def test_each_point_of_a_sweep_is_compared_with_its_own(

@@ -13,6 +13,7 @@ from pytest_dsr1.case.answers import (
     about_answers,
     faults,
     is_it_real,
+    is_it_slower,
     what_changed,
     what_is_the_cause,
     what_to_do,
@@ -204,6 +205,8 @@ def _answers(case: Case) -> Iterator[tuple[str, str]]:
     bad = status is not None and status not in GOOD
     if status is not None and bad:
         yield "Is it real?", prose(is_it_real(case, status))
+    if slower := is_it_slower(faults(case)):
+        yield "Is the new side slower?", prose(slower)
     for verdict in case.judgment.bad_answers:
         yield "Are the answers right?", prose(about_answers(verdict))
     inside = (prose(each) for each in case.run.locations)

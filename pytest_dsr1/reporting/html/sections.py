@@ -14,6 +14,7 @@ from pytest_dsr1.case.answers import (
     about_answers,
     faults,
     is_it_real,
+    is_it_slower,
     what_changed,
     what_is_the_cause,
     what_to_do,
@@ -188,6 +189,8 @@ def _answers(case: Case, found: Sequence[Fault]) -> Iterator[tuple[str, str]]:
     bad = status is not None and status not in GOOD
     if status is not None and bad:
         yield "Is it real?", is_it_real(case, status)
+    if slower := is_it_slower(found):
+        yield "Is the new side slower?", slower
     for verdict in case.judgment.bad_answers:
         yield "Are the answers right?", about_answers(verdict)
     yield "Where is it?", where_is_it(case.run.locations, (fault.where for fault in found))
