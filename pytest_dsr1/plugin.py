@@ -13,7 +13,14 @@ import pytest
 
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.session import options, plugins, selection
-from pytest_dsr1.session.collection import ScenarioFile, of_answers, of_curve, parametrize, scenario_file
+from pytest_dsr1.session.collection import (
+    ScenarioFile,
+    of_answers,
+    of_curve,
+    parametrize,
+    scenario_file,
+    together,
+)
 from pytest_dsr1.session.selection import SELECTION
 from pytest_dsr1.session.state import NOT_WRITTEN, STATE, RunState
 from pytest_dsr1.text import harmless, say
@@ -133,10 +140,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
     """Count tests that need inference as benchmarks, for --benchmark-only and --benchmark-skip.
 
-    The test of a sweep's curve runs after its points.
+    The tests of a scenario run next to each other, and those of a sweep's curve after its points.
     """
     if SELECTION not in config.stash:
         return (yield)
+    together(items)
     if config.pluginmanager.hasplugin("benchmark"):
         from pytest_dsr1.session.benchmark import counted
 

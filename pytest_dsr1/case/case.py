@@ -114,7 +114,7 @@ class Case:
         """Whether there is nothing to report: its tests were skipped, or ended without a result."""
         judgment, seen = self.judgment, (self.run.measurement, self.notes, self.incomplete)
         ended = (judgment.gate, judgment.in_pairs, judgment.refused, judgment.unjudged)
-        return not any((*seen, judgment.problem, *ended))
+        return not any((*seen, judgment.verdicts, judgment.problem, *ended))
 
     @property
     def warnings(self) -> tuple[str, ...]:

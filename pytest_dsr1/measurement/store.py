@@ -232,7 +232,10 @@ def find(name: str, results: Path, base: Path = Path()) -> list[Path]:
     if found:
         return found
     if profiles:
-        raise UserError(f"{profiles[0]}: contains no complete result")
+        points = f"{profiles[0].name}."
+        is_sweep = any(each.name.startswith(points) for each in _folders(results))
+        hint = f"; give the points of this sweep: '{points}*'" if is_sweep else ""
+        raise UserError(f"{profiles[0]}: contains no complete result{hint}")
     if named.exists():
         return [named]  # loading reports what is missing in it
     raise UserError(f"{name}: is neither a folder nor a profile with results in {shown_path(results)}")

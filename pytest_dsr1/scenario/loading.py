@@ -61,8 +61,10 @@ def load(
     """
     found = load_all(path, overrides=overrides, catalogue=catalogue, saved=saved)
     if len(found) != 1:
-        names = ", ".join(each.scenario.name for each in found[:3])
-        raise UserError(f"{path}: is a sweep of {len(found)} points; name one of them, such as {names}")
+        raise UserError(
+            f"{path}: is a sweep of {len(found)} points, expected one scenario; set sweep=null, and a value "
+            "for each swept key"
+        )
     return found[0]
 
 
@@ -106,17 +108,37 @@ def load_all(
                 problems.append(error.problem)
         if not saved and (point := tree.child("point")) is not None:
             problems.append(Problem(point.mark, "point", "is written by pytest-dsr1 into results; remove it"))
-        tree = sweep.from_options(tree, swept)
-        points = sweep.points_of(tree, most_points)
-        problems += sweep.mistakes(tree, points)
-        trees = [sweep.tree_of(tree, point, n, len(points)) for n, point in enumerate(points)] or [tree]
     except MistakeError as error:
         raise all_in_one(path, [*problems, error.problem]) from None
-    checked = [_check(sweep.with_requests(_with_changes(each, origin)), saved=saved) for each in trees]
-    problems += (problem for each in checked for problem in each.problems)
+    known = len(problems)
+    tree = sweep.from_options(tree, swept, problems)
+    points = sweep.points_of(tree, most_points, problems)
+    if len(problems) > known:  # a broken sweep says nothing about its points
+        raise all_in_one(path, problems)
+    problems += sweep.mistakes(tree, points)
+    trees = _of_points(tree, points, origin, problems) if points else [_with_changes(tree, origin)]
+    checked = [_check(sweep.with_requests(each), saved=saved) for each in trees]
+    for each, found in zip(trees, checked, strict=True):
+        problems += sweep.explained(sweep.with_requests(each), found.problems)
     if problems:
         raise all_in_one(path, problems)
     return [_with_idle_gpus(_loaded(path, each, saved=saved), tree) for each in checked]
+
+
+def _of_points(
+    tree: Node, points: Sequence[sweep.Point], origin: Node, problems: list[Problem]
+) -> list[Node]:
+    """Return the tree of each point; mistakes of values that cannot be set go to ``problems``."""
+    trees: list[Node] = []
+    for index, point in enumerate(points):
+        try:
+            changed = _with_changes(sweep.tree_of(tree, point, index), origin)
+        except MistakeError as error:
+            problems.append(error.problem)
+            continue
+        # Other prompts of the same lengths are no change.
+        trees.append(sweep.with_own_prompts(changed, point, index) if len(points) > 1 else changed)
+    return trees
 
 
 def _with_idle_gpus(loaded: LoadedScenario, tree: Node) -> LoadedScenario:
@@ -191,9 +213,14 @@ def load_named(profile: str, suites: Sequence[str], overrides: Sequence[str]) ->
     catalogue = profiles.discover([Path(folder) for folder in suites])
     named = Path(profile)
     paths = [named] if named.is_file() else catalogue.select(profile)
-    if len(paths) != 1:
-        raise UserError(f"{profile}: matches {len(paths)} scenarios; name one of them")
-    return load(paths[0], overrides=overrides, catalogue=catalogue).scenario
+    found = [each for path in paths for each in load_all(path, overrides=overrides, catalogue=catalogue)]
+    if not named.is_file() and (patterns := catalogue.points(profile)):
+        chosen = profiles.named([each.scenario.name for each in found], patterns[paths[0]])
+        found = [each for each in found if each.scenario.name in chosen]
+    if len(found) != 1:
+        names = ", ".join(each.scenario.name for each in found[:3])
+        raise UserError(f"{profile}: matches {len(found)} scenarios; name one of them, such as {names}")
+    return found[0].scenario
 
 
 def _assembled(

@@ -18,10 +18,17 @@ _FIXED = {
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """A value and its path; in ``targets`` a metric's name may replace an index."""
+    """A value and its path; in ``targets`` a metric's name may replace an index.
+
+    Attributes:
+        path: where the value goes.
+        value: the value.
+        key_mark: the position of the path; by default that of the value.
+    """
 
     path: Path
     value: Node
+    key_mark: Mark | None = None
 
 
 def parse_override(text: str, option: str = "--dsr1-set") -> Override:
@@ -44,7 +51,7 @@ def parse_override(text: str, option: str = "--dsr1-set") -> Override:
         problems.append(error.problem)
     if problems:
         raise MistakeError(Problem(mark, key, problems[0].message))
-    return Override(path, _with_mark(node, mark))
+    return Override(path, with_mark(node, mark))
 
 
 def of_key(key: str, value: Node, mark: Mark) -> Override:
@@ -72,6 +79,7 @@ def apply(tree: Node, override: Override) -> Node:
         MistakeError: a list has no such index or target, or the path leads through a single value.
     """
     path: list[str | int] = []
+    mark = override.key_mark or override.value.mark
     for part in override.path:
         holder = tree.find(tuple(path))
         if holder is None or isinstance(holder.value, dict) or holder.value is None:
@@ -79,18 +87,18 @@ def apply(tree: Node, override: Override) -> Node:
         elif holder.child(index := _index_of_target(holder, part)) is not None:
             path.append(index)
         else:
-            mark, key = override.value.mark, join_key(override.path)
+            key = join_key(override.path)
             raise MistakeError(Problem(mark, key, _no_such_key(holder, join_key(path), part)))
-    return with_value(tree, tuple(path), override.value, override.value.mark)
+    return with_value(tree, tuple(path), override.value, mark)
 
 
-def _with_mark(node: Node, mark: Mark) -> Node:
+def with_mark(node: Node, mark: Mark) -> Node:
     """Return the same value with one position for all of it: the option."""
     if isinstance(node.value, dict):
-        values = {key: _with_mark(child, mark) for key, child in node.value.items()}
+        values = {key: with_mark(child, mark) for key, child in node.value.items()}
         return Node(values, mark, dict.fromkeys(values, mark))
     if isinstance(node.value, list):
-        return Node([_with_mark(child, mark) for child in node.value], mark)
+        return Node([with_mark(child, mark) for child in node.value], mark)
     return Node(node.value, mark, text=node.text, quoted=node.quoted)
 
 

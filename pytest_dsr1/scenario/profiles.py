@@ -68,6 +68,7 @@ class Catalogue:
         unknown = []
         for pattern in filter(None, (part.strip() for part in expression.split(","))):
             found = [profile.path for profile in self.profiles if fnmatchcase(profile.name, pattern)]
+            found = found or [profile.path for profile in self._sweeps(pattern)]
             chosen.update(dict.fromkeys(found))
             if not found:
                 unknown.append(self.unknown(pattern))
@@ -76,10 +77,39 @@ class Catalogue:
             raise UserError("\n".join([*unknown, "`pytest --dsr1-list` lists the scenarios."]))
         return list(chosen)
 
+    def points(self, expression: str) -> dict[Path, list[str]]:
+        """Return by file the names and globs that can only mean points of a sweep, such as ``NAME.tp-8``."""
+        found: dict[Path, list[str]] = {}
+        for pattern in filter(None, (part.strip() for part in expression.split(","))):
+            if not any(fnmatchcase(profile.name, pattern) for profile in self.profiles):
+                for profile in self._sweeps(pattern):
+                    found.setdefault(profile.path, []).append(pattern)
+        return found
+
+    def _sweeps(self, pattern: str) -> list[Profile]:
+        """Return the profile of whose points this is a name or a glob; the one with the longest name."""
+        fits = [profile for profile in self.profiles if pattern.startswith(f"{profile.name}.")]
+        return sorted(fits, key=lambda profile: len(profile.name))[-1:]
+
     def unknown(self, name: str) -> str:
         """Return the message that there is no such scenario, with the nearest names."""
         what = "no scenario matches" if any(char in name for char in "*?[") else "no scenario is named"
         return f"{what} '{name}'{did_you_mean(name, self.names, most=3)}"
+
+
+def named(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
+    """Return the names that are chosen by names or globs.
+
+    Raises:
+        UserError: a pattern matches nothing; the message suggests the nearest names.
+    """
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            meant = did_you_mean(pattern, names, most=3)
+            raise UserError(
+                f"no scenario is named '{pattern}'{meant}\n`pytest --dsr1-list` lists the scenarios."
+            )
+    return {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}
 
 
 def discover(folders: Sequence[Path]) -> Catalogue:

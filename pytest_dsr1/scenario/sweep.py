@@ -6,14 +6,17 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeGuard
 
-from pytest_dsr1.masking import masked_tree
-from pytest_dsr1.scenario.overrides import Override, apply
+from pytest_dsr1.masking import masked_setting, masked_tree
+from pytest_dsr1.scenario.overrides import Override, apply, with_mark
 from pytest_dsr1.scenario.problems import Mark, MistakeError, Problem
+from pytest_dsr1.scenario.schema.base import NAME
 from pytest_dsr1.scenario.yaml.reader import parse
 from pytest_dsr1.scenario.yaml.tree import Node, join_key, node_of, split_key, with_value, without
 
@@ -23,9 +26,15 @@ _SWEPT = ("dataset", "engine", "gpu_setup", "load", "speculation")
 """Parts of a scenario whose keys can be swept."""
 _NOT_SWEPT = ("engine.type",)
 _LONGEST_NAME = 100
+_KEPT_OF_NAME = 90
+"""So much of the name of a sweep is left in the name of a point that would be too long."""
+_LONGEST_VALUE = 40
+"""The most characters of a value in a label."""
+_SEED = 420
+"""The seed of a dataset that has none."""
 _NAMED = 5
 """The most points that a message names."""
-_FOLLOWS = re.compile(r"([1-9][0-9]*) x load\.concurrency")
+_FOLLOWS = re.compile(r"([1-9][0-9]{0,17}) x load\.concurrency")
 """How ``load.num_requests`` follows the concurrency."""
 
 
@@ -35,127 +44,176 @@ class Point:
 
     Attributes:
         values: by dotted key, with the position in the file.
+        keys: the position of each key.
         label: its values in words that file systems and pytest's ``-k`` take: ``concurrency-64.tp-8``.
     """
 
     values: Mapping[str, Node]
+    keys: Mapping[str, Mark]
     label: str
 
     @property
-    def starts(self) -> tuple[tuple[str, str], ...]:
-        """What a started server depends on: points that differ in load alone share one."""
-        return tuple((key, _text(node)) for key, node in self.values.items() if not key.startswith("load."))
+    def starts(self) -> frozenset[tuple[str, object]]:
+        """What a started server depends on: points that differ in load or requests alone share one."""
+        return frozenset(
+            (key, _identity(node.plain()))
+            for key, node in self.values.items()
+            if not key.startswith(("load.", "dataset."))
+        )
+
+    @property
+    def identity(self) -> object:
+        """Its values as one that can be compared: 1 and 1.0 are the same, 1 and true are not."""
+        return frozenset((key, _identity(node.plain())) for key, node in self.values.items())
 
 
-def from_options(tree: Node, texts: Sequence[str]) -> Node:
+def _identity(value: object) -> object:
+    if isinstance(value, dict):
+        return "mapping", frozenset((key, _identity(item)) for key, item in value.items())
+    if isinstance(value, list):
+        return "list", tuple(map(_identity, value))
+    return isinstance(value, bool), value
+
+
+def from_options(tree: Node, texts: Sequence[str], problems: list[Problem]) -> Node:
     """Return a copy of the tree with the sweep of ``--dsr1-sweep KEY=VALUE,VALUE`` options.
 
-    Raises:
-        MistakeError: an option is not such a text, or the scenario is a sweep already.
+    Args:
+        tree: of the scenario.
+        texts: the options.
+        problems: where the mistakes go: an option is not such a text, a key is given twice, or the scenario
+            is a sweep already.
     """
+    known, given = tree.child("sweep"), Node({}, tree.mark)
     for text in texts:
-        mark = Mark(f"--dsr1-sweep {text}")
-        key, equals, values = text.partition("=")
-        if not equals or not values.strip() or "" in split_key(key.strip()):
+        mark = Mark(f"--dsr1-sweep {' '.join(masked_setting(text).split())}")
+        key, equals, values = (part.strip() for part in text.partition("="))
+        if not equals or not values or "" in split_key(key):
             message = "expected KEY=VALUE,VALUE with a dotted key, such as load.concurrency=1,4,16"
-            raise MistakeError(Problem(mark, "", message))
-        known = tree.child("sweep")
-        if known is not None and known.mark.line:
+            problems.append(Problem(mark, "", message))
+        elif known is not None and known.value is not None:
             message = "the scenario is a sweep already; add --dsr1-set sweep=null to sweep something else"
-            raise MistakeError(Problem(mark, key, message))
-        problems: list[Problem] = []
-        parsed = parse(f"[{values}]", mark.source, problems)
-        if problems:
-            raise MistakeError(Problem(mark, key, problems[0].message))
-        listed = Node([Node(each.value, mark, text=each.text) for _, each in parsed.children()], mark)
-        held = Node({} if known is None else dict(known.children()), mark)  # type: ignore[arg-type]
-        swept = with_value(held, (key.strip(),), listed, mark)
-        tree = with_value(tree, ("sweep",), swept, mark)
-    return tree
+            problems.append(Problem(mark, key, message))
+        elif given.child(key) is not None:
+            problems.append(Problem(mark, key, "is swept already; give all its values in one --dsr1-sweep"))
+        else:
+            given = with_value(given, (key,), _values_of(values, key, mark, problems), mark)
+    return with_value(tree, ("sweep",), given) if given.value else tree
 
 
-def points_of(tree: Node, most: int = MOST_POINTS) -> tuple[Point, ...]:
+def _values_of(text: str, key: str, mark: Mark, problems: list[Problem]) -> Node:
+    found: list[Problem] = []
+    try:
+        listed = with_mark(parse(f"[{text}]", mark.source, found), mark)
+    except MistakeError as error:
+        found, listed = [error.problem], Node([Node(None, mark)], mark)
+    problems += [Problem(mark, key, each.message) for each in found]
+    return listed
+
+
+def points_of(tree: Node, most: int, problems: list[Problem]) -> tuple[Point, ...]:
     """Return the points of a sweep in the order in which they run; none without ``sweep``.
 
-    Servers start as seldom as possible: points that differ in load alone are next to each other.
+    Servers start as seldom as possible: points that share one are next to each other.
 
     Args:
         tree: of the scenario.
         most: the most points.
-
-    Raises:
-        MistakeError: the sweep cannot be understood, is empty or too large, or has a point twice.
+        problems: where the mistakes go: the sweep cannot be understood, is empty or too large, or has a point
+            twice.
     """
     sweep = tree.child("sweep")
     if sweep is None or sweep.value is None:
         return ()
-    rows = list(_rows(sweep, most))
-    short = _short_names({key for row in rows for key in row})
-    points = [Point(row, ".".join(_word(key, short[key], node) for key, node in row.items())) for row in rows]
-    labels: dict[str, int] = {}
-    unique: list[Point] = []
-    for point, row in zip(points, rows, strict=True):
-        for other in unique:
-            if {k: _text(n) for k, n in other.values.items()} == {k: _text(n) for k, n in row.items()}:
-                mark = next(iter(row.values())).mark
-                raise MistakeError(Problem(mark, "sweep", f"the point {point.label} is there twice"))
-        count = labels[point.label] = labels.get(point.label, 0) + 1
-        unique.append(point if count == 1 else Point(row, f"{point.label}-{count}"))
-    first = {start: number for number, start in reversed(list(enumerate(each.starts for each in unique)))}
-    return tuple(sorted(unique, key=lambda point: first[point.starts]))
+    known = len(problems)
+    problems += _mistakes_in(sweep, most)
+    if len(problems) > known:
+        return ()
+    rows = list(_rows(sweep))
+    short = _short_names({key for row, _ in rows for key in row})
+    labels: Counter[str] = Counter()
+    unique: dict[object, Point] = {}
+    for row, keys in rows:
+        label = ".".join(_word(key, short[key], node) for key, node in row.items())
+        point = Point(row, keys, label)
+        if point.identity in unique:
+            mark = next(iter(row.values())).mark
+            problems.append(Problem(mark, "sweep", f"the point {label} is there twice"))
+            continue
+        labels[label] += 1
+        numbered = label if labels[label] == 1 else f"{label}-{labels[label]}"
+        unique[point.identity] = replace(point, label=numbered)
+    points = list(unique.values())
+    first = {point.starts: number for number, point in reversed(list(enumerate(points)))}
+    return tuple(sorted(points, key=lambda point: first[point.starts]))
 
 
-def _rows(sweep: Node, most: int) -> Iterator[Mapping[str, Node]]:
+def _mistakes_in(sweep: Node, most: int) -> Iterator[Problem]:
+    """Yield what is wrong in the sweep itself; no point is made to count them."""
+    count = 0
     if isinstance(sweep.value, dict) and sweep.value:
         for key, node in sweep.value.items():
-            mark = sweep.keys.get(key, node.mark)
-            _refuse_key(key, mark)
+            yield from _refused(key, f"sweep.{key}", sweep.keys.get(key, node.mark))
             if not isinstance(node.value, list) or not node.value:
                 message = f"expected a list of values, found {node.in_words()}"
-                raise MistakeError(Problem(node.mark, f"sweep.{key}", message))
-        lists = [list(node.children()) for node in sweep.value.values()]
-        _refuse_many(sweep, _product(len(each) for each in lists), most)
-        for combined in itertools.product(*lists):
-            yield dict(zip(sweep.value, (node for _, node in combined), strict=True))
+                yield Problem(node.mark, f"sweep.{key}", message)
+            else:
+                yield from _repeated(node, key)
+        sizes = (len(node.value) for node in sweep.value.values() if isinstance(node.value, list))
+        count = math.prod(sizes)
     elif isinstance(sweep.value, list) and sweep.value:
-        _refuse_many(sweep, len(sweep.value), most)
+        count = len(sweep.value)
         for number, item in sweep.children():
             if not isinstance(item.value, dict) or not item.value:
                 message = f"expected a mapping of keys to values, found {item.in_words()}"
-                raise MistakeError(Problem(item.mark, f"sweep.{number}", message))
+                yield Problem(item.mark, f"sweep.{number}", message)
+                continue
             for key, node in item.value.items():
-                _refuse_key(key, item.keys.get(key, node.mark))
-            yield dict(item.value)
+                yield from _refused(key, f"sweep.{number}.{key}", item.keys.get(key, node.mark))
     else:
         found = sweep.in_words()
         message = f"expected a mapping of keys to lists of values, or a list of points, found {found}"
-        raise MistakeError(Problem(sweep.mark, "sweep", message))
-
-
-def _product(counts: Iterator[int]) -> int:
-    total = 1
-    for count in counts:
-        total *= count
-    return total
-
-
-def _refuse_many(sweep: Node, count: int, most: int) -> None:
+        yield Problem(sweep.mark, "sweep", message)
     if count > most:
         message = (
             f"{count:,} points, expected at most {most:,}: leave some out, or set the ini option "
             f"dsr1_max_points = {count}"
         )
-        raise MistakeError(Problem(sweep.mark, "sweep", message))
+        yield Problem(sweep.mark, "sweep", message)
 
 
-def _refuse_key(key: str, mark: Mark) -> None:
-    part = key.partition(".")[0]
-    if key != "hardware.count" and (part not in _SWEPT or "." not in key or key in _NOT_SWEPT):
+def _repeated(values: Node, key: str) -> Iterator[Problem]:
+    """Yield each value of a list that stands there before; with it whole points would be there twice."""
+    seen: set[object] = set()
+    for _, node in values.children():
+        identity = _identity(node.plain())
+        if identity in seen:
+            shown = node.in_words() if _without_secrets(key, node) == node.plain() else "a value"
+            yield Problem(node.mark, f"sweep.{key}", f"{shown} is there twice")
+        seen.add(identity)
+
+
+def _rows(sweep: Node) -> Iterator[tuple[Mapping[str, Node], Mapping[str, Mark]]]:
+    """Yield the values and the positions of their keys, of each point of a sweep without mistakes."""
+    if isinstance(sweep.value, dict):
+        lists = [[node for _, node in each.children()] for each in sweep.value.values()]
+        for combined in itertools.product(*lists):
+            yield dict(zip(sweep.value, combined, strict=True)), sweep.keys
+    for _, item in sweep.children():
+        if isinstance(sweep.value, list) and isinstance(item.value, dict):
+            yield item.value, item.keys
+
+
+def _refused(key: str, where: str, mark: Mark) -> Iterator[Problem]:
+    path = key.split(".")
+    if key != "hardware.count" and (
+        path[0] not in _SWEPT or len(path) == 1 or "" in path or key in _NOT_SWEPT
+    ):
         message = (
             f"cannot be swept; expected `hardware.count`, or a dotted key of {', '.join(_SWEPT[:-1])} or "
             f"{_SWEPT[-1]}, such as load.concurrency"
         )
-        raise MistakeError(Problem(mark, f"sweep.{key}", message))
+        yield Problem(mark, where, message)
 
 
 def _short_names(keys: set[str]) -> dict[str, str]:
@@ -166,44 +224,45 @@ def _short_names(keys: set[str]) -> dict[str, str]:
 
 def _word(key: str, name: str, node: Node) -> str:
     shown = _text(node) if _without_secrets(key, node) == node.plain() else "hidden"
-    value = re.sub(r"[^A-Za-z0-9.]+", "_", shown).strip("_.")
-    return f"{name}-{value or 'none'}"
+    value = _plain_word(shown)[:_LONGEST_VALUE].strip("_.")
+    return f"{_plain_word(name)}-{value or 'none'}"
+
+
+def _plain_word(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "_", text).strip("_.")
 
 
 def _text(node: Node) -> str:
     return node.text or str(node.plain())
 
 
-def tree_of(tree: Node, point: Point, index: int, count: int) -> Node:
+def tree_of(tree: Node, point: Point, index: int) -> Node:
     """Return the scenario of a point.
 
     Args:
         tree: of the sweep.
         point: what this point sets.
-        index: its place in the sweep, from 0; synthetic prompts differ by it.
-        count: how many points there are.
+        index: its place in the sweep, from 0.
 
     Raises:
         MistakeError: a value cannot be set there.
     """
     name, swept = tree.child("name"), without(tree, ("sweep",))
     for key, node in point.values.items():
-        swept = apply(swept, Override(split_key(key), node))
+        swept = apply(swept, Override(split_key(key), node, point.keys.get(key)))
     swept = _with_gpus(swept, point)
-    if count > 1 and "dataset.seed" not in point.values:
-        swept = _with_own_prompts(swept, index)
     mark = tree.mark if name is None else name.mark
-    if name is not None and isinstance(name.value, str):
-        whole = f"{name.value}.{point.label}"
-        whole = whole if len(whole) <= _LONGEST_NAME else f"{name.value[:90]}.p{index}"
+    given = name.value if name is not None and isinstance(name.value, str) else ""
+    if len(given) <= _LONGEST_NAME and re.fullmatch(NAME, given):  # else the schema refuses it, once
+        whole = f"{given}.{point.label}"
+        whole = whole if len(whole) <= _LONGEST_NAME else f"{given[:_KEPT_OF_NAME]}.p{index}"
         swept = with_value(swept, ("name",), node_of(whole, mark))
-        said = {
-            "sweep": name.value,
-            "label": point.label,
-            "values": {key: _without_secrets(key, node) for key, node in point.values.items()},
-        }
-        swept = with_value(swept, ("point",), node_of(said, mark), mark)
-    return _with_its_targets(swept, point)
+    said = {
+        "sweep": given,
+        "label": point.label,
+        "values": {key: _without_secrets(key, node) for key, node in point.values.items()},
+    }
+    return _with_its_own(with_value(swept, ("point",), node_of(said, mark), mark), point)
 
 
 def _without_secrets(key: str, node: Node) -> Any:
@@ -216,50 +275,92 @@ def _with_gpus(tree: Node, point: Point) -> Node:
     """Return a copy whose number of GPUs follows the parallel sizes that the point sets."""
     sizes = [tree.find(("engine", key)) for key in ("tp", "pp")]
     follows = {"engine.tp", "engine.pp"} & point.values.keys() and "hardware.count" not in point.values
-    numbers = [size.value for size in sizes if size is not None and isinstance(size.value, int)]
+    numbers = [size.value for size in sizes if size is not None]
+    gpus = math.prod(number for number in numbers if _is_count(number))  # other values are mistakes
     if not follows or tree.find(("hardware", "gpu")) is None:
         return tree
     mark = next(node.mark for key, node in point.values.items() if key in {"engine.tp", "engine.pp"})
-    return with_value(tree, ("hardware", "count"), node_of(_product(iter(numbers)), mark))
+    return with_value(tree, ("hardware", "count"), node_of(gpus, mark))
 
 
-def _with_own_prompts(tree: Node, index: int) -> Node:
-    """Return a copy with a seed of its own: a kept server would answer equal prompts from its cache."""
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def with_own_prompts(tree: Node, point: Point, index: int) -> Node:
+    """Return a copy with a seed of its own: a kept server would answer equal prompts from its cache.
+
+    Args:
+        tree: of the point.
+        point: which may set the seed itself.
+        index: its place in the sweep, from 0.
+    """
     dataset, seed = tree.child("dataset"), tree.find(("dataset", "seed"))
     if dataset is None or not isinstance(dataset.value, dict) or tree.find(("dataset", "path")) is not None:
         return tree
-    base = 420 if seed is None else seed.value
-    if not isinstance(base, int):
+    base = _SEED if seed is None else seed.value
+    if "dataset.seed" in point.values or not isinstance(base, int) or isinstance(base, bool):
         return tree
     mark = dataset.mark if seed is None else seed.mark
     return with_value(tree, ("dataset", "seed"), node_of(base + index, mark))
 
 
-def _with_its_targets(tree: Node, point: Point) -> Node:
-    """Return a copy with the targets of this point alone, without the ``at`` that chose them."""
-    targets = tree.child("targets")
-    if targets is None or not isinstance(targets.value, list):
-        return tree
-    kept = [without(item, ("at",)) for _, item in targets.children() if fits(item, point)]
-    return with_value(tree, ("targets",), Node(kept, targets.mark))
+_CHOSEN = ("targets", "published")
+"""Lists whose items may be for some points alone, with ``at``."""
 
 
-def fits(target: Node, point: Point) -> bool:
-    """Return whether a target is for a point: each value of its ``at`` is the point's."""
-    at = target.child("at")
+def _with_its_own(tree: Node, point: Point) -> Node:
+    """Return a copy with the targets and published results of this point, without the ``at`` of each."""
+    for key in _CHOSEN:
+        listed = tree.child(key)
+        if listed is not None and isinstance(listed.value, list):
+            kept = [without(item, ("at",)) for _, item in listed.children() if fits(item, point)]
+            tree = with_value(tree, (key,), Node(kept, listed.mark))
+    return tree
+
+
+def fits(item: Node, point: Point) -> bool:
+    """Return whether an item is for a point: each value of its ``at`` is the point's."""
+    at = item.child("at")
     if at is None or not isinstance(at.value, dict):
         return True
-    values = {key: _text(node) for key, node in point.values.items()}
-    return all(values.get(key) == _text(node) for key, node in at.value.items())
+    return all(
+        key in point.values and _identity(point.values[key].plain()) == _identity(node.plain())
+        for key, node in at.value.items()
+    )
 
 
 def with_requests(tree: Node) -> Node:
     """Return a copy in which ``load.num_requests`` that follows the concurrency is a number."""
+    wanted, factor, users = _following(tree)
+    if wanted is None or users is None or not _is_count(users.value):
+        return tree
+    return with_value(tree, ("load", "num_requests"), node_of(factor * users.value, wanted.mark))
+
+
+def explained(tree: Node, problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Return the problems of a scenario; of requests that follow no number, why.
+
+    Args:
+        tree: of :func:`with_requests`.
+        problems: those that the schema found.
+    """
+    wanted, _, users = _following(tree)
+    if wanted is None:
+        return tuple(problems)
+    key = "load.num_requests"
+    others = tuple(problem for problem in problems if problem.key != key)
+    if users is None or users.value != "all":
+        return others  # the concurrency is a mistake itself
+    message = "follows load.concurrency, which is 'all'; expected a whole number of at least 1"
+    return (*others, Problem(wanted.mark, key, message))
+
+
+def _following(tree: Node) -> tuple[Node | None, int, Node | None]:
+    """Return the number of requests if it follows the concurrency, by which factor, and the concurrency."""
     wanted, users = tree.find(("load", "num_requests")), tree.find(("load", "concurrency"))
     found = _FOLLOWS.fullmatch(wanted.value) if wanted and isinstance(wanted.value, str) else None
-    if wanted is None or found is None or users is None or not isinstance(users.value, int):
-        return tree
-    return with_value(tree, ("load", "num_requests"), node_of(int(found[1]) * users.value, wanted.mark))
+    return (wanted, int(found[1]), users) if found else (None, 0, users)
 
 
 def mistakes(tree: Node, points: Sequence[Point]) -> Iterator[Problem]:
@@ -267,27 +368,26 @@ def mistakes(tree: Node, points: Sequence[Point]) -> Iterator[Problem]:
 
     A target's ``at`` is not a mapping, or matches no point; ``--dsr1-set`` sets a key that is swept.
     """
-    targets = tree.child("targets")
-    for number, item in targets.children() if targets else ():
-        if at := item.child("at"):
-            yield from _mistakes_of(item, at, join_key(("targets", number, "at")), points)
+    for key in _CHOSEN:
+        listed = tree.child(key)
+        for number, item in listed.children() if listed else ():
+            if at := item.child("at"):
+                yield from _mistakes_of(item, at, join_key((key, number, "at")), points)
     for key in dict.fromkeys(key for point in points for key in point.values):
         node = tree.find(split_key(key))
-        if (
-            node is not None
-            and not node.mark.line
-            and node.mark.source.startswith(("--dsr1-set", "--dsr1-against"))
-        ):
+        below = [] if node is None else [node.mark, *(mark for _, mark, _ in node.walk())]
+        options = ("--dsr1-set ", "--dsr1-against ")
+        for mark in dict.fromkeys(mark for mark in below if mark.source.startswith(options)):
             message = "is swept, so one value of it cannot be set; select points with -k instead"
-            yield Problem(node.mark, key, message)
+            yield Problem(mark, key, message)
 
 
-def _mistakes_of(target: Node, at: Node, key: str, points: Sequence[Point]) -> Iterator[Problem]:
+def _mistakes_of(item: Node, at: Node, key: str, points: Sequence[Point]) -> Iterator[Problem]:
     if not points:
         yield Problem(at.mark, key, "chooses points of a sweep, but the scenario has no `sweep`")
     elif not isinstance(at.value, dict) or not at.value:
         yield Problem(at.mark, key, f"expected a mapping of swept keys to values, found {at.in_words()}")
-    elif not any(fits(target, point) for point in points):
+    elif not any(fits(item, point) for point in points):
         labels = ", ".join(point.label for point in points[:_NAMED])
         more = f" and {len(points) - _NAMED} more" if len(points) > _NAMED else ""
         yield Problem(at.mark, key, f"matches no point of the sweep; its points are {labels}{more}")

@@ -330,7 +330,8 @@ def _hint_of(schema: Schema, node: Node) -> str:
         return _number_hint(node, whole=kind == "integer")
     if kind == "integer" and isinstance(value, float) and value.is_integer():
         return f"; write {int(value)}"
-    if kind == "string" and "const" not in schema and isinstance(value, bool | int | float):
+    fits = "const" not in schema and re.search(schema.get("pattern", ""), text)
+    if kind == "string" and fits and isinstance(value, bool | int | float):
         return f'; put it in quotes: "{text}"'
     return ""
 

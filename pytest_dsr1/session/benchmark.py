@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_dsr1.session.collection import gates, measured
+from pytest_dsr1.session.collection import gates, measured, of_curve
 
 if TYPE_CHECKING:
     from pytest_dsr1.measurement.measurement import Measurement
@@ -73,11 +73,12 @@ def feed(benchmark: Any, rounds: Rounds, file: str) -> None:
         benchmark: the ``benchmark`` fixture of any test, made with ``timer=rounds.timer``.
         rounds: the measurement.
         file: the scenario's file. pytest-benchmark compares by the name that begins with it, so it is the
-            same for any selection of tests.
+            same for any selection of tests. Of a sweep's point, that name ends with the point.
     """
     measurement = rounds.measurement
+    point = measurement.scenario.point
     benchmark.name = named(measurement.scenario.name, measurement.scenario)
-    benchmark.fullname = named(file, measurement.scenario)
+    benchmark.fullname = named(file, measurement.scenario) + (f"[{point.label}]" if point else "")
     benchmark.param = benchmark.params = None
     benchmark.group = None
     benchmark.extra_info.update({name: metric.value for name, metric in measurement.metrics.items()})
@@ -96,10 +97,10 @@ def counted(items: Iterable[pytest.Item]) -> Iterator[None]:
 
     pytest-benchmark looks for the name of its fixture, so these tests get it for a while. A test that judges
     a whole measurement keeps the fixture that feeds it. A gate's runs vary in length, so they are not a
-    benchmark.
+    benchmark, and neither is a curve, which needs the measurements of its points.
     """
     inferred = [item for item in items if isinstance(item, pytest.Function)]
-    inferred = [item for item in inferred if measured(item) or gates(item)]
+    inferred = [item for item in inferred if measured(item) or gates(item) or of_curve(item)]
     lists: dict[int, list[str]] = {id(item.fixturenames): item.fixturenames for item in inferred}
     shown = [names for names in lists.values() if "benchmark" not in names]
     for names in shown:

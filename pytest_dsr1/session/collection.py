@@ -149,8 +149,15 @@ TARGET = "target"
 
 
 def frontier_names(scenario: Scenario) -> list[str]:
-    """Return the name of each test of a sweep's curve, such as ``per_gpu_output_throughput-at-50``."""
-    return [f"{each.metric}-at-{each.at:g}" for each in scenario.frontier]
+    """Return the name of each test of a sweep's curve, such as ``per_gpu_output_throughput-at-50``.
+
+    Two that would be equal end with the metric across the curve.
+    """
+    names = [f"{each.metric}-at-{each.at:.15g}" for each in scenario.frontier]
+    return [
+        name if names.count(name) == 1 else f"{name}-{each.of}"
+        for name, each in zip(names, scenario.frontier, strict=True)
+    ]
 
 
 def target_index(scenario: Scenario, metric: str) -> int:
@@ -243,6 +250,19 @@ def loaded_of(item: pytest.Item) -> LoadedScenario | None:
     """Return the scenario of a test; None for a test without one."""
     callspec = getattr(item, "callspec", None)
     return callspec.params.get("dsr1_scenario") if callspec else None
+
+
+def together(items: Iterable[pytest.Item]) -> None:
+    """Let pytest put the tests of a scenario next to each other, and not those of several files' points.
+
+    It knows the parameter of a session by its number, which starts anew in every file.
+    """
+    numbers: dict[str, int] = {}
+    for item in items:
+        callspec, loaded = getattr(item, "callspec", None), loaded_of(item)
+        if callspec is not None and loaded is not None:
+            number = numbers.setdefault(loaded.scenario.name, len(numbers))
+            callspec.indices["dsr1_scenario"] = number
 
 
 def parametrize(metafunc: pytest.Metafunc) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_dsr1.errors import Dsr1Error, UserError
+from pytest_dsr1.text import shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,11 +56,11 @@ def reused(state: RunState, scenario: Scenario, folder: str) -> Measurement | No
         state.notify(f"{scenario.name}: runs again: {error}")
         return None
     if not is_of(found, scenario):
-        state.notify(f"{scenario.name}: runs again: it has changed since {folder}")
+        state.notify(f"{scenario.name}: runs again: it has changed since {shown_path(Path(folder))}")
         return None
     if invalid_reasons(found):
         return None
-    state.notify(f"{scenario.name}: finished in {folder}")
+    state.notify(f"{scenario.name}: finished in {shown_path(Path(folder))}")
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,6 +58,7 @@ class Selection:
         changes: Changes,
         rootdir: Path,
         prefixes: dict[Path, str],
+        points: Mapping[Path, Sequence[str]],
     ) -> None:
         self.paths = tuple(dict.fromkeys((*profiles, *arguments)))
         self.replay: dict[str, Measurement] = {}
@@ -66,6 +67,7 @@ class Selection:
         self._changes = changes
         self._rootdir = rootdir
         self._prefixes = prefixes
+        self._points = points
         self._loaded: dict[Path, list[LoadedScenario]] = {}
 
     def load(self, path: Path) -> list[LoadedScenario]:
@@ -77,6 +79,11 @@ class Selection:
         if path not in self._loaded:
             saved = path in self._prefixes
             found = self._load_all(path, saved=saved)
+            if patterns := self._points.get(path):
+                from pytest_dsr1.scenario.profiles import named
+
+                names = named([each.scenario.name for each in found], patterns)
+                found = [each for each in found if each.scenario.name in names]
             known = {other.scenario.name: other.path for other in self.usable()}
             for loaded in found:
                 if other := known.get(loaded.scenario.name):
@@ -166,7 +173,9 @@ class Selection:
             return None
         sweep = last.scenario.point.sweep
         files = [
-            each for each in self.paths if any(p in self.points(sweep) for p in self._loaded.get(each, ()))
+            each
+            for each in self.paths
+            if any(p.scenario.point and p.scenario.point.sweep == sweep for p in self._loaded.get(each, ()))
         ]
         if files[-1:] != [path]:
             return None
@@ -312,7 +321,8 @@ def _select(config: pytest.Config, arguments: list[Path]) -> Selection:
     if replay and not profiles:
         prefixes = {saved.folder / "scenario.yaml": saved.test_id_prefix for saved in replay.values()}
         chosen = list(prefixes)
-    selection = Selection(chosen, arguments, known, changes(config), config.rootpath, prefixes)
+    points = known.points(profiles)
+    selection = Selection(chosen, arguments, known, changes(config), config.rootpath, prefixes, points)
     selection.replay = replay
     for path in chosen:
         selection.load(path)
@@ -330,7 +340,7 @@ def to_show(config: pytest.Config) -> tuple[list[LoadedScenario], Catalogue, lis
     names = _profiles(config)
     chosen = known.select(names) if names else []
     paths = chosen or named_files(config) or known.select("*")
-    selection = Selection(paths, (), known, changes(config), config.rootpath, {})
+    selection = Selection(paths, (), known, changes(config), config.rootpath, {}, known.points(names))
     loaded, problems = [], []
     for path in selection.paths:
         try:

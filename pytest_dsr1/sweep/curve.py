@@ -20,6 +20,8 @@ from pytest_dsr1.verdict.targets import Noise, judged
 from pytest_dsr1.verdict.verdict import Verdict, subject_of
 
 Side = Literal["lower", "higher"]
+_NAMED = 5
+"""The most points without a result that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,8 @@ def judge(
     """
     x, y = METRICS[wanted.of], METRICS[wanted.metric]
     usable = [point for point in points if point.x > 0 and point.y > 0]
+    zeros = [point for point in points if point not in usable]
+    missing = {**missing, **{point.label: f"{(y if point.x > 0 else x).label} is 0" for point in zeros}}
     curve = frontier(usable, x.better, y.better)
     found = read(curve, wanted.at)
     if isinstance(found, str):
@@ -136,7 +140,10 @@ def judge(
 
 
 def _listed(missing: Mapping[str, str]) -> str:
-    return ", ".join(f"{label} ({why})" for label, why in missing.items())
+    """Return the first points without a result, and why."""
+    shown = [f"{label} ({why})" for label, why in missing.items()]
+    more = len(shown) - _NAMED
+    return f"{', '.join(shown[:_NAMED])} and {more} more" if more > 0 else ", ".join(shown)
 
 
 def _beyond(
@@ -144,7 +151,7 @@ def _beyond(
 ) -> str:
     x = METRICS[wanted.of]
     if not curve:
-        ends = "no point has both metrics"
+        ends = "no point has both metrics above 0"
     else:
         ends = (
             f"the curve runs from {number(curve[0].x)} ({curve[0].label}) to {number(curve[-1].x)} {x.unit} "

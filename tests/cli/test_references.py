@@ -139,7 +139,10 @@ def test_a_refusal_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["references", "accept", "smal", "--suites", ".", "--reason", "x"]) == 1
     assert "no scenario is named 'smal' (did you mean 'small'?)" in capsys.readouterr().err
     assert main(["references", "accept", "cpu-*", "--reason", "x"]) == 1
-    assert capsys.readouterr().err == "cpu-*: matches 2 scenarios; name one of them\n"
+    assert (
+        capsys.readouterr().err
+        == "cpu-*: matches 2 scenarios; name one of them, such as cpu-max-throughput, cpu-min-latency\n"
+    )
 
 
 def test_show_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:

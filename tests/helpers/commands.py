@@ -6,7 +6,7 @@ import pytest
 
 from pytest_dsr1.cli import main
 from pytest_dsr1.reporting import formats
-from pytest_dsr1.scenario.loading import load_named
+from pytest_dsr1.scenario.loading import load_all
 from pytest_dsr1.scenario.profiles import discover
 from pytest_dsr1.session import options
 
@@ -30,4 +30,4 @@ def assert_understood(pytester: pytest.Pytester, program: str, arguments: list[s
     if not profiles or set(profiles) & own:
         return
     for path in discover(()).select(",".join(profiles)):
-        load_named(str(path), (), config.getoption("--dsr1-set"))
+        load_all(path, overrides=config.getoption("--dsr1-set"), swept=config.getoption("--dsr1-sweep"))

@@ -11,7 +11,7 @@ from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import MetricValue
-from pytest_dsr1.scenario.loading import load
+from pytest_dsr1.scenario.loading import load, load_all
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.workload import Workload
 from tests.helpers.paths import SUITES
@@ -19,7 +19,8 @@ from tests.helpers.values import measurement
 
 MEMORY_GIB = {"NVIDIA H200": 139.8, "NVIDIA B200": 179.0}
 """The memory that NVML reports."""
-SHIPPED = sorted(SUITES.glob("*/*.yaml"))
+SHIPPED = [each.scenario for path in sorted(SUITES.glob("*/*.yaml")) for each in load_all(path)]
+"""All that ship, with each point of a sweep."""
 
 
 def shipped(name: str) -> Scenario:

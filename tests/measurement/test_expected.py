@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_dsr1.measurement.expected import SLOWEST_TOK_S_USER, Asking, asking, expected_s, run_timeout_s
-from pytest_dsr1.scenario.loading import load as load_scenario
+from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.dataset import mean_tokens
 from tests.helpers.published import SHIPPED
 from tests.helpers.values import scenario
@@ -87,9 +87,8 @@ def test_a_published_run_without_a_target_is_not_cut_off() -> None:
     assert run_timeout_s(scenario(published=published)) == 3 * 2 + 600, "a target gives the time"
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_each_shipped_limit_is_twice_what_a_published_run_took(path: Path) -> None:
-    shipped = load_scenario(path).scenario
+@pytest.mark.parametrize("shipped", SHIPPED, ids=lambda scenario: scenario.name)
+def test_each_shipped_limit_is_twice_what_a_published_run_took(shipped: Scenario) -> None:
     tokens = shipped.load.num_requests * mean_tokens(shipped.dataset.output_tokens)
     for each in shipped.published:
         rates = each.values.get("total_output_throughput"), each.values.get("per_gpu_output_throughput")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
 from tests.helpers.suites import Suites
+from tests.helpers.waiting import wait_until
 
 SWEEP = "sweep:\n  load.concurrency: [1, 2, 4]\n"
 
@@ -85,3 +88,33 @@ def test_nothing_to_go_on_with(suites: Suites) -> None:
     refused.stderr.fnmatch_lines(["*--dsr1-resume needs a scenario, but none is selected*"])
     both = suites.run("--dsr1-resume", "--dsr1-replay=swept")
     both.stderr.fnmatch_lines(["*--dsr1-resume needs new runs, but --dsr1-replay makes none: remove one*"])
+
+
+def test_a_killed_sweep_goes_on(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The point that was running is not finished, and nothing is lost."""
+    suites.write("swept", target=8.0, extra=SWEEP)
+    suites.run("--dsr1-profile=swept", "-k", "concurrency-1")
+    goes_on = suites.pytester.path / "go"
+    monkeypatch.setenv("SCRIPTED_UNTIL", str(goes_on))
+    runs_of(suites)
+    command = [sys.executable, "-m", "pytest", "--dsr1-profile=swept", "--dsr1-resume"]
+    with suites.pytester.popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        wait_until(lambda: suites.engine_runs)
+        run.kill()
+    assert len(runs_of(suites)) == 1, "the second point had begun"
+    goes_on.touch()
+    assert suites.run("--dsr1-profile=swept", "--dsr1-resume").ret == 0
+    assert len(runs_of(suites)) == 2, "the second and the third"
+
+
+def test_the_verdict_on_a_curve_is_in_the_overview(suites: Suites) -> None:
+    curve = "frontier:\n  - {at: 8, metric: total_output_throughput, value: 32}\n"
+    suites.write("swept", target=8.0, extra=SWEEP + curve)
+    result = suites.run("--dsr1-profile=swept")
+    result.stdout.fnmatch_lines(
+        [
+            "swept, 3 points  (CPU, engine transformers)",
+            "swept  (CPU, engine transformers)",
+            "  PASS    total output throughput at 8 *",
+        ]
+    )

@@ -62,6 +62,15 @@ BACK = """\
 extends: one
 name: four
 """
+SWEEP = """\
+extends: one
+name: ladder
+load: {num_requests: 4 x load.concurrency}
+sweep:
+  load.concurrency: [1, 2]
+  engine.arguments: [[], [--other]]
+  dataset.input_tokens: [8, 9]
+"""
 
 
 def _undisturbed(suites: Suites, run: Callable[..., pytest.RunResult], *arguments: str) -> pytest.RunResult:
@@ -125,6 +134,28 @@ def test_one_server_serves_scenarios_that_differ_in_load(serving: Suites) -> Non
     servers = [pid(serving, name) for name in ("one", "two", "three", "four")]
     assert servers[1] is None, "it started none"
     assert len({each for each in servers if each}) == 3
+    assert not any(psutil.pid_exists(each) for each in servers if each)
+
+
+def test_points_that_differ_in_load_and_requests_share_a_server(serving: Suites) -> None:
+    """Whatever the order of the keys is, and without a prompt that the server has read before."""
+    (serving.folder / "ladder.yaml").write_text(SWEEP, encoding="utf-8")
+    result = serving.run("--dsr1-profile=ladder")
+    assert result.ret == 0
+    result.assert_outcomes(passed=16)
+    points = [
+        f"ladder.concurrency-{users}.arguments-{arguments}.input_tokens-{tokens}"
+        for arguments in ("none", "other")
+        for users in (1, 2)
+        for tokens in (8, 9)
+    ]
+    found = [told(serving, point) for point in points]
+    assert [each["server_started"] for each in found] == [True, False, False, False] * 2
+    kept = [each["server_kept_from"] for each in found if not each["server_started"]]
+    assert kept == [points[0]] * 3 + [points[4]] * 3
+    assert [each["warnings"] for each in found] == [[]] * 8
+    servers = [pid(serving, point) for point in points]
+    assert len({each for each in servers if each}) == 2
     assert not any(psutil.pid_exists(each) for each in servers if each)
 
 

@@ -219,7 +219,7 @@ def test_where_finds_a_value_through_bases_and_options(
         (
             "extends: b200-min-latncy\nname: x\n",
             "s.yaml:1:10: extends: no scenario is named 'b200-min-latncy' (did you mean "
-            "'b200-min-latency' or 'h200-min-latency' or 'b200-min-latency-relaxed'?)",
+            "'b200-min-latency' or 'h200-min-latency' or 'b200-min-latency-ladder'?)",
         ),
         (
             "extends: other.yaml\n",

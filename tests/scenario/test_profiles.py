@@ -8,7 +8,7 @@ import pytest
 
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario.loading import load
-from pytest_dsr1.scenario.profiles import Catalogue, discover, shipped_suites
+from pytest_dsr1.scenario.profiles import Catalogue, discover, named, shipped_suites
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -34,7 +34,7 @@ def test_names_and_globs_choose_in_the_order_asked(tmp_path: Path) -> None:
         suites / "cpu" / "min-latency.yaml",
         suites / "cpu" / "max-throughput.yaml",
     ]
-    assert len(catalogue.select("*")) == 51
+    assert len(catalogue.select("*")) == 53
 
 
 @pytest.mark.parametrize(
@@ -136,3 +136,29 @@ def test_shipped_suites_are_those_of_the_wheel_or_beside_the_package(
     assert shipped_suites() == tmp_path / "suites"
     (tmp_path / "pytest_dsr1" / "suites").mkdir(parents=True)
     assert shipped_suites() == tmp_path / "pytest_dsr1" / "suites"
+
+
+def test_points_of_a_sweep_are_chosen_by_name(tmp_path: Path) -> None:
+    """A name with a dot may be a scenario's own; else it is a point of the sweep with the longest name."""
+    for name in ("a", "a.b", "c"):
+        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\n", encoding="utf-8")
+    known = discover([tmp_path])
+    assert known.points("a,a.b,c,a.*,nothing") == {}
+    assert known.points("a.x, a.b.tp-8, c.tp-*") == {
+        tmp_path / "a.yaml": ["a.x"],
+        tmp_path / "a.b.yaml": ["a.b.tp-8"],
+        tmp_path / "c.yaml": ["c.tp-*"],
+    }
+    assert known.select("c.tp-*,a.b.tp-8") == [tmp_path / "c.yaml", tmp_path / "a.b.yaml"]
+
+
+def test_names_and_globs_choose_points() -> None:
+    names = ["c.tp-4", "c.tp-8", "c.pp-2"]
+    assert named(names, ["c.tp-*"]) == {"c.tp-4", "c.tp-8"}
+    assert named(names, ["c.pp-2", "c.tp-8"]) == {"c.pp-2", "c.tp-8"}
+    with pytest.raises(UserError) as caught:
+        named(names, ["c.pp-2", "c.tp-9"])
+    assert str(caught.value) == (
+        "no scenario is named 'c.tp-9' (did you mean 'c.tp-8' or 'c.tp-4' or 'c.pp-2'?)\n"
+        "`pytest --dsr1-list` lists the scenarios."
+    )

@@ -10,7 +10,7 @@ from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
 from pytest_dsr1.engines.trtllm_options.options import KvCacheConfig
 from pytest_dsr1.metrics.catalogue import targetable
-from pytest_dsr1.scenario.loading import LoadedScenario, load
+from pytest_dsr1.scenario.loading import LoadedScenario, load, load_all
 from pytest_dsr1.scenario.profiles import discover, shipped_suites
 from pytest_dsr1.scenario.schema.load import PoissonArrival
 from pytest_dsr1.scenario.schema.scenario import Published
@@ -19,11 +19,13 @@ NAMES = (
     "b200-max-throughput-0528-fp8kv",
     "b200-max-throughput",
     "b200-min-latency-first-published",
+    "b200-min-latency-ladder",
     "b200-min-latency-relaxed",
     "b200-min-latency",
     "b200-mlperf-interactive",
     "b200-mlperf-offline",
     "b200-mlperf-server",
+    "b200-mtp-depth",
     "b200-perf-overview-1000-1000",
     "b200-perf-overview-1024-1024",
     "b200-perf-overview-1024-32768",
@@ -69,7 +71,8 @@ NAMES = (
     "slice-h200-vllm-c64",
 )
 PATHS = {profile.name: profile.path for profile in discover([]).shipped}
-LOADED: dict[str, LoadedScenario] = {name: load(path) for name, path in PATHS.items()}
+SWEEPS = ("b200-min-latency-ladder", "b200-mtp-depth")
+LOADED: dict[str, LoadedScenario] = {name: load(path) for name, path in PATHS.items() if name not in SWEEPS}
 MLPERF = [name for name in NAMES if "mlperf" in name]
 OVERVIEW = [name for name in NAMES if "perf-overview" in name]
 PUBLISHED = [name for name, loaded in LOADED.items() if loaded.scenario.published and name not in MLPERF]
@@ -86,10 +89,11 @@ def test_all_ship() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_shipped_name_is_its_folder_and_stem(name: str) -> None:
-    loaded = LOADED[name]
-    relative = loaded.path.relative_to(shipped_suites())
-    assert loaded.scenario.name == name == "-".join(relative.with_suffix("").parts)
-    assert loaded.scenario.source is not None
+    for loaded in load_all(PATHS[name]):
+        point, relative = loaded.scenario.point, loaded.path.relative_to(shipped_suites())
+        own = loaded.scenario.name if point is None else point.sweep
+        assert own == name == "-".join(relative.with_suffix("").parts)
+        assert loaded.scenario.source is not None
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -131,8 +135,9 @@ UNUSUAL = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_only_what_was_published_so_is_unusual(name: str) -> None:
-    warnings = [warning.partition(": ")[2] for warning in LOADED[name].warnings]
-    assert warnings == ([UNUSUAL[name]] if name in UNUSUAL else [])
+    for loaded in load_all(PATHS[name]):
+        warnings = [warning.partition(": ")[2] for warning in loaded.warnings]
+        assert warnings == ([UNUSUAL[name]] if name in UNUSUAL else [])
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -394,3 +399,45 @@ def test_random_weights_name_fields_that_transformers_has() -> None:
 def test_every_file_below_suites_is_found() -> None:
     files = {path for path in shipped_suites().rglob("*") if path.is_file()}
     assert files == {*PATHS.values(), Path(shipped_suites(), "scenario.schema.json")}
+
+
+def test_the_ladder_of_mtp_has_both_publications_at_each_point() -> None:
+    points = [each.scenario for each in load_all(PATHS["b200-mtp-depth"])]
+    figures = [[each.values["per_user_output_throughput"] for each in one.published] for one in points]
+    assert figures == [
+        [151.1, 111],
+        [266.1, 198],
+        [317.7, 250],
+        [320.3, 253],
+        [306.4, 245],
+        [291.8, 239],
+        [269.5],
+        [254.0],
+    ]
+    assert [one.engine.draft_tokens for one in points] == list(range(8))
+    assert all(not one.targets for one in points)
+
+
+def test_the_steps_of_the_ladder_are_options() -> None:
+    points = [each.scenario for each in load_all(PATHS["b200-min-latency-ladder"])]
+    engines = [TrtllmBench.of(one) for one in points]
+    assert [engine.ep for engine in engines] == [8, 8, 8, 4, 2, 2]
+    assert [engine.environment.get("TRTLLM_ENABLE_PDL") for engine in engines] == [
+        "0",
+        "0",
+        "1",
+        "1",
+        "1",
+        "1",
+    ]
+    assert [engine.draft_tokens for engine in engines] == [0, 3, 3, 3, 3, 3]
+    assert [[each.values["per_user_output_throughput"] for each in one.published] for one in points] == [
+        [89],
+        [168],
+        [173],
+        [253],
+        [299],
+        [368],
+    ]
+    relaxed = load(PATHS["b200-min-latency-relaxed"]).scenario
+    assert TrtllmBench.of(relaxed).llm_api == engines[-1].llm_api

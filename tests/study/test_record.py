@@ -10,6 +10,7 @@ import pytest
 
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.study.record import PAIRS, StudyRecord, StudyRun, newest, path_of, write
+from tests.helpers.killing import killed_in_a_program
 
 BEGAN = datetime(2026, 11, 30, 14, 15, 46, 1, timezone.utc)
 RECORD = StudyRecord("small", BEGAN, ("one", "two"))
@@ -67,3 +68,31 @@ def test_records_of_two_kinds_do_not_mix(tmp_path: Path) -> None:
         tmp_path / "small" / "pairs-20261130T141546000001Z.json",
         pairs,
     )
+
+
+KILLED = """
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from pytest_dsr1.study import record
+from pytest_dsr1.study.record import StudyRecord, StudyRun, newest, path_of, write
+from tests.helpers.killing import killed_at_every_point
+
+results = Path(sys.argv[1])
+old = StudyRecord("small", datetime(2026, 11, 30, tzinfo=timezone.utc), ("one", "two"))
+new, path = old.with_run(StudyRun("one", "/results/1")), path_of(results, "small", old.began)
+
+def found():
+    _, there = newest(results, "small")
+    assert there in (old, new), there
+    write(path, old)
+    return there == new
+
+write(path, old)
+print(killed_at_every_point(record, lambda: write(path, new), found, path.parent))
+"""
+
+
+def test_a_record_survives_a_kill_at_every_point_of_a_write(tmp_path: Path) -> None:
+    """What was there before, or the new run too; so no finished run is lost."""
+    assert killed_in_a_program(KILLED, tmp_path).startswith("(True, [False, True], ")

@@ -58,7 +58,7 @@ def _sweep(name: str, points: Sequence[Case], width: int, above: Mapping[str, st
     """Yield a line for each point of a sweep, what is wrong with those that are not good, and warnings."""
     machines = ", ".join(dict.fromkeys(case.machine for case in points))
     yield harmless(f"{name}, {len(points)} points  ({machines})"), {"bold": True}
-    for line, case in sweep_table(points):
+    for line, case in sweep_table(points, width):
         status = case.judgment.status if case else None
         yield line, COLORS.get(status, {}) if status else {}
     good = [case for case in points if case.judgment.status in GOOD]

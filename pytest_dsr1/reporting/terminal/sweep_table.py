@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from pytest_dsr1.case.case import Case
+from pytest_dsr1.metrics.catalogue import MetricValue
 from pytest_dsr1.text import columns, harmless, number
 
 SHOWN: Mapping[str, str] = {
@@ -15,17 +16,29 @@ SHOWN: Mapping[str, str] = {
     "average_tpot": "TPOT ms",
     "average_request_latency": "latency ms",
 }
-"""The metrics of the table and their headings; one that no point has is left out."""
+"""The metrics of the table and their headings; one that no point has, or that does not fit, is left out."""
 
 
-def sweep_table(cases: Sequence[Case]) -> Iterable[tuple[str, Case | None]]:
+def sweep_table(cases: Sequence[Case], width: int) -> Iterable[tuple[str, Case | None]]:
     """Yield the lines of the table: the heading, then each point with its case.
 
     Args:
         cases: of the points of one sweep.
+        width: the columns of the terminal; the last metrics are left out if they do not fit.
     """
     values = [case.run.measurement.metrics if case.run.measurement else {} for case in cases]
     names = [name for name in SHOWN if any(name in each for each in values)]
+    while True:
+        lines = list(_lines(cases, values, names))
+        if not names or max(map(len, lines)) <= width:
+            break
+        names.pop()
+    yield from zip(lines, (None, *cases), strict=True)
+
+
+def _lines(
+    cases: Sequence[Case], values: Sequence[Mapping[str, MetricValue]], names: Sequence[str]
+) -> Iterable[str]:
     rows = [("  point", "verdict", "worst", *(SHOWN[name] for name in names))]
     for case, found in zip(cases, values, strict=True):
         assert case.scenario.point is not None
@@ -39,8 +52,7 @@ def sweep_table(cases: Sequence[Case]) -> Iterable[tuple[str, Case | None]]:
                 *figures,
             )
         )
-    lines = columns(rows, set(range(2, len(rows[0]))))
-    yield from zip(lines, (None, *cases), strict=True)
+    return columns(rows, set(range(2, len(rows[0]))))
 
 
 def _worst(case: Case) -> str:

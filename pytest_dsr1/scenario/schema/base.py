@@ -6,6 +6,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+"""The pattern of a scenario's name."""
+
 WORDS = "x-dsr1-words"
 """In the JSON Schema: the expected value in words, for messages and the reference page."""
 

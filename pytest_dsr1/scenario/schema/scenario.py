@@ -13,7 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Discriminator, Field, StringCon
 
 from pytest_dsr1 import extensions
 from pytest_dsr1.scenario.schema.accuracy import Accuracy
-from pytest_dsr1.scenario.schema.base import WORDS, ExpandedStr, Part, PositiveInt
+from pytest_dsr1.scenario.schema.base import NAME, WORDS, ExpandedStr, Part, PositiveInt
 from pytest_dsr1.scenario.schema.deepseek_r1 import VOCAB_SIZE
 from pytest_dsr1.scenario.schema.engine import Engine
 from pytest_dsr1.scenario.schema.load import Arrival, Slo
@@ -253,6 +253,8 @@ class Published(Part):
     """How many; by default `hardware.count` of the same file."""
     note: str | None = None
     """What was different, or what the numbers mean."""
+    at: dict[str, Any] | None = None
+    """In a sweep: the points that the results are of, as in a target."""
     changed: list[str] | None = None
     """The keys of the load and the options that have other values here than where the results were published. pytest-dsr1 adds those that `--dsr1-set` changes, or a file that extends the one with the results."""  # noqa: E501
     values: dict[MetricName, Annotated[float, Field(gt=0)]]
@@ -275,7 +277,7 @@ class Scenario(Part):
 
     model_config = ConfigDict(defer_build=True)  # the engines are known when the first scenario is read
 
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    name: Annotated[str, StringConstraints(pattern=NAME, max_length=100)]
     """The unique name of the profile, for `--dsr1-profile`."""
     description: str
     """One sentence for `--dsr1-list`."""

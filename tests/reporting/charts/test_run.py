@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,8 +27,9 @@ from pytest_dsr1.reporting.charts.history import (
 )
 from pytest_dsr1.reporting.charts.run import Picture, of_measurement, overlaid
 from pytest_dsr1.reporting.charts.vega import svg
-from pytest_dsr1.scenario.loading import load
+from pytest_dsr1.scenario.loading import load_all
 from pytest_dsr1.scenario.profiles import discover
+from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.text import number
 from tests.helpers.saved_runs import Made, judged, references, save, steady
 from tests.helpers.values import measurement, records, scenario
@@ -196,8 +197,16 @@ def test_times_of_tokens_that_are_not_known_are_not_drawn() -> None:
     )
 
 
+def every_scenario() -> Iterator[Scenario]:
+    """Yield all that ship, with each point of a sweep."""
+    for profile in discover([]).profiles:
+        yield from (each.scenario for each in load_all(profile.path))
+
+
 def test_published_points_are_the_newest_that_say_both() -> None:
-    found = published_points(load(profile.path).scenario for profile in discover([]).profiles)
+    found = published_points(
+        each.scenario for profile in discover([]).profiles for each in load_all(profile.path)
+    )
     points = {point.profile: point for point in found}
     assert points["h200-max-throughput"].per_user == 11.3476
     assert points["h200-max-throughput"].per_gpu == 1436.1584
@@ -327,7 +336,9 @@ def test_published_results_are_of_no_model_with_random_weights(tmp_path: Path) -
 
 def test_published_results_are_numbered_and_named_below(tmp_path: Path) -> None:
     """Beside their points the names would overprint each other."""
-    published = published_points(load(profile.path).scenario for profile in discover([]).profiles)
+    published = published_points(
+        each.scenario for profile in discover([]).profiles for each in load_all(profile.path)
+    )
     of_b200 = replace(RUN, suite="b200/max-throughput")
     case = case_of(judged(save(tmp_path, of_b200), of_b200), tmp_path / "store", NOW)
     (plane,) = comparison_pictures(case, ReportContext(History(), published, NOW))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.reporting.terminal.overview import overview
 from pytest_dsr1.reporting.terminal.sweep_table import sweep_table
@@ -16,13 +18,26 @@ ONE, FOUR = point("concurrency-1", 160.0, 158.0), point("concurrency-4", 110.0, 
 def test_a_line_for_each_point() -> None:
     bad = point("concurrency-16", 61.0, 975.0, status=Status.FAIL, verdicts=(verdict(10.0),))
     without = point("concurrency-32", 0.0, 0.0, status=None, measurement=None, verdicts=())
-    assert [line for line, _ in sweep_table([ONE, bad, without])] == [
+    assert [line for line, _ in sweep_table([ONE, bad, without], 80)] == [
         "  point           verdict      worst  tok/s  tok/s/user",
         "  concurrency-1   PASS         +0.0%    158         160",
         "  concurrency-16  FAIL        -20.0%    975          61",
         "  concurrency-32  not judged       -      -           -",
     ]
-    assert [of for _, of in sweep_table([ONE, bad])] == [None, ONE, bad]
+    assert [of for _, of in sweep_table([ONE, bad], 80)] == [None, ONE, bad]
+
+
+@pytest.mark.parametrize(
+    ("width", "heading"),
+    [
+        (50, "  point          verdict  worst  tok/s  tok/s/user"),
+        (49, "  point          verdict  worst  tok/s"),
+        (20, "  point          verdict  worst"),
+    ],
+)
+def test_what_does_not_fit_is_left_out(width: int, heading: str) -> None:
+    (first, _), *_ = sweep_table([ONE, FOUR], width)
+    assert first == heading
 
 
 def lines(*cases_: object, width: int = 100) -> list[str]:

@@ -27,11 +27,10 @@ from pytest_dsr1.engines.trtllm_options.dialects import (
 )
 from pytest_dsr1.engines.trtllm_options.file import file_text
 from pytest_dsr1.errors import UserError
-from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.schema.scenario import Scenario, Speculation
 from pytest_dsr1.workload.workload import Workload
 from tests.helpers import values
-from tests.helpers.paths import SUITES
+from tests.helpers.published import SHIPPED
 from tests.helpers.trtllm_bench import bench_scenario
 
 WORKLOAD = Workload(Path("dataset.jsonl"), 4, "", True, 8.0, 8, 16.0, 16)
@@ -190,7 +189,6 @@ def test_no_unchecked_option_leaves_the_options_file(value: Any) -> None:
     assert yaml.safe_load(file_text(call.options)) == {"some_option": value}
 
 
-SHIPPED = [load(path).scenario for path in sorted(SUITES.glob("*/*.yaml"))]
 PUBLISHED = [scenario for scenario in SHIPPED if scenario.engine.type == "trtllm-bench"]
 
 
