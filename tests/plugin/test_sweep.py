@@ -506,3 +506,11 @@ def test_a_users_own_test_shares_the_measurement_of_each_point(ladder: Suites) -
     for place, point in zip(mine, points, strict=True):
         name, _, label = point.partition(".")
         assert order[place + 1] == f"own/{name}.yaml::environment[{label}]"
+
+
+def test_a_point_chosen_by_name_has_no_curve(suites: Suites) -> None:
+    curve = "frontier:\n  - {at: 8, metric: total_output_throughput, value: 16}\n"
+    suites.write("swept", extra=f"sweep:\n  load.concurrency: [1, 2]\n{curve}")
+    result = suites.run("--dsr1-profile=swept.concurrency-2")
+    assert result.ret == 0
+    assert "frontier" not in result.stdout.str()
