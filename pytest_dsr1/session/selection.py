@@ -166,8 +166,10 @@ class Selection:
     def curve(self, path: Path) -> LoadedScenario | None:
         """Return a sweep as a whole, if this file is the last one with points of it; else None.
 
-        A replay has a file for each point.
+        A replay has a file for each point. Points that are chosen by name are not a curve.
         """
+        if path in self._points:
+            return None
         last = self.load(path)[-1]
         if last.scenario.point is None or not last.scenario.frontier:
             return None
