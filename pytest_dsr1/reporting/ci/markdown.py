@@ -36,7 +36,7 @@ STATUS = {
     5: "no test was run",
     10: "a run is invalid",
     11: "there is nothing to compare with",
-    12: "a gate is undecided",
+    12: "a gate or a comparison in pairs is undecided",
 }
 """The meaning of each exit status."""
 
