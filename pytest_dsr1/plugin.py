@@ -58,6 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SELECTION] = selection.select(config)
     config.pluginmanager.import_plugin("pytest_dsr1.session.judging.gate_fixtures")
     config.pluginmanager.import_plugin("pytest_dsr1.session.judging.accuracy_fixtures")
+    config.pluginmanager.import_plugin("pytest_dsr1.session.judging.pair_fixtures")
     config.pluginmanager.import_plugin("pytest_dsr1.session.judging.sweep_fixtures")
     config.pluginmanager.import_plugin("pytest_dsr1.session.judging.search_fixtures")
     from pytest_dsr1.reporting import formats
@@ -95,7 +96,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     plugins.register(config)
     problems: list[str] = []
     try:
-        loaded, known, problems = selection.to_show(config)
+        loaded, known, problems, sides = selection.to_show(config)
         if config.getoption("--dsr1-list"):
             from pytest_dsr1.reporting.terminal.listing import listing
 
@@ -104,7 +105,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         else:
             from pytest_dsr1.reporting.terminal.plan import planned
 
-            sys.stdout.writelines(f"{line}\n" for line in planned(config, loaded, known))
+            sys.stdout.writelines(f"{line}\n" for line in planned(config, loaded, known, sides))
     except Dsr1Error as error:
         problems.append(str(error))
     if problems:

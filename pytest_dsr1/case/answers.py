@@ -19,10 +19,10 @@ class Fault:
     Attributes:
         status: the verdict.
         subject: the test's name, such as ``target[average_ttft]``, or ``scenario`` for the run as a whole.
-        label: the metric's label, ``gate`` or ``accuracy``; empty for the run as a whole.
+        label: the metric's label, ``gate``, ``pairs`` or ``accuracy``; empty for the run as a whole.
         message: the full message.
         where: ``file:line`` in the scenario.
-        answers: what a wrong answer means and what to do; empty for a fault of performance.
+        answers: what wrong answers or pairs mean and what to do; empty for a fault of a run's performance.
     """
 
     status: Status
@@ -53,12 +53,18 @@ def faults(case: Case) -> tuple[Fault, ...]:
         for test, (status, message) in judgment.unjudged.items()
         if status is not None
     ]
-    subject = subject_of("regression", case.scenario.gated_metric)
+    if judgment.pair is not None and judgment.pair.status is not Status.PASS:
+        pair = judgment.pair
+        answers = about_pairs(pair.status)
+        found.append(Fault(pair.status, pair.subject, "pairs", pair.message, lines[pair.subject], answers))
+    test, what = ("pair", "pairs") if judgment.in_pairs else ("regression", "gate")
+    subject = subject_of(test, case.scenario.gated_metric)
     if gate is not None and gate.verdict is not None:
         if gate.verdict.status is not Status.PASS:
             found.append(Fault(gate.verdict.status, subject, "gate", gate.verdict.message, lines[subject]))
     elif refused is not None and refused[1] != judgment.problem:
-        found.append(Fault(refused[0], subject, "gate", refused[1], lines[subject]))
+        answers = about_pairs(refused[0]) if judgment.in_pairs else ""
+        found.append(Fault(refused[0], subject, what, refused[1], lines[subject], answers))
     elif refused is None and gate is not None and gate.status and gate.error:
         found.append(Fault(gate.status, subject, "gate", gate.error, lines[subject]))
     return tuple(found)
@@ -140,6 +146,25 @@ def about_answers(verdict: AccuracyVerdict) -> str:
     if verdict.status is not Status.FAIL:
         return _ANSWERS[verdict.status]
     return (_OTHER if verdict.compares else _WRONG) + _LOOK_AT_ANSWERS
+
+
+_PAIRS = {
+    Status.FAIL: "Yes: if both sides were equal, fewer than 1 of 100 comparisons would call the new one "
+    "slower. Look at what it changes; `pytest-dsr1 bisect` finds the commit "
+    "(`pytest-dsr1 docs gate#bisect`).",
+    Status.INCONCLUSIVE: "Undecided. Use a larger gate.delta_percent or a quieter machine "
+    "(`pytest-dsr1 docs gate`).",
+}
+
+
+def about_pairs(status: Status) -> str:
+    """Answer whether the new side is slower, and what to do, after pairs with a status other than PASS."""
+    return _PAIRS.get(status, "Unknown. Do what the message says, then compare again.")
+
+
+def is_it_slower(found: Iterable[Fault]) -> str:
+    """Return the answer of pairs among the faults of a case; empty if nothing is wrong with pairs."""
+    return next((fault.answers for fault in found if fault.label == "pairs"), "")
 
 
 def where_is_it(locations: Iterable[str], lines: Iterable[str]) -> str:

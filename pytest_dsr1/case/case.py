@@ -112,12 +112,10 @@ class Case:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to report: its tests were skipped, or ended without a result."""
-        judgment, seen = (
-            self.judgment,
-            (self.run.measurement, self.notes, self.incomplete, self.judgment.answer),
-        )
-        verdicts = judgment.verdicts, judgment.problem, judgment.gate, judgment.refused, judgment.unjudged
-        return not any((*seen, *verdicts))
+        judgment = self.judgment
+        seen = (self.run.measurement, self.notes, self.incomplete, judgment.answer)
+        ended = (judgment.gate, judgment.in_pairs, judgment.refused, judgment.unjudged)
+        return not any((*seen, judgment.verdicts, judgment.problem, *ended))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -147,6 +145,8 @@ class Case:
     def noise_of(self, verdict: Verdict) -> Noise | None:
         """Return how much engine starts differ in the judged metric; None if that is unknown."""
         gate = self.judgment.gate_of(verdict)
+        if verdict is self.judgment.pair:
+            return None  # the interval in its message has the noise of the pairs themselves
         if gate is not None:
             return Noise(gate.noise_percent, gate.references.runs)
         return self.background.noise.get(verdict.metric)

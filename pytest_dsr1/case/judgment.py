@@ -28,8 +28,11 @@ class Judgment:
         gate: the result of its gate; None without one.
         gate_is_saved: the gate is that of a saved result, judged again; it did not run in this session.
         gate_unreadable: why the gate of a saved result cannot be read; empty if it can.
-        undecided: what an interrupted gate saw so far; empty otherwise.
-        refused: the status of a gate or recording that ended without a verdict, and why.
+        pair: the verdict of its comparison in pairs; None without one.
+        in_pairs: its sides were compared in pairs, with or without a verdict.
+        pairs_folder: the folder of the first run of its pairs; empty without one.
+        undecided: what an interrupted gate or comparison saw so far; empty otherwise.
+        refused: the status of a gate, recording or comparison that ended without a verdict, and why.
         unjudged: by test, the status of other tests that ended without a verdict, and why; no status if this
             is allowed.
         accuracy: the verdicts on its answers.
@@ -47,6 +50,9 @@ class Judgment:
     gate: SavedGate | None = None
     gate_is_saved: bool = False
     gate_unreadable: str = ""
+    pair: Verdict | None = None
+    in_pairs: bool = False
+    pairs_folder: str = ""
     undecided: str = ""
     refused: tuple[Status, str] | None = None
     unjudged: Mapping[str, tuple[Status | None, str]] = field(default_factory=dict)
@@ -54,15 +60,18 @@ class Judgment:
 
     @property
     def performance(self) -> Status | None:
-        """The worst of its statuses without those of answers, which say nothing about performance."""
-        about_answers = self.accuracy or any(map(is_of_answers, self.unjudged))
-        return _worst(self.without_accuracy) if about_answers else self.status
+        """The worst of its statuses without those of answers, which say nothing about performance.
+
+        It leaves out pairs too: their loss comes from the change, and not from what the run shows.
+        """
+        others = self.accuracy or self.in_pairs or any(map(is_of_answers, self.unjudged))
+        return _worst(self.without_accuracy) if others else self.status
 
     @property
     def without_accuracy(self) -> set[Status]:
-        """Its statuses without those of answers, and of tests of answers that were not judged."""
+        """Its statuses without those of answers, of tests of answers that were not judged, and of pairs."""
         gate = [self.gate.status] if self.gate is not None else []
-        refused = [self.refused[0]] if self.refused is not None else []
+        refused = [self.refused[0]] if self.refused is not None and not self.in_pairs else []
         found = {
             *(verdict.status for verdict in self.verdicts),
             *([Status.INVALID] if self.problem else []),
@@ -80,8 +89,9 @@ class Judgment:
 
     @property
     def judged(self) -> tuple[Verdict, ...]:
-        """The verdicts on its targets, then the verdict of its gate."""
-        return (*self.verdicts, *([self.gate.verdict] if self.gate and self.gate.verdict else []))
+        """The verdicts on its targets, then the verdict of its gate, or of its pairs."""
+        gate = [self.gate.verdict] if self.gate and self.gate.verdict else []
+        return (*self.verdicts, *gate, *([self.pair] if self.pair else []))
 
     def gate_of(self, verdict: Verdict) -> SavedGate | None:
         """Return the gate that gave this verdict; None if it is a verdict on a target."""
@@ -103,6 +113,9 @@ def judgment_of(outcome: ScenarioOutcome) -> Judgment:
             gate, gate_is_saved = read_gate(outcome.measurement.folder), True
         except Dsr1Error as error:
             unreadable = str(error)
+    pairs = outcome.pairs
+    if pairs is not None and pairs.verdict is None and pairs.look is not None and not outcome.refused:
+        undecided = pairs.sentence()
     problem = outcome.problem or ""
     measured = outcome.measurement is not None and not problem and not outcome.loaded.scenario.targets
     found = Judgment(
@@ -116,6 +129,9 @@ def judgment_of(outcome: ScenarioOutcome) -> Judgment:
         gate=gate,
         gate_is_saved=gate_is_saved,
         gate_unreadable=unreadable,
+        pair=pairs.verdict if pairs else None,
+        in_pairs=pairs is not None,
+        pairs_folder=pairs.folder if pairs else "",
         undecided=undecided,
         refused=outcome.refused,
         unjudged=dict(outcome.unjudged),
@@ -123,7 +139,8 @@ def judgment_of(outcome: ScenarioOutcome) -> Judgment:
     )
     of_answers = {verdict.status for verdict in found.accuracy}
     unjudged = {status for status, _ in found.unjudged.values() if status is not None}
-    return replace(found, status=_worst(found.without_accuracy | of_answers | unjudged))
+    of_pairs = {each for each in (found.pair and found.pair.status, (found.refused or (None,))[0]) if each}
+    return replace(found, status=_worst(found.without_accuracy | of_answers | unjudged | of_pairs))
 
 
 def _worst(statuses: Iterable[Status]) -> Status | None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from pytest_dsr1.cli import compare, docs, importing, probe, references
+from pytest_dsr1.cli import bisect, compare, docs, importing, probe, references
 from pytest_dsr1.cli.references import SUITES_HELP
 from pytest_dsr1.text import harmless, say
 
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="pytest-dsr1",
         description="Commands that complement the tests: restore GPU settings, write datasets, compare "
-        "results, manage references, probe GPUs, read the documentation.",
+        "results, manage references, bisect, probe GPUs, read the documentation.",
     )
     parser.add_argument("--version", action="version", version=f"pytest-dsr1 {version('pytest-dsr1')}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     dataset.add_argument("--suites", action="append", default=[], help=SUITES_HELP)
     dataset.add_argument("--set", action="append", default=[], help="change a value: KEY=VALUE")
     dataset.set_defaults(run=_dataset)
+    bisect.add(commands)
     compare.add(commands)
     docs.add(commands)
     importing.add(commands)
@@ -106,8 +107,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     parser = _parser()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser.parse_args(given)
-    for argument in given:
+    try:
+        options = parser.parse_args(given)
+    except SystemExit as end:
+        if given[:1] == ["bisect"] and end.code:
+            raise SystemExit(bisect.ABORT) from None  # the status of a mistake would mark a commit as bad
+        raise
+    # The arguments of a command that bisect runs are not ours; an error would mark a commit as bad.
+    for argument in given if given[:1] != ["bisect"] else ():
         # Of an unset variable in a pipeline. `--set=KEY=` is null.
         if not argument.strip() or re.fullmatch(r"--[a-z-]+=\s*", argument):
             what = argument.strip().rstrip("=") or "an argument"

@@ -26,6 +26,8 @@ class Job:
         enough: called with each record; ends the measurement when it returns true. Requests in flight are
             then given up, and the result has those that ended. An engine that cannot stop does not call it.
             If None, all requests are answered.
+        drains: wait for the requests in flight when ``enough`` has ended the measurement, so that a kept
+            engine is idle again. An engine that is not kept may give them up.
         questions: asked after the measured part, when its clock and all that watches it have ended, and
             before the model or the server ends. Empty for an engine that does not answer questions.
     """
@@ -36,6 +38,7 @@ class Job:
     run_timeout_s: float
     enough: Enough | None = None
     questions: tuple[QuestionSet, ...] = ()
+    drains: bool = False
 
 
 @dataclass(frozen=True, slots=True)

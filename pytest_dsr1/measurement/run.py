@@ -92,6 +92,7 @@ class RunRequest:
         enough: ends the run early (:class:`~pytest_dsr1.engines.protocol.Job`).
         questions: asked after the measured part.
         probing: how its GPUs are probed before and after the run; None if they are not.
+        drains: wait for the requests in flight after ``enough``, for a server that is kept.
     """
 
     scenario: Scenario
@@ -105,6 +106,7 @@ class RunRequest:
     enough: Enough | None = None
     questions: Questions = field(default_factory=Questions)
     probing: Probing | None = None
+    drains: bool = False
 
     @property
     def expected_s(self) -> float:
@@ -286,7 +288,7 @@ def _ran(
 
 def _job(run: RunRequest, folder: ResultFolder) -> Job:
     limit_s = run_timeout_s(run.scenario)
-    return Job(run.scenario, run.workload, folder.engine, limit_s, run.enough, run.questions.sets)
+    return Job(run.scenario, run.workload, folder.engine, limit_s, run.enough, run.questions.sets, run.drains)
 
 
 def _findings(run: RunRequest, result: EngineResult) -> tuple[Finding, ...]:

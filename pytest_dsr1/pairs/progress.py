@@ -181,7 +181,7 @@ class PairsProgress:
         return {
             Outcome.SLOWER: f"the new side is {slower}",
             Outcome.FASTER: f"the new side is {faster}",
-            Outcome.SAME: f"a difference of {delta} is ruled out",
+            Outcome.SAME: f"the sides are the same: a difference of {delta} is ruled out",
             Outcome.UNDECIDED: f"undecided: no difference is shown, but {delta} is not ruled out either",
         }[outcome]
 

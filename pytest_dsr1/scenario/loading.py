@@ -9,7 +9,7 @@ from pathlib import Path
 from pytest_dsr1 import extensions
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario import SUFFIXES, profiles, search, sweep, variables
-from pytest_dsr1.scenario.overrides import apply, parse_override
+from pytest_dsr1.scenario.overrides import Override, apply, parse_override
 from pytest_dsr1.scenario.problems import Mark, MistakeError, Problem, all_in_one
 from pytest_dsr1.scenario.rules.general import decided_by, general_relations, relations_of
 from pytest_dsr1.scenario.rules.speculation import as_saved, only_by_the_key
@@ -72,6 +72,7 @@ def load_all(
     path: Path,
     *,
     overrides: Sequence[str] = (),
+    changes: Sequence[Override] = (),
     swept: Sequence[str] = (),
     catalogue: profiles.Catalogue | None = None,
     saved: bool = False,
@@ -82,6 +83,7 @@ def load_all(
     Args:
         path: the file.
         overrides: ``KEY=VALUE`` texts of ``--dsr1-set``, applied in order.
+        changes: applied after them.
         swept: ``KEY=VALUE,VALUE`` texts of ``--dsr1-sweep``.
         catalogue: the profiles in which ``extends: NAME`` is looked up; by default those that ship.
         saved: whether the file is that of a result, which never runs: ``${NAME}`` is accepted anywhere,
@@ -97,6 +99,11 @@ def load_all(
         for text in overrides:
             try:
                 tree = apply(tree, parse_override(text))
+            except MistakeError as error:
+                problems.append(error.problem)
+        for change in changes:
+            try:
+                tree = apply(tree, change)
             except MistakeError as error:
                 problems.append(error.problem)
         if not saved and (point := tree.child("point")) is not None:

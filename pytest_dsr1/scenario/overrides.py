@@ -1,4 +1,4 @@
-"""The option ``--dsr1-set KEY=VALUE``, which changes one value of a scenario for one run."""
+"""The options ``--dsr1-set`` and ``--dsr1-against``: ``KEY=VALUE`` changes one value of a scenario."""
 
 from __future__ import annotations
 
@@ -31,20 +31,19 @@ class Override:
     key_mark: Mark | None = None
 
 
-def parse_override(text: str) -> Override:
-    """Parse a text such as ``load.concurrency=64``; the value is YAML.
+def parse_override(text: str, option: str = "--dsr1-set") -> Override:
+    """Parse a text such as ``load.concurrency=64``, given to an option; the value is YAML.
 
     Raises:
         MistakeError: there is no ``=``, the key is empty or may not be set, or the value is not YAML.
     """
-    mark = Mark(f"--dsr1-set {' '.join(masked_setting(text).split())}")
+    mark = Mark(f"{option} {' '.join(masked_setting(text).split())}")
     key, equals, value = text.partition("=")
     path = split_key(key.strip())
     if not equals or "" in path:
         message = "expected KEY=VALUE with a dotted key, such as load.concurrency=64"
         raise MistakeError(Problem(mark, "", message))
-    if path[0] in _FIXED:
-        raise MistakeError(Problem(mark, key, f"cannot be set for a run: {_FIXED[str(path[0])]}"))
+    _refuse_fixed(key, mark)
     problems: list[Problem] = []
     try:
         node = parse(value, mark.source, problems) if value.strip() else Node(None, mark)
@@ -53,6 +52,24 @@ def parse_override(text: str) -> Override:
     if problems:
         raise MistakeError(Problem(mark, key, problems[0].message))
     return Override(path, with_mark(node, mark))
+
+
+def of_key(key: str, value: Node, mark: Mark) -> Override:
+    """Return the override of a dotted key in a file, at its position there.
+
+    Raises:
+        MistakeError: a part of the key is empty, or the key may not be set.
+    """
+    if "" in split_key(key):
+        raise MistakeError(Problem(mark, key, "expected a dotted key, such as load.concurrency"))
+    _refuse_fixed(key, mark)
+    return Override(split_key(key), value)
+
+
+def _refuse_fixed(key: str, mark: Mark) -> None:
+    first = split_key(key.strip())[0]
+    if first in _FIXED:
+        raise MistakeError(Problem(mark, key, f"cannot be set for a run: {_FIXED[str(first)]}"))
 
 
 def apply(tree: Node, override: Override) -> Node:

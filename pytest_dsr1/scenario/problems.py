@@ -53,7 +53,7 @@ class MistakeError(Exception):
         self.problem = problem
 
 
-def all_in_one(path: Path, problems: Sequence[Problem]) -> UserError:
+def all_in_one(path: Path, problems: Sequence[Problem], what: str = "scenario") -> UserError:
     """Return one error with every problem of a scenario, by position, the scenario's own file first."""
     own = shown_path(path)
 
@@ -63,4 +63,4 @@ def all_in_one(path: Path, problems: Sequence[Problem]) -> UserError:
 
     lines = list(dict.fromkeys(str(problem) for problem in sorted(problems, key=position)))
     count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
-    return UserError("\n".join([f"{own}: {count} in this scenario", *(f"  {line}" for line in lines)]))
+    return UserError("\n".join([f"{own}: {count} in this {what}", *(f"  {line}" for line in lines)]))

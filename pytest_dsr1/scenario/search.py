@@ -60,6 +60,11 @@ def ends(tree: Node, search: Search) -> Iterator[Node]:
         yield with_value(probe, ("load", "num_requests"), node_of(search.most_requests, mark), mark)
 
 
+def label_of(load: float, again: int) -> str:
+    """Return the name of a probe in its search; ``again`` counts those at this load before."""
+    return f"search-{load:.6g}{f'-{again + 1}' if again else ''}"
+
+
 def probe_of(
     scenario: Scenario, search: Search, load: float, *, again: int, run: int, requests: int
 ) -> Scenario:
@@ -73,7 +78,7 @@ def probe_of(
         run: the number of runs of this search before.
         requests: the most that it sends.
     """
-    label = f"search-{load:.6g}{f'-{again + 1}' if again else ''}"
+    label = label_of(load, again)
     arrival = scenario.load.arrival
     changed: dict[str, object] = {"num_requests": requests, "duration_s": None}
     if search.whole:

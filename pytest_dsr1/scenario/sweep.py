@@ -376,7 +376,8 @@ def mistakes(tree: Node, points: Sequence[Point]) -> Iterator[Problem]:
     for key in dict.fromkeys(key for point in points for key in point.values):
         node = tree.find(split_key(key))
         below = [] if node is None else [node.mark, *(mark for _, mark, _ in node.walk())]
-        for mark in dict.fromkeys(mark for mark in below if mark.source.startswith("--dsr1-set ")):
+        options = ("--dsr1-set ", "--dsr1-against ")
+        for mark in dict.fromkeys(mark for mark in below if mark.source.startswith(options)):
             message = "is swept, so one value of it cannot be set; select points with -k instead"
             yield Problem(mark, key, message)
 

@@ -131,6 +131,12 @@ def _reference(_dsr1_gated: str | None, _dsr1_recorded: Path) -> None:
     """Pass if the run is recorded, so that it may become a reference."""
 
 
+def _pair(_dsr1_gated: str | None, _dsr1_pair_verdict: Any) -> None:
+    """Pass if the new side is not slower than the old one."""
+    if _dsr1_pair_verdict.status != "PASS":
+        pytest.fail(harmless(_dsr1_pair_verdict.message), pytrace=False)
+
+
 MEASURED = "measured"
 """The test of a scenario without targets."""
 
@@ -140,6 +146,7 @@ ACCURACY = "accuracy"
 GATES: dict[str, tuple[str, Callable[..., None]]] = {
     "regression": ("--dsr1-gate", _regression),
     "reference": ("--dsr1-reference", _reference),
+    "pair": ("--dsr1-against", _pair),
 }
 """Tests that exist only with an option: the option, then the test."""
 
@@ -227,7 +234,7 @@ def made(item: pytest.Item) -> bool:
 
 
 def judges(item: pytest.Item) -> bool:
-    """Return whether a test judges a target, a curve, answers, a gate or a recording, or is all there is."""
+    """Return whether a test judges a target, a curve, answers, a gate and the like, or is all there is."""
     names = {TARGET, MEASURED, ACCURACY, FRONTIER, SEARCH, *GATES}
     return made(item) and getattr(item, "originalname", None) in names
 
@@ -238,7 +245,7 @@ def of_answers(item: pytest.Item) -> bool:
 
 
 def gates(item: pytest.Item) -> bool:
-    """Return whether a test is a scenario's gate or the recording of a reference."""
+    """Return whether a test is a scenario's gate, the recording of a reference, or a comparison."""
     return made(item) and getattr(item, "originalname", None) in GATES
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _VERDICTS = (
     "_dsr1_verdict",
     "_dsr1_regression",
+    "_dsr1_pair_verdict",
     "_dsr1_accuracy_verdict",
     "_dsr1_frontier_verdict",
     "_dsr1_search_verdict",

@@ -212,13 +212,19 @@ def _measure(request: pytest.FixtureRequest, scenario: Scenario, outcome: Scenar
 def _run_or_resume(
     request: pytest.FixtureRequest, scenario: Scenario, outcome: ScenarioOutcome
 ) -> Measurement:
-    """Run the scenario; a point of a sweep may be finished already, and is noted."""
+    """Run the scenario; a point of a sweep, and the first run of pairs, may be finished already."""
     from pytest_dsr1.session import resume
     from pytest_dsr1.verdict.validity import invalid_reasons
 
-    if scenario.point is None:
-        return run(request, scenario, outcome)
     state, selection = request.config.stash[STATE], request.config.stash[SELECTION]
+    in_pairs = state.mode == "pair" and scenario.name in state.gated
+    if scenario.point is None:
+        if in_pairs and (found := resume.first_of_pairs(state, scenario)) is not None:
+            return found
+        measurement = run(request, scenario, outcome)
+        if in_pairs:
+            resume.note_first(state, scenario, measurement.folder)
+        return measurement
     labels = [
         each.scenario.point.label for each in selection.points(scenario.point.sweep) if each.scenario.point
     ]

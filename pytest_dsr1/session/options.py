@@ -48,8 +48,8 @@ def add(parser: pytest.Parser) -> None:
     group.addoption(
         "--dsr1-resume",
         action="store_true",
-        help="go on with the newest sweep of each scenario where it stopped: its finished points are not run "
-        "again",
+        help="go on with the newest sweep, or with the newest pairs, of each scenario where they stopped: "
+        "finished runs are not made again",
     )
     group.addoption(
         "--dsr1-suites",
@@ -110,6 +110,15 @@ def _add_comparing(group: pytest.OptionGroup) -> None:
         help="compare with accepted references: run until a loss is shown or ruled out",
     )
     group.addoption(
+        "--dsr1-against",
+        action="append",
+        default=[],
+        metavar="CHANGE",
+        help="compare the scenarios (the old side) with a change of them (the new side), in pairs of engine "
+        "starts: KEY=VALUE, a YAML file with a mapping of keys to values, or another profile (can be given "
+        "more than once)",
+    )
+    group.addoption(
         "--dsr1-reference",
         choices=("record",),
         help="record: keep this run; `pytest-dsr1 references accept` turns such runs into references",
@@ -152,13 +161,19 @@ def store(config: pytest.Config) -> Path:
     return found[0] if found else config.rootpath / STORE
 
 
-def mode(config: pytest.Config) -> Literal["gate", "record"] | None:
-    """Return whether runs are compared with references or recorded; None for neither.
+def mode(config: pytest.Config) -> Literal["gate", "record", "pair"] | None:
+    """Return whether runs are compared with references, recorded, or compared in pairs; None for neither.
 
     Raises:
-        UsageError: both are requested, or an option that needs new runs with a replay.
+        UsageError: two of these are requested, or an option that needs new runs with a replay.
     """
     gate, record = config.getoption("--dsr1-gate"), config.getoption("--dsr1-reference")
+    against = config.getoption("--dsr1-against")
+    if against and (gate or record):
+        other = "--dsr1-gate" if gate else "--dsr1-reference=record"
+        raise pytest.UsageError(
+            f"--dsr1-against and {other} cannot be used together: pairs need no references; remove one"
+        )
     if gate and record:
         raise pytest.UsageError(
             "--dsr1-gate and --dsr1-reference=record cannot be used together: a gate judges runs but does "
@@ -170,11 +185,12 @@ def mode(config: pytest.Config) -> Literal["gate", "record"] | None:
         "--dsr1-resume": config.getoption("--dsr1-resume"),
         "--dsr1-gate": gate,
         "--dsr1-reference=record": record,
+        "--dsr1-against": against,
     }
     for option, given in running.items():
         if given and config.getoption("--dsr1-replay"):
             raise pytest.UsageError(f"{option} needs new runs, but --dsr1-replay makes none: remove one")
-    return "gate" if gate else record
+    return "pair" if against else "gate" if gate else record
 
 
 def may_go_unjudged(config: pytest.Config) -> Callable[[str], bool]:
@@ -216,7 +232,7 @@ def refuse_without_selection(config: pytest.Config) -> None:
             "--dsr1-probe needs a scenario, but none is selected: add --dsr1-profile=NAME; without one: "
             "pytest-dsr1 probe"
         )
-    for option in ("--dsr1-set", "--dsr1-sweep", "--dsr1-resume"):
+    for option in ("--dsr1-set", "--dsr1-sweep", "--dsr1-resume", "--dsr1-against"):
         if config.getoption(option) and not listing:
             message = f"{option} needs a scenario, but none is selected: add --dsr1-profile=NAME"
             raise pytest.UsageError(message)
@@ -228,7 +244,7 @@ def refuse_empty(config: pytest.Config) -> None:
     Raises:
         UsageError: the value of such an option is empty.
     """
-    for option in ("--dsr1-replay", "--dsr1-results", "--dsr1-suites", "--dsr1-report"):
+    for option in ("--dsr1-replay", "--dsr1-results", "--dsr1-suites", "--dsr1-report", "--dsr1-against"):
         given = config.getoption(option)
         if not all(map(str.strip, [given] if isinstance(given, str) else given)):
             raise pytest.UsageError(f"{option} is empty: give it a value, or remove it")

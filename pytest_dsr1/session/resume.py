@@ -1,7 +1,8 @@
-"""The record of each sweep of a session, and the points that an earlier session has finished."""
+"""The records of a session's sweeps, searches and pairs, and the runs that are finished already."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from pytest_dsr1.errors import Dsr1Error, UserError
 from pytest_dsr1.text import shown_path
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Iterable
 
     from pytest_dsr1.measurement.measurement import Measurement
     from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -19,16 +20,7 @@ if TYPE_CHECKING:
     from pytest_dsr1.study.record import StudyRecord
 
 
-_MEASURED = {"hardware", "gpu_setup", "model", "dataset", "load", "engine", "speculation", "slo", "accuracy"}
-"""The parts of a scenario that decide what is measured; the others judge it."""
-
-
-def finished(
-    state: RunState,
-    scenario: Scenario,
-    points: Collection[str],
-    may_differ: Mapping[str, set[str]] | None = None,
-) -> Measurement | None:
+def finished(state: RunState, scenario: Scenario, points: Iterable[str]) -> Measurement | None:
     """Return the valid run of a point that the sweep to go on with has made; None if it must run.
 
     The first call for a sweep begins its record.
@@ -36,8 +28,7 @@ def finished(
     Args:
         state: of this session.
         scenario: the point's.
-        points: the labels of all points of its sweep; none of a search, whose probes are not known before.
-        may_differ: by part of the scenario, the keys that may have changed since.
+        points: the labels of all points of its sweep.
 
     Raises:
         UserError: there is no sweep to go on with, or its record cannot be read.
@@ -46,13 +37,17 @@ def finished(
     point = scenario.point
     if point is None:
         return None
-    _, record = _study(state, point, points)
+    _, record = _sweep(state, point, points)
     folder = record.finished.get(point.label)
     if not folder or not state.resume:
         return None
+    return reused(state, scenario, folder)
+
+
+def reused(state: RunState, scenario: Scenario, folder: str) -> Measurement | None:
+    """Return a saved run of a scenario if it is valid and the scenario has not changed; None otherwise."""
     from pytest_dsr1.measurement.store import load
-    from pytest_dsr1.scenario.rules.speculation import as_saved
-    from pytest_dsr1.scenario.variables import without_secrets
+    from pytest_dsr1.study.measured import is_of
     from pytest_dsr1.verdict.validity import invalid_reasons
 
     try:
@@ -60,11 +55,7 @@ def finished(
     except Dsr1Error as error:
         state.notify(f"{scenario.name}: runs again: {error}")
         return None
-    now = as_saved(without_secrets(scenario))
-    before, after = (
-        each.model_dump(include=_MEASURED, exclude=dict(may_differ or {})) for each in (found.scenario, now)
-    )
-    if before != after:
+    if not is_of(found, scenario):
         state.notify(f"{scenario.name}: runs again: it has changed since {shown_path(Path(folder))}")
         return None
     if invalid_reasons(found):
@@ -73,7 +64,7 @@ def finished(
     return found
 
 
-def note(state: RunState, scenario: Scenario, points: Collection[str], folder: Path | None, why: str) -> None:
+def note(state: RunState, scenario: Scenario, points: Iterable[str], folder: Path | None, why: str) -> None:
     """Note that a point's run has ended.
 
     Args:
@@ -89,30 +80,112 @@ def note(state: RunState, scenario: Scenario, points: Collection[str], folder: P
     point = scenario.point
     if point is None:
         return
-    from pytest_dsr1.study.record import StudyRun, write
+    from pytest_dsr1.study.record import SWEEP, StudyRun
 
-    path, record = _study(state, point, points)
-    record = record.with_run(StudyRun(point.label, str(folder or ""), why))
-    state.studies[point.sweep] = path, record
+    _, record = _sweep(state, point, points)
+    keep(state, SWEEP, record.with_run(StudyRun(point.label, str(folder or ""), why)))
+
+
+def _sweep(state: RunState, point: Point, points: Iterable[str]) -> tuple[Path, StudyRecord]:
+    from pytest_dsr1.study.record import SWEEP
+
+    tests = (test.loaded.scenario.point for test in state.tests.values())
+    sweeps = {each.sweep for each in tests if each is not None}
+    return study(state, SWEEP, point.sweep, points, sweeps)
+
+
+def keep(state: RunState, kind: str, record: StudyRecord) -> None:
+    """Write the new state of a record.
+
+    Raises:
+        InvalidRunError: the record cannot be written.
+    """
+    from pytest_dsr1.study.record import write
+
+    path, _ = state.studies[kind, record.profile]
+    state.studies[kind, record.profile] = path, record
     write(path, record)
 
 
-def _study(state: RunState, point: Point, points: Collection[str]) -> tuple[Path, StudyRecord]:
-    """Return the record of this session's sweep, and its file: a new one, or the one to go on with."""
-    from pytest_dsr1.study.record import StudyRecord, newest, path_of, write
+def searched(state: RunState, profile: str) -> StudyRecord:
+    """Return the record of a scenario's search; raises as :func:`study`."""
+    from pytest_dsr1.study.record import SEARCH
 
-    known = state.studies.get(point.sweep)
+    scenarios = [test.loaded.scenario for test in state.tests.values()]
+    return study(state, SEARCH, profile, (), {each.name for each in scenarios if each.search})[1]
+
+
+def note_probe(state: RunState, profile: str, probe: str, folder: Path | None, why: str) -> None:
+    """Note that a probe of a search has ended; the arguments are as those of :func:`note`."""
+    from pytest_dsr1.study.record import SEARCH, StudyRun
+
+    keep(state, SEARCH, searched(state, profile).with_run(StudyRun(probe, str(folder or ""), why)))
+
+
+def paired(state: RunState, profile: str) -> tuple[Path, StudyRecord]:
+    """Return the record of a scenario's pairs, and its file; raises as :func:`study`."""
+    from pytest_dsr1.study.record import PAIRS
+
+    return study(state, PAIRS, profile, ("old", "new"), state.gated)
+
+
+def first_of_pairs(state: RunState, scenario: Scenario) -> Measurement | None:
+    """Return the run of the pairs to go on with that other tests judge too; None if it must run."""
+    _, record = paired(state, scenario.name)
+    return reused(state, scenario, record.first) if record.first and state.resume else None
+
+
+def note_first(state: RunState, scenario: Scenario, folder: Path) -> None:
+    """Note the run that other tests judge too.
+
+    Raises:
+        InvalidRunError: the record cannot be written.
+    """
+    from pytest_dsr1.study.record import PAIRS
+
+    _, record = paired(state, scenario.name)
+    keep(state, PAIRS, replace(record, first=str(folder)))
+
+
+def study(
+    state: RunState, kind: str, profile: str, points: Iterable[str], profiles: Iterable[str]
+) -> tuple[Path, StudyRecord]:
+    """Return the record of this session's study, and its file: a new one, or the one to go on with.
+
+    Args:
+        state: of this session.
+        kind: of the study: a sweep, a search, or pairs.
+        profile: the name of its scenario or sweep.
+        points: all that it runs.
+        profiles: those of all studies of this kind in this session: if one of them can go on, those that had
+            not begun begin.
+
+    Raises:
+        UserError: there is nothing to go on with, or a record cannot be read.
+        InvalidRunError: the record cannot be written.
+    """
+    from pytest_dsr1.study.record import PAIRS, SEARCH, SWEEP, StudyRecord, newest, path_of, write
+
+    known = state.studies.get((kind, profile))
     if known is None and state.resume:
-        known = newest(state.results, point.sweep)
-        if known is None:
-            what = "sweep" if points else "search"
+        known = newest(state.results, profile, kind)
+        if known is None and not any(newest(state.results, each, kind) for each in profiles):
+            named = {SWEEP: "sweep", SEARCH: "search"}.get(kind)
+            what = f"{named} of {profile} was" if named else f"pairs of {profile} were"
             raise UserError(
-                f"--dsr1-resume: no {what} of {point.sweep} was started in {state.results}; run it without "
-                "this option"
+                f"--dsr1-resume: no {what} started in {state.results}; run it without this option"
             )
     if known is None:
         began = datetime.now(timezone.utc)
-        known = path_of(state.results, point.sweep, began), StudyRecord(point.sweep, began, tuple(points))
-        write(*known)
-    state.studies[point.sweep] = known
+        labels = tuple(points)
+        # Pairs of all scenarios begin together: none of them goes on with those of an earlier session.
+        others = {*profiles} if kind == PAIRS and not state.resume else set()
+        for each in sorted({profile, *others}):
+            state.studies[kind, each] = (
+                path_of(state.results, each, began, kind),
+                StudyRecord(each, began, labels),
+            )
+            write(*state.studies[kind, each])
+        return state.studies[kind, profile]
+    state.studies[kind, profile] = known
     return known

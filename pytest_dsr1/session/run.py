@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a run needs besides its scenario."""
+    """What a run needs in addition to its scenario."""
 
     findings: tuple[Finding, ...]
     checkpoint: CheckpointFacts
@@ -78,6 +78,7 @@ def run(
     requests: int | None = None,
     enough: Enough | None = None,
     inputs: Inputs | None = None,
+    drains: bool = False,
 ) -> Measurement:
     """Run the scenario, or its first requests, and save the result; it is not judged.
 
@@ -88,6 +89,7 @@ def run(
         requests: how many requests are sent; None for all.
         enough: ends the run early.
         inputs: what the run needs; by default what the fixtures give.
+        drains: wait for the requests in flight after ``enough``, for a server that is kept.
 
     Raises:
         Dsr1Error: the run cannot be made; the message has every reason.
@@ -116,6 +118,7 @@ def run(
         workload=workload,
         results=state.results,
         enough=enough,
+        drains=drains,
         questions=inputs.questions if scenario.accuracy is not None else Questions(),
         probing=_probing(request, scenario, inputs.machine) if state.probe or scenario.probe else None,
     )

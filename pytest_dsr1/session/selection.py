@@ -18,7 +18,12 @@ from pytest_dsr1.text import harmless, shown_path
 if TYPE_CHECKING:
     from pytest_dsr1.measurement.measurement import Measurement
     from pytest_dsr1.scenario.loading import LoadedScenario
+    from pytest_dsr1.scenario.overrides import Override
     from pytest_dsr1.scenario.profiles import Catalogue
+
+
+Sides = dict[str, "LoadedScenario"]
+"""The new side of each scenario, by the scenario's name."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class Selection:
     Attributes:
         paths: the scenario files to collect, in order.
         replay: the saved results to judge again, by profile.
+        sides: the new side of each scenario, by the scenario's name; none without ``--dsr1-against``.
     """
 
     def __init__(
@@ -56,6 +62,7 @@ class Selection:
     ) -> None:
         self.paths = tuple(dict.fromkeys((*profiles, *arguments)))
         self.replay: dict[str, Measurement] = {}
+        self.sides: Sides = {}
         self._catalogue = catalogue
         self._changes = changes
         self._rootdir = rootdir
@@ -70,17 +77,8 @@ class Selection:
             UserError: all mistakes in the file.
         """
         if path not in self._loaded:
-            from pytest_dsr1.scenario.loading import load_all
-
             saved = path in self._prefixes
-            found = load_all(
-                path,
-                overrides=self._changes.overrides,
-                swept=self._changes.swept,
-                most_points=self._changes.most_points,
-                catalogue=self._catalogue,
-                saved=saved,
-            )
+            found = self._load_all(path, saved=saved)
             if patterns := self._points.get(path):
                 from pytest_dsr1.scenario.profiles import named
 
@@ -97,6 +95,62 @@ class Selection:
             self._loaded[path] = found
         return self._loaded[path]
 
+    def _load_all(
+        self, path: Path, changes: Sequence[Override] = (), *, saved: bool = False
+    ) -> list[LoadedScenario]:
+        from pytest_dsr1.scenario.loading import load_all
+
+        return load_all(
+            path,
+            overrides=self._changes.overrides,
+            changes=changes,
+            swept=self._changes.swept,
+            most_points=self._changes.most_points,
+            catalogue=self._catalogue,
+            saved=saved,
+        )
+
+    def other_sides(self, texts: Sequence[str], folder: Path) -> Sides:
+        """Return the new side of each selected scenario, by the scenario's name.
+
+        Args:
+            texts: the values of ``--dsr1-against``; without any, no scenario has a new side.
+            folder: where a relative path starts.
+
+        Raises:
+            UserError: all mistakes in the changes, and the sides that cannot be compared.
+        """
+        if not texts:
+            return {}
+        from pytest_dsr1.pairs.compared import as_new_side, why_not
+        from pytest_dsr1.scenario.against import read_against
+
+        named = read_against(texts, self._catalogue, folder)
+        problems: list[str] = []
+        found: Sides = {}
+        for path in self.paths:
+            old = self.load(path)
+            try:
+                new = self._load_all(named.profile or path, named.changes_for(old[0].scenario))
+            except UserError as error:
+                problems.append(str(error))
+                continue
+            by_point = {_label(each): each for each in new}
+            for each in old:
+                name, other = each.scenario.name, by_point.get(_label(each))
+                if other is None:
+                    there = ", ".join(label or "no sweep" for label in by_point)
+                    problems.append(
+                        f"{name}: the new side has no such point; expected the same sweep, found {there}"
+                    )
+                elif why := why_not(each.scenario, other.scenario):
+                    problems.append(f"{name}: {why}")
+                else:
+                    found[name] = replace(other, scenario=as_new_side(each.scenario, other.scenario))
+        if problems:
+            raise UserError("\n".join(f"--dsr1-against: {each}" for each in dict.fromkeys(problems)))
+        return found
+
     def all(self) -> list[LoadedScenario]:
         """Return every scenario, in order."""
         return [each for path in self.paths for each in self.load(path)]
@@ -112,8 +166,10 @@ class Selection:
     def curve(self, path: Path) -> LoadedScenario | None:
         """Return a sweep as a whole, if this file is the last one with points of it; else None.
 
-        A replay has a file for each point.
+        A replay has a file for each point. Points that are chosen by name are not a curve.
         """
+        if path in self._points:
+            return None
         last = self.load(path)[-1]
         if last.scenario.point is None or not last.scenario.frontier:
             return None
@@ -142,6 +198,10 @@ class Selection:
             if path.is_relative_to(folder):
                 return prefix + path.relative_to(folder).as_posix()
         return path.as_posix()
+
+
+def _label(loaded: LoadedScenario) -> str:
+    return loaded.scenario.point.label if loaded.scenario.point else ""
 
 
 SELECTION = pytest.StashKey[Selection]()
@@ -268,11 +328,12 @@ def _select(config: pytest.Config, arguments: list[Path]) -> Selection:
     selection.replay = replay
     for path in chosen:
         selection.load(path)
+    selection.sides = selection.other_sides(config.getoption("--dsr1-against"), config.invocation_params.dir)
     return selection
 
 
-def to_show(config: pytest.Config) -> tuple[list[LoadedScenario], Catalogue, list[str]]:
-    """Return the scenarios to list or plan, all profiles, and the mistakes of other scenarios.
+def to_show(config: pytest.Config) -> tuple[list[LoadedScenario], Catalogue, list[str], Sides]:
+    """Return the scenarios to list or plan, all profiles, the mistakes of other scenarios, and new sides.
 
     Raises:
         UserError: a selected scenario does not exist.
@@ -288,4 +349,7 @@ def to_show(config: pytest.Config) -> tuple[list[LoadedScenario], Catalogue, lis
             loaded += selection.load(path)
         except Dsr1Error as error:  # the others are still shown
             problems.append(str(error))
-    return loaded, known, problems
+    sides: Sides = {}
+    if not problems:
+        sides = selection.other_sides(config.getoption("--dsr1-against"), config.invocation_params.dir)
+    return loaded, known, problems, sides

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_dsr1.machine.values import SetupMode
     from pytest_dsr1.measurement.measurement import Measurement
     from pytest_dsr1.measurement.run import Watch
+    from pytest_dsr1.pairs.progress import PairsProgress
     from pytest_dsr1.scenario.loading import LoadedScenario
     from pytest_dsr1.search.progress import SearchResult
     from pytest_dsr1.study.record import StudyRecord
@@ -50,9 +51,10 @@ class ScenarioOutcome:
         accuracy: the verdicts on its answers, one per judged test.
         benchmarked: whether its measurement was given to pytest-benchmark.
         gate: the progress of its gate; None without one.
-        word: how its gate ended: the verdict, or why there is none. Kept for the session, so that no plugin
-            can run the gate again until it passes.
-        refused: the status of a gate or recording that ended without a verdict, and why.
+        pairs: the progress of its comparison in pairs; None without one.
+        word: how its gate or comparison ended: the verdict, or why there is none. Kept for the session, so
+            that no plugin can run it again until it passes.
+        refused: the status of a gate, recording or comparison that ended without a verdict, and why.
         unjudged: by test, the status of other tests that ended without a verdict, and why; no status if
             ``dsr1_unjudged`` allows it.
         search: how its search ended: the result, or why there is none.
@@ -70,6 +72,7 @@ class ScenarioOutcome:
     accuracy: list[AccuracyVerdict] = field(default_factory=list)
     benchmarked: bool = False
     gate: GateProgress | None = None
+    pairs: PairsProgress | None = None
     word: Verdict | Dsr1Error | None = None
     refused: tuple[Status, str] | None = None
     unjudged: dict[str, tuple[Status | None, str]] = field(default_factory=dict)
@@ -147,10 +150,10 @@ class RunState:
         allow_mismatch: whether a machine that differs from the scenario's hardware is only a warning.
         store: the folder of references.
         may_go_unjudged: returns whether ``dsr1_unjudged`` names a test: ``PROFILE::TEST``.
-        mode: whether runs are compared with references, or recorded; None for neither.
+        mode: whether runs are compared with references, recorded, or compared in pairs; None for neither.
         probe: whether the GPUs are probed, whatever a scenario says.
-        resume: whether sweeps and searches go on where they stopped.
-        studies: by sweep or search, the file and the record of its runs.
+        resume: whether sweeps, searches and pairs go on where they stopped.
+        studies: by kind and scenario, the file and the record of its runs.
         tests: the selected tests of scenarios, by test id.
         failures: how many reports of these tests are failures.
         ended_by_exit: the reason that ``pytest.exit`` gave; empty if it did not end the session.
@@ -172,10 +175,10 @@ class RunState:
     allow_mismatch: bool
     store: Path
     may_go_unjudged: Callable[[str], bool]
-    mode: Literal["gate", "record"] | None = None
+    mode: Literal["gate", "record", "pair"] | None = None
     probe: bool = False
     resume: bool = False
-    studies: dict[str, tuple[Path, StudyRecord]] = field(default_factory=dict)
+    studies: dict[tuple[str, str], tuple[Path, StudyRecord]] = field(default_factory=dict)
     tests: dict[str, SelectedTest] = field(default_factory=dict)
     failures: int = 0
     ended_by_exit: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from pytest_dsr1.errors import EndedError, InvalidRunError, on_failure
@@ -22,8 +22,17 @@ def takes(
     scenario: Scenario,
     shared: SharedResources,
     another: Callable[[ScenarioOutcome], Measurement],
+    taken: Collection[str] = (),
 ) -> Callable[[], Measurement]:
-    """Return what makes the next run: first the run that other tests judge, if any, then new ones."""
+    """Return what makes the next run: first the run that other tests judge, if any, then new ones.
+
+    Args:
+        request: of a fixture that serves the scenario.
+        scenario: with its variables expanded.
+        shared: ends the engines after a failure.
+        another: makes a new run, with an outcome that is not shown.
+        taken: the folders of runs that were made already.
+    """
     state, outcome = request.config.stash[STATE], outcome_of(request, scenario)
     pending = [scenario.name] if scenario.name in state.whole else []
 
@@ -37,8 +46,9 @@ def takes(
                     raise outcome.error from None
                 if outcome.measurement is None:
                     raise InvalidRunError(str(failure.msg)) from None
-                return outcome.measurement
-            return first
+                first = outcome.measurement
+            if str(first.folder) not in taken:
+                return first
         with on_failure(shared.end_engines):
             return another(ScenarioOutcome(outcome.loaded, outcome.test_id_prefix))
 

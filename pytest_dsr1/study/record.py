@@ -42,12 +42,16 @@ class StudyRecord:
         began: when it began.
         points: all that it runs.
         runs: in the order in which they ended.
+        first: the folder of the run that other tests judge too; empty if there is none.
+        answer: the answer, in words; empty before it is known.
     """
 
     profile: str
     began: AwareDatetime
     points: tuple[str, ...]
     runs: tuple[StudyRun, ...] = ()
+    first: str = ""
+    answer: str = ""
 
     @property
     def finished(self) -> Mapping[str, str]:
@@ -62,9 +66,13 @@ class StudyRecord:
 _RECORD: TypeAdapter[StudyRecord] = TypeAdapter(StudyRecord)
 
 
-def path_of(results: Path, profile: str, began: datetime) -> Path:
+SWEEP, SEARCH, PAIRS = "study", "search", "pairs"
+"""The kinds of studies, with which the names of their files begin."""
+
+
+def path_of(results: Path, profile: str, began: datetime, kind: str = SWEEP) -> Path:
     """Return the file of a study that began then."""
-    return results / profile / f"study-{began:%Y%m%dT%H%M%S%fZ}.json"
+    return results / profile / f"{kind}-{began:%Y%m%dT%H%M%S%fZ}.json"
 
 
 def write(path: Path, record: StudyRecord) -> None:
@@ -79,13 +87,13 @@ def write(path: Path, record: StudyRecord) -> None:
         write_atomically(path, json.dumps(document, indent=2) + "\n")
 
 
-def newest(results: Path, profile: str) -> tuple[Path, StudyRecord] | None:
-    """Return the newest study of a scenario and its file; None without any.
+def newest(results: Path, profile: str, kind: str = SWEEP) -> tuple[Path, StudyRecord] | None:
+    """Return the newest study of a kind of a scenario, and its file; None without any.
 
     Raises:
         UserError: its file cannot be read.
     """
-    path = max((results / profile).glob("study-*.json"), default=None)
+    path = max((results / profile).glob(f"{kind}-*.json"), default=None)
     if path is None:
         return None
     try:

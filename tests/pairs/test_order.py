@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from itertools import chain
 
-from pytest_dsr1.pairs.order import Side, sides
+from pytest_dsr1.pairs.order import Side, seed_of, sides
 
 
 def starts(seed: int, pairs: int) -> str:
@@ -35,3 +36,11 @@ def test_the_order_is_drawn_by_the_seed_and_never_changes() -> None:
     assert len(set(drawn)) >= 45  # of 4,096
     abba = sum(whole[i : i + 4] == "ABBA" for whole in drawn for i in range(0, 48, 4))
     assert 240 <= abba <= 360  # of 600: five standard deviations around half
+
+
+def test_the_old_side_is_first_whenever_the_comparison_began() -> None:
+    begins = [datetime(2026, 11, 30, 14, 15, 46, each, timezone.utc) for each in range(64)]
+    seeds = [seed_of(each) for each in begins]
+    assert {sides(seed, 0)[0] for seed in seeds} == {Side.OLD}
+    assert seeds == [seed_of(each) for each in begins]
+    assert {sides(seed, 2)[0] for seed in seeds} == {*Side}, "later pairs are drawn"

@@ -126,7 +126,7 @@ def said(result: pytest.RunResult) -> str:
 
 
 def record_of(suites: Suites) -> dict[str, Any]:
-    (path,) = (suites.pytester.path / ".dsr1" / "peak").glob("study-*.json")
+    (path,) = (suites.pytester.path / ".dsr1" / "peak").glob("search-*.json")
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 

@@ -3,6 +3,7 @@
 It reads environment variables. ``SCRIPTED_LATENCY_S`` (0.5) is the latency. ``SCRIPTED_FAIL`` makes it fail,
 with ``SCRIPTED_FAIL_RUNS`` (such as ``2,3``) only in those runs, and with the log ``SCRIPTED_LOG``.
 ``SCRIPTED_NOISE`` is the standard deviation of the logarithm of the speed between runs.
+``SCRIPTED_THREAD_LOSS`` is what each thread more than one of ``engine.threads`` adds to that logarithm.
 ``SCRIPTED_VERSION`` is the version of its software. With ``SCRIPTED_UNTIL`` a run lasts until there is a file
 with that name. Each run adds a line to ``engine-runs.txt`` in the current directory.
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +38,8 @@ class ScriptedEngine:
             runs.seek(0)
             number = len(runs.readlines())
         latency_s *= math.exp(float(os.environ.get("SCRIPTED_NOISE", "0")) * Random(number).gauss(0, 1))
+        more = (getattr(job.scenario.engine, "threads", None) or 1) - 1
+        latency_s *= math.exp(float(os.environ.get("SCRIPTED_THREAD_LOSS", "0")) * more)
         observer.phase("loading", "weights")
         failure, failing = os.environ.get("SCRIPTED_FAIL"), os.environ.get("SCRIPTED_FAIL_RUNS")
         if failing and str(number) not in failing.split(","):
@@ -45,6 +49,8 @@ class ScriptedEngine:
             raise EngineError(f"the scripted engine failed; last lines of its log:\n  {log}")
         if failure == "interrupt":
             raise KeyboardInterrupt
+        if failure == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
         observer.phase("measuring")
         while (until := os.environ.get("SCRIPTED_UNTIL")) and not Path(until).exists():
             time.sleep(0.01)

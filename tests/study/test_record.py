@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
 from pytest_dsr1.errors import UserError
-from pytest_dsr1.study.record import StudyRecord, StudyRun, newest, path_of, write
+from pytest_dsr1.study.record import PAIRS, StudyRecord, StudyRun, newest, path_of, write
 from tests.helpers.killing import killed_in_a_program
 
 BEGAN = datetime(2026, 11, 30, 14, 15, 46, 1, timezone.utc)
@@ -57,6 +58,16 @@ def test_a_bad_file_is_named(tmp_path: Path, text: str, why: str) -> None:
         newest(tmp_path, "small")
     assert str(caught.value).startswith(f"{path}: ")
     assert why in str(caught.value)
+
+
+def test_records_of_two_kinds_do_not_mix(tmp_path: Path) -> None:
+    pairs = replace(RECORD, points=("old", "new"), first="/results/1", answer="the new side is faster")
+    write(path_of(tmp_path, "small", BEGAN, PAIRS), pairs)
+    assert newest(tmp_path, "small") is None
+    assert newest(tmp_path, "small", PAIRS) == (
+        tmp_path / "small" / "pairs-20261130T141546000001Z.json",
+        pairs,
+    )
 
 
 KILLED = """

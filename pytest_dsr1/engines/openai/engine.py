@@ -150,8 +150,12 @@ class _Pass:
 
         def recorded(record: RequestRecord) -> None:
             self.observer.record(record)
-            enough = self.job.enough
-            if not driver.tally.stopped and enough is not None and enough(record):
+            enough, tally = self.job.enough, driver.tally
+            if tally.stopped or tally.finished_early or enough is None or not enough(record):
+                return
+            if self.job.drains:
+                driver.finish()
+            else:
                 driver.stop()
 
         # Warm-up and measurement share the client, so that the connections are open already.
@@ -271,7 +275,7 @@ class _Pass:
             ),
             warnings=(*self._warnings(tally, client_load), *clumped.warnings(), *server.warnings),
             series=tally.series.series(to_s),
-            stopped=tally.stopped,
+            stopped=tally.stopped or tally.finished_early,
         )
 
     def _options(self) -> Iterator[Option]:

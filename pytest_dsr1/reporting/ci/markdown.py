@@ -13,6 +13,7 @@ from pytest_dsr1.case.answers import (
     about_answers,
     faults,
     is_it_real,
+    is_it_slower,
     what_changed,
     what_is_the_cause,
     what_to_do,
@@ -35,7 +36,7 @@ STATUS = {
     5: "no test was run",
     10: "a run is invalid",
     11: "there is nothing to compare with",
-    12: "a gate is undecided",
+    12: "a gate or a comparison in pairs is undecided",
 }
 """The meaning of each exit status."""
 
@@ -138,9 +139,10 @@ def _row(case: Case, name: str, verdict: Verdict, *, published: bool, cause: boo
         change = "" if verdict.margin_percent is None else f" ({verdict.margin_percent:+.1f}%)"
         measured = f"{number(verdict.measured)} {metric.unit}{change}"
     gate, noise, forced = case.judgment.gate_of(verdict), case.noise_of(verdict), case.scenario.forced
-    sign, against = ">=" if metric.better == "higher" else "<=", "references" if gate else "target"
+    pair, sign = verdict is case.judgment.pair, ">=" if metric.better == "higher" else "<="
+    against = "references" if gate else "old side" if pair else "target"
     cells = [
-        f"{'gate: ' if gate else ''}{metric.label}{f' ({forced})' if forced else ''}",
+        f"{'gate: ' if gate else 'pairs: ' if pair else ''}{metric.label}{f' ({forced})' if forced else ''}",
         measured,
         f"{sign} {number(verdict.bound)} ({against} {number(verdict.target)})",
         *([_published(case, verdict)] if published else []),
@@ -203,6 +205,8 @@ def _answers(case: Case) -> Iterator[tuple[str, str]]:
     bad = status is not None and status not in GOOD
     if status is not None and bad:
         yield "Is it real?", prose(is_it_real(case, status))
+    if slower := is_it_slower(faults(case)):
+        yield "Is the new side slower?", prose(slower)
     for verdict in case.judgment.bad_answers:
         yield "Are the answers right?", prose(about_answers(verdict))
     inside = (prose(each) for each in case.run.locations)

@@ -14,6 +14,7 @@ from pytest_dsr1.case.answers import (
     about_answers,
     faults,
     is_it_real,
+    is_it_slower,
     what_changed,
     what_is_the_cause,
     what_to_do,
@@ -188,6 +189,8 @@ def _answers(case: Case, found: Sequence[Fault]) -> Iterator[tuple[str, str]]:
     bad = status is not None and status not in GOOD
     if status is not None and bad:
         yield "Is it real?", is_it_real(case, status)
+    if slower := is_it_slower(found):
+        yield "Is the new side slower?", slower
     for verdict in case.judgment.bad_answers:
         yield "Are the answers right?", about_answers(verdict)
     yield "Where is it?", where_is_it(case.run.locations, (fault.where for fault in found))
@@ -202,7 +205,9 @@ def _answers(case: Case, found: Sequence[Fault]) -> Iterator[tuple[str, str]]:
 def _judged(case: Case, verdict: Verdict) -> Judged:
     metric = metric_named(verdict.metric)
     gate, noise, forced = case.judgment.gate_of(verdict), case.noise_of(verdict), case.scenario.forced
+    pair = verdict is case.judgment.pair
     sign = ">=" if metric.better == "higher" else "<="
+    what = " (gate, steady figure)" if gate else " (pairs, steady figure)" if pair else ""
     references = (
         case.background.comparable
         if case.background.comparable and case.background.comparable.metric == metric.name
@@ -210,12 +215,12 @@ def _judged(case: Case, verdict: Verdict) -> Judged:
     )
     return Judged(
         status=verdict.status.value,
-        subject=f"{metric.label}{' (gate, steady figure)' if gate else ''}{f', {forced}' if forced else ''}",
+        subject=f"{metric.label}{what}{f', {forced}' if forced else ''}",
         measured="not measured" if verdict.measured is None else f"{number(verdict.measured)} {metric.unit}",
         uncertainty=f"\N{PLUS-MINUS SIGN}{2 * noise.percent:.2g}%" if noise else "",
         noise_source=f"{metric.label} {noise.source}" if noise else "",
         margin="" if verdict.margin_percent is None else f"{verdict.margin_percent:+.1f}%",
-        target=f"{'references ' if gate else ''}{number(verdict.target)}",
+        target=f"{'references ' if gate else 'old side ' if pair else ''}{number(verdict.target)}",
         bound=f"({f'{gate.delta_percent:g}% worse:' if gate else f'bound {sign}'} {number(verdict.bound)})",
         reference=_reference(references, case.background.figure) if references else "",
         published=_published(case, metric.name),

@@ -155,7 +155,9 @@ def _share(of: PublishedValue) -> str:
 
 
 def _gate_folder(judgment: Judgment) -> Path | None:
-    """Return where the gate of this session is saved: with its first run."""
+    """Return where the gate or the pairs of this session are saved: with their first run."""
+    if judgment.pairs_folder:
+        return Path(judgment.pairs_folder)
     gate = None if judgment.gate_is_saved else judgment.gate
     return next((Path(run.folder) for run in (gate.runs if gate else ()) if run.folder), None)
 
@@ -209,8 +211,15 @@ def _gate(case: Case, width: int) -> Iterable[Line]:
         yield from _labeled(status.value, f"regression: {sentence}", width, COLORS[status])
         for line in changed:
             yield from _labeled("", line.strip(), width)
+    elif judgment.pair is not None:
+        status = judgment.pair.status
+        sentence, *more = judgment.pair.message.splitlines()
+        yield from _labeled(status.value, f"pair: {sentence}", width, COLORS[status])
+        for line in more:
+            yield from _labeled("", line.strip(), width)
     elif judgment.undecided:
-        yield from _labeled("gate", judgment.undecided, width, COLORS[Status.INVALID])
+        label = "pairs" if judgment.in_pairs else "gate"
+        yield from _labeled(label, judgment.undecided, width, COLORS[Status.INVALID])
     if gate is not None:
         for run in gate.runs:
             if run.why:

@@ -53,6 +53,8 @@ class PlanOptions:
         own_store: the value of ``--dsr1-store``.
         probe: whether GPUs are probed, whatever a scenario says.
         sweeps: by sweep, what all of its points take.
+        against: the values of ``--dsr1-against``.
+        sides: the new side of each scenario, by the scenario's name.
     """
 
     gpu_setup: str
@@ -63,15 +65,23 @@ class PlanOptions:
     own_store: str | None = None
     probe: bool = False
     sweeps: Mapping[str, str] = field(default_factory=dict)
+    against: tuple[str, ...] = ()
+    sides: Mapping[str, LoadedScenario] = field(default_factory=dict)
 
 
-def planned(config: pytest.Config, scenarios: Sequence[LoadedScenario], known: Catalogue) -> Iterable[str]:
+def planned(
+    config: pytest.Config,
+    scenarios: Sequence[LoadedScenario],
+    known: Catalogue,
+    sides: Mapping[str, LoadedScenario],
+) -> Iterable[str]:
     """Return what ``--dsr1-plan`` prints.
 
     Args:
         config: of pytest.
         scenarios: the scenarios to show.
         known: all profiles.
+        sides: the new side of each scenario; none without ``--dsr1-against``.
     """
     options = PlanOptions(
         gpu_setup=config.getoption("--dsr1-gpu-setup"),
@@ -81,6 +91,8 @@ def planned(config: pytest.Config, scenarios: Sequence[LoadedScenario], known: C
         store=store(config) if config.getoption("--dsr1-gate") else None,
         own_store=config.getoption("--dsr1-store"),
         probe=config.getoption("--dsr1-probe"),
+        against=tuple(config.getoption("--dsr1-against")),
+        sides=sides,
     )
     return plan(scenarios, options)
 
@@ -96,10 +108,10 @@ def plan(scenarios: Sequence[LoadedScenario], options: PlanOptions) -> Iterable[
         if loaded.scenario.point is not None:
             points.setdefault(loaded.scenario.point.sweep, []).append(loaded.scenario)
     options = replace(options, sweeps={name: _sweep(name, each) for name, each in points.items()})
-    for index, loaded in enumerate(scenarios):
+    for index, (loaded, is_new) in enumerate(_with_sides(scenarios, options.sides)):
         if index:
             yield ""
-        for line in _script(loaded, options):
+        for line in _script(loaded, options, is_new=is_new):
             if line.startswith("#"):
                 yield from shell_comment(line[1:].removeprefix(" ")).split("\n")
             else:
@@ -107,12 +119,22 @@ def plan(scenarios: Sequence[LoadedScenario], options: PlanOptions) -> Iterable[
                 yield line if line.isprintable() else plain(line, 10 * len(line))
 
 
-def _script(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
+def _with_sides(
+    scenarios: Iterable[LoadedScenario], sides: Mapping[str, LoadedScenario]
+) -> Iterable[tuple[LoadedScenario, bool]]:
+    """Yield each scenario, then its new side, if it has one; and whether it is a new side."""
+    for loaded in scenarios:
+        yield loaded, False
+        if loaded.scenario.name in sides:
+            yield sides[loaded.scenario.name], True
+
+
+def _script(loaded: LoadedScenario, options: PlanOptions, *, is_new: bool = False) -> Iterable[str]:
     scenario = loaded.scenario
     made = script(scenario.engine, create(scenario.engine), _job(scenario)).rstrip("\n")
     first, *rest = made.split("\n")
     yield first
-    yield from shell_comment("\n".join(_facts_first(loaded, options))).split("\n")
+    yield from shell_comment("\n".join(_facts_first(loaded, options, is_new=is_new))).split("\n")
     if rest[:1] == ["set -eu"]:
         yield rest.pop(0)
     if options.gpu_setup != "off":
@@ -122,9 +144,12 @@ def _script(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
     options = replace(options, overrides=(*options.overrides, *_of_point(scenario)))
     if not scenario.engine.script_is_whole:
         yield from (line for line in rest if line.startswith("#"))
+        if is_new:
+            return  # the command of the old side runs both
         selected = [f"--dsr1-profile={profile}"] if known else [str(loaded.path)]
         gate = ["--dsr1-gate"] if options.store else []
         gate += [f"--dsr1-store={options.own_store}"] if gate and options.own_store else []
+        gate += [f"--dsr1-against={masked_setting(each)}" for each in options.against]
         gate += ["--dsr1-probe"] if options.probe else []
         words = ["pytest", *selected, *gate, *_options(options, "--dsr1-")]
         yield from shell_command(words).split("\n")
@@ -136,7 +161,7 @@ def _script(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
     yield from rest
 
 
-def _facts_first(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
+def _facts_first(loaded: LoadedScenario, options: PlanOptions, *, is_new: bool) -> Iterable[str]:
     """Yield what a person reads before the commands."""
     scenario = loaded.scenario
     yield f"scenario: {scenario.name} ({loaded.path})"
@@ -156,6 +181,10 @@ def _facts_first(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
         yield f"probe: {_probed(scenario.hardware.count)}"
     if scenario.forced:
         yield f"{scenario.forced}: compare no figure with one of natural acceptance"
+    if is_new:
+        yield "pair: this is the new side, which starts in turn with the old one above"
+    elif scenario.name in options.sides:
+        yield from (f"pair: {line}" for line in _pairs(loaded))
     for line in _gate(loaded, options.store) if options.store else ():
         yield f"gate: {line}"
     for line in to_set(scenario):
@@ -203,6 +232,22 @@ def _gate(loaded: LoadedScenario, store: Path) -> Iterable[str]:
         references = load(store, scenario, now)
         compared(references, _facts(scenario, references))
         lines = gate_plan(store, references, scenario, None, now).statement()
+    except Dsr1Error as error:
+        lines = tuple(str(error).splitlines())
+    yield from (line.removeprefix(f"{scenario.name}: ") for line in lines)
+
+
+def _pairs(loaded: LoadedScenario) -> Iterable[str]:
+    """Yield what a comparison in pairs will do, or why there will be none."""
+    from pytest_dsr1.measurement.expected import expected_s
+    from pytest_dsr1.pairs.plan import pairs_plan
+
+    scenario = loaded.scenario
+    try:
+        refuse_unfit(loaded, scenario, lambda: _job(scenario).workload)
+        seconds = expected_s(scenario)
+        lines = pairs_plan(scenario, seed=0, again="").statement(seconds)
+        lines += () if seconds is None else ("hours are without the time to start the engine",)
     except Dsr1Error as error:
         lines = tuple(str(error).splitlines())
     yield from (line.removeprefix(f"{scenario.name}: ") for line in lines)

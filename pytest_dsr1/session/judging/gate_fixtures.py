@@ -134,9 +134,9 @@ def _dsr1_gate_announced(request: pytest.FixtureRequest, dsr1_scenario: Scenario
 @pytest.fixture(scope="session")
 def _dsr1_announced(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> None:  # noqa: ARG001 - once each
     """What a gate, a recording or pairs check and announce before the run that other tests judge."""
-    state = request.config.stash[STATE]
-    ready(request, "_dsr1_store")
-    if state.mode == "gate":
+    mode = request.config.stash[STATE].mode
+    ready(request, "_dsr1_pairing" if mode == "pair" else "_dsr1_store")
+    if mode == "gate":
         request.getfixturevalue("_dsr1_gate_announced")
 
 

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from pytest_dsr1.session.reuse import SharedResources
     from pytest_dsr1.verdict.verdict import Verdict
 
-_ANOTHER: dict[str, set[str]] = {"dataset": {"seed"}, "load": {"num_requests"}}
-"""What may differ in a probe that an earlier session finished: its prompts, and how many it may send."""
-
 
 @pytest.fixture
 def _dsr1_search(request: pytest.FixtureRequest) -> str:
@@ -138,16 +135,21 @@ class _Probes:
         Raises:
             Dsr1Error: the run cannot be made.
         """
+        from pytest_dsr1.scenario.search import label_of
         from pytest_dsr1.session import resume
         from pytest_dsr1.verdict.validity import invalid_reasons
 
         state, outcome = self._request.config.stash[STATE], outcome_of(self._request, self._scenario)
         known = sum(probe.load == plan.load for probe in self._progress.probes)
-        probe = self._scenario_of(plan, known, 0)
-        measurement = resume.finished(state, probe, (), _ANOTHER)
+        name, label = self._scenario.name, label_of(plan.load, known)
+        runs = resume.searched(state, name).runs
+        measurement = None
+        for number, each in enumerate(runs):
+            if state.resume and each.point == label and not each.why:
+                probe = self._scenario_of(plan, known, number)
+                measurement = resume.reused(state, probe, each.folder)
         if measurement is None:
-            runs = len(state.studies[self._scenario.name][1].runs)
-            probe = self._scenario_of(plan, known, runs)
+            probe = self._scenario_of(plan, known, len(runs))
             own = ScenarioOutcome(
                 replace(outcome.loaded, scenario=probe, warnings=()), outcome.test_id_prefix
             )
@@ -155,9 +157,10 @@ class _Probes:
                 with on_failure(self._shared.end_engines):
                     measurement = self._run(plan, probe, own)
             except Dsr1Error as error:
-                resume.note(state, probe, (), own.folder, str(error))
+                resume.note_probe(state, name, label, own.folder, str(error))
                 raise
-            resume.note(state, probe, (), measurement.folder, "; ".join(invalid_reasons(measurement)))
+            why = "; ".join(invalid_reasons(measurement))
+            resume.note_probe(state, name, label, measurement.folder, why)
         if not invalid_reasons(measurement):
             shown = state.outcome_of(
                 replace(outcome.loaded, scenario=probe, warnings=()), outcome.test_id_prefix
@@ -189,4 +192,4 @@ class _Probes:
             concurrency=probe.load.at_once if self._search.whole else None,
         )
         inputs = Inputs(findings, checkpoint, workload, Questions(), machine.of(probe), engine)
-        return run(self._request, probe, outcome, enough=enough, inputs=inputs)
+        return run(self._request, probe, outcome, enough=enough, inputs=inputs, drains=True)

@@ -58,6 +58,7 @@ class Tally:
         waited: requests of an open loop that were due while ``concurrency`` requests were in flight.
         unsent: the part of ``waited`` that was not sent before the end of the duration.
         stopped: whether :meth:`LoadDriver.stop` ended the pass before all requests had ended.
+        finished_early: whether :meth:`LoadDriver.finish` ended it before all requests were sent.
         hopeless: the last error, if the pass was given up because its first requests all failed.
     """
 
@@ -68,6 +69,7 @@ class Tally:
     waited: int = 0
     unsent: int = 0
     stopped: bool = False
+    finished_early: bool = False
     gaps: Gaps = field(default_factory=Gaps)
     clumps: Clumps = field(default_factory=Clumps)
     series: TokensOverTime = field(default_factory=TokensOverTime)
@@ -127,6 +129,12 @@ class LoadDriver:
     def stop(self) -> None:
         """Send nothing more and wait for nothing more; keep the requests that have ended."""
         self.tally.stopped = bool(self._in_flight or self._waiting) or self._may_send()
+        self._stopped = True
+        self._waiting.clear()
+
+    def finish(self) -> None:
+        """Send nothing more, and wait for the requests in flight."""
+        self.tally.finished_early = bool(self._waiting) or self._may_send()
         self._stopped = True
         self._waiting.clear()
 

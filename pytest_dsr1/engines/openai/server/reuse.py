@@ -41,6 +41,7 @@ class ServerLease:
         prompt_starts: hashes of the starts of all prompts that the server has read.
         warnings: sentences for the result.
         unanswered: whether requests failed or were given up, so the server may still be busy with them.
+        drains: whether a measurement that is stopped waits for its requests in flight.
     """
 
     server: Server
@@ -48,6 +49,7 @@ class ServerLease:
     prompt_starts: set[int]
     warnings: list[str] = field(default_factory=list)
     unanswered: bool = False
+    drains: bool = False
 
     def with_server(self, result: EngineResult, prompt_starts: set[int], scenario: Scenario) -> EngineResult:
         """Return the result with facts about the server; ``prompt_starts`` are of the measured prompts."""
@@ -62,7 +64,8 @@ class ServerLease:
                 scenario, self.kept_from, len(prompt_starts & self.prompt_starts), len(prompt_starts)
             )
         self.prompt_starts |= prompt_starts
-        self.unanswered = result.stopped or any(record.error is not None for record in result.records)
+        given_up = result.stopped and not self.drains
+        self.unanswered = given_up or any(record.error is not None for record in result.records)
         return replace(result, facts=facts, warnings=(*result.warnings, *self.warnings))
 
 
@@ -111,7 +114,7 @@ class ServerPool:
     def lease(self, job: Job, observer: Observer) -> Iterator[ServerLease]:
         """Yield the kept server if it fits and still answers, else a new one.
 
-        The server is kept if all requests succeed. A reused server's log stays in its first folder; the lines
+        The server is kept if all requests succeed and none was given up. A reused server's log stays in its first folder; the lines
         of this measurement are copied.
 
         Raises:
@@ -129,7 +132,8 @@ class ServerPool:
                     warnings.append(f"a new server was started because the old one cannot be used: {reason}")
             server = kept or self._start(job, observer)
             first = None if kept is None else kept.name
-            lease = ServerLease(replace(server, name=job.scenario.name), first, self._prompt_starts, warnings)
+            named = replace(server, name=job.scenario.name)
+            lease = ServerLease(named, first, self._prompt_starts, warnings, drains=job.drains)
             yield lease
             if lease.unanswered:
                 self.end()
