@@ -183,11 +183,38 @@ def test_a_run_that_has_shown_enough_is_stopped(arrival: dict[str, Any] | None, 
     assert len(asked) <= 5
 
 
+@pytest.mark.parametrize("arrival", [None, {"type": "constant", "rate_req_s": 1000.0}])
+def test_a_run_that_drains_waits_for_its_requests_in_flight(
+    arrival: dict[str, Any] | None, tmp_path: Path
+) -> None:
+    """No more are sent, and every one that was sent has a record."""
+    asked: list[int] = []
+
+    def answer(body: dict[str, Any]) -> bytes:
+        asked.append(body["prompt"][0])
+        return GOOD
+
+    watcher = Watcher()
+    with serving(answer) as port:
+        of = served(
+            port, {"concurrency": 2, "num_requests": 500, "arrival": arrival, "tolerated_failures": 0}
+        )
+        job = replace(make_job(tmp_path, of), enough=lambda record: record.id == 2, drains=True)
+        result = OpenAiEngine().run(job, watcher)
+    assert result.stopped
+    assert 3 <= len(asked) < 500
+    assert sorted(r.id for r in result.records) == sorted(r.id for r in watcher.records) == sorted(asked)
+    assert [r.error for r in result.records] == [None] * len(asked)
+
+
 def test_enough_at_the_last_request_is_a_whole_run(tmp_path: Path) -> None:
     with serving(lambda _: GOOD) as port:
         of = served(port, {"concurrency": 1, "tolerated_failures": 0})
-        result = OpenAiEngine().run(replace(make_job(tmp_path, of), enough=lambda r: r.id == 3), Watcher())
+        job = replace(make_job(tmp_path, of), enough=lambda r: r.id == 3)
+        result = OpenAiEngine().run(job, Watcher())
+        again = OpenAiEngine().run(replace(job, drains=True), Watcher())
     assert (len(result.records), result.stopped) == (4, False)
+    assert (len(again.records), again.stopped) == (4, False)
 
 
 @pytest.mark.parametrize("arrival", [None, {"type": "constant", "rate_req_s": 1000.0}])
