@@ -118,7 +118,9 @@ def fields(schema: Schema | None = None, path: Path = ()) -> Iterator[tuple[Path
 
 def homes(key: str) -> list[str]:
     """Return the dotted names of the blocks that have this key."""
-    blocks = {".".join(map(str, path[:-1])) for path, _ in fields() if path[-1] == key}
+    # `search.load` repeats a key of `load`, which is the one that is meant.
+    paths = (path for path, _ in fields() if path[:-1] != ("search", "load"))
+    blocks = {".".join(map(str, path[:-1])) for path in paths if path[-1] == key}
     return sorted(block or "the top level" for block in blocks)
 
 
