@@ -65,6 +65,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
     try:
         config.stash[FILES] = formats.requested(config)
+        if config.getoption("--dsr1-resume"):
+            from pytest_dsr1.session.resume import refuse_nothing
+
+            swept = selection.sweeps(config.stash[SELECTION])
+            refuse_nothing(selection.results(config), swept, pairs=mode == "pair")
     except Dsr1Error as error:
         raise pytest.UsageError(harmless(str(error))) from None
     config.stash[STATE] = RunState(
