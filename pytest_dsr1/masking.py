@@ -275,8 +275,15 @@ def masked_at(path: Iterable[object], value: str) -> str:
 
 
 def masked_setting(text: str) -> str:
-    """Return a text such as ``engine.environment.HF_TOKEN=x`` without the secret in it."""
+    """Return a text such as ``engine.environment.HF_TOKEN=x`` without the secret in it.
+
+    Without an equals sign, only what can be a key is shown.
+    """
     key, equals, value = text.partition("=")
+    if not equals:
+        start = re.match(r"[\w.-]*", text.strip())
+        rest = len(text.strip()) - (start.end() if start else 0)
+        return f"{start[0] if start else ''}{'...' if rest else ''}"
     name = next((part for part in key.split(".") if names_secret(part)), "")
     return (
         f"{key}{equals}{_masked(name, value.strip(), exported) if name else without_secrets(value, exported)}"

@@ -66,6 +66,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
     try:
         config.stash[FILES] = formats.requested(config)
+        if config.getoption("--dsr1-resume"):
+            from pytest_dsr1.session.resume import refuse_nothing
+
+            chosen = config.stash[SELECTION]
+            swept, searched = selection.sweeps(chosen), selection.searches(chosen)
+            refuse_nothing(selection.results(config), swept, searched, pairs=mode == "pair")
     except Dsr1Error as error:
         raise pytest.UsageError(harmless(str(error))) from None
     config.stash[STATE] = RunState(

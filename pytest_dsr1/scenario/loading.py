@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_dsr1 import extensions
 from pytest_dsr1.errors import UserError
-from pytest_dsr1.scenario import SUFFIXES, profiles, search, sweep, variables
+from pytest_dsr1.scenario import SUFFIXES, profiles, search, sweep, swept_point, variables
 from pytest_dsr1.scenario.overrides import Override, apply, parse_override
 from pytest_dsr1.scenario.problems import Mark, MistakeError, Problem, all_in_one
 from pytest_dsr1.scenario.rules.general import decided_by, general_relations, relations_of
@@ -111,16 +111,15 @@ def load_all(
     except MistakeError as error:
         raise all_in_one(path, [*problems, error.problem]) from None
     known = len(problems)
-    tree = search.nested(tree)
-    tree = sweep.from_options(tree, swept, problems)
+    tree = sweep.from_options(swept_point.without_points(search.nested(tree)), swept, problems)
     points = sweep.points_of(tree, most_points, problems)
     if len(problems) > known:  # a broken sweep says nothing about its points
         raise all_in_one(path, problems)
-    problems += [*sweep.mistakes(tree, points), *search.mistakes(tree)]
+    problems += [*swept_point.mistakes(tree, points), *search.mistakes(tree)]
     trees = _of_points(tree, points, origin, problems) if points else [_with_changes(tree, origin)]
-    checked = [_check(sweep.with_requests(each), saved=saved) for each in trees]
+    checked = [_check(swept_point.with_requests(each), saved=saved) for each in trees]
     for each, found in zip(trees, checked, strict=True):
-        problems += sweep.explained(sweep.with_requests(each), found.problems)
+        problems += swept_point.explained(swept_point.with_requests(each), found.problems)
     if not problems and not saved:
         problems += _of_search(trees[0], checked[0])
     if problems:
@@ -140,14 +139,14 @@ def _of_points(
 ) -> list[Node]:
     """Return the tree of each point; mistakes of values that cannot be set go to ``problems``."""
     trees: list[Node] = []
-    for index, point in enumerate(points):
+    for point in points:
         try:
-            changed = _with_changes(sweep.tree_of(tree, point, index), origin)
+            changed = _with_changes(swept_point.tree_of(tree, point), origin)
         except MistakeError as error:
             problems.append(error.problem)
             continue
         # Other prompts of the same lengths are no change.
-        trees.append(sweep.with_own_prompts(changed, point, index) if len(points) > 1 else changed)
+        trees.append(swept_point.with_own_prompts(changed, point) if len(points) > 1 else changed)
     return trees
 
 

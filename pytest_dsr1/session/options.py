@@ -187,6 +187,12 @@ def mode(config: pytest.Config) -> Literal["gate", "record", "pair"] | None:
         "--dsr1-reference=record": record,
         "--dsr1-against": against,
     }
+    if config.getoption("--dsr1-resume") and (gate or record):
+        other = "--dsr1-gate" if gate else "--dsr1-reference=record"
+        raise pytest.UsageError(
+            f"--dsr1-resume and {other} cannot be used together: a gate and a recording need new engine "
+            "starts; remove one"
+        )
     for option, given in running.items():
         if given and config.getoption("--dsr1-replay"):
             raise pytest.UsageError(f"{option} needs new runs, but --dsr1-replay makes none: remove one")

@@ -11,13 +11,49 @@ from pytest_dsr1.errors import Dsr1Error, UserError
 from pytest_dsr1.text import shown_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
     from pytest_dsr1.measurement.measurement import Measurement
     from pytest_dsr1.scenario.schema.scenario import Scenario
     from pytest_dsr1.scenario.schema.sweep import Point
     from pytest_dsr1.session.state import RunState
     from pytest_dsr1.study.record import StudyRecord
+
+
+def refuse_nothing(results: Path, sweeps: Iterable[str], searches: Collection[str], *, pairs: bool) -> None:
+    """Refuse ``--dsr1-resume`` with nothing to go on with, before anything runs.
+
+    Args:
+        results: the folder of results.
+        sweeps: the selected sweeps.
+        searches: the selected scenarios with a search.
+        pairs: whether pairs are selected.
+
+    Raises:
+        UserError: nothing can go on, or a record cannot be read.
+    """
+    from pytest_dsr1.study.record import SEARCH, newest
+
+    selected = list(dict.fromkeys(sweeps))
+    if pairs:
+        return
+    if any(newest(results, each, SEARCH) for each in searches):
+        return
+    if searches and not selected:
+        raise UserError(
+            f"--dsr1-resume: no search of {', '.join(searches)} was started in {results}; run it without "
+            "this option"
+        )
+    if not selected:
+        raise UserError(
+            "--dsr1-resume goes on with a sweep or with pairs, but none is selected: repeat the --dsr1-sweep "
+            "or --dsr1-against of the run that stopped"
+        )
+    if not any(newest(results, sweep) for sweep in selected):
+        raise UserError(
+            f"--dsr1-resume: no sweep of {', '.join(selected)} was started in {results}; run it without this "
+            "option"
+        )
 
 
 def finished(state: RunState, scenario: Scenario, points: Iterable[str]) -> Measurement | None:
@@ -37,11 +73,32 @@ def finished(state: RunState, scenario: Scenario, points: Iterable[str]) -> Meas
     point = scenario.point
     if point is None:
         return None
-    _, record = _sweep(state, point, points)
-    folder = record.finished.get(point.label)
-    if not folder or not state.resume:
+    _sweep(state, point, points)
+    if not state.resume:
         return None
-    return reused(state, scenario, folder)
+    found = (reused(state, scenario, folder) for folder in _folders(state, scenario.name, point, points))
+    return next((each for each in found if each is not None), None)
+
+
+def _folders(state: RunState, profile: str, point: Point, points: Iterable[str]) -> Iterator[str]:
+    """Yield where an earlier session may have saved the run of a point, newest first.
+
+    A session that selected only some of the points does not hide those of the session before it. A run may
+    be saved and not noted, if its session was killed between the two.
+    """
+    from pytest_dsr1.study.record import newest_first
+
+    known, every = [], set(points)
+    began = datetime.now(timezone.utc)
+    for _, record in newest_first(state.results, point.sweep):
+        began = record.began
+        known += [record.finished[point.label]] if point.label in record.finished else []
+        if every <= set(record.points):
+            break
+    saved = sorted((state.results / profile).glob("*"), reverse=True)
+    since = f"{began:%Y%m%dT%H%M%S}"
+    unnoted = [str(each) for each in saved if each.name >= since and (each / "measurement.json").is_file()]
+    yield from dict.fromkeys([*known, *unnoted])
 
 
 def reused(state: RunState, scenario: Scenario, folder: str) -> Measurement | None:
@@ -89,9 +146,10 @@ def note(state: RunState, scenario: Scenario, points: Iterable[str], folder: Pat
 def _sweep(state: RunState, point: Point, points: Iterable[str]) -> tuple[Path, StudyRecord]:
     from pytest_dsr1.study.record import SWEEP
 
-    tests = (test.loaded.scenario.point for test in state.tests.values())
+    tests = [test.loaded.scenario.point for test in state.tests.values()]
     sweeps = {each.sweep for each in tests if each is not None}
-    return study(state, SWEEP, point.sweep, points, sweeps)
+    selected = {each.label for each in tests if each is not None and each.sweep == point.sweep}
+    return study(state, SWEEP, point.sweep, [each for each in points if each in selected], sweeps)
 
 
 def keep(state: RunState, kind: str, record: StudyRecord) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -275,6 +276,24 @@ def _replayed(config: pytest.Config) -> dict[str, Measurement]:
                 "profile: give one of them, or the profile's name for its newest result"
             )
     return replayed
+
+
+def searches(selection: Selection) -> list[str]:
+    """Return the names of the selected searches; a file with mistakes is reported when it is collected."""
+    found = []
+    for path in selection.paths:
+        with suppress(UserError):
+            found += [each.scenario.name for each in selection.load(path) if each.scenario.search]
+    return found
+
+
+def sweeps(selection: Selection) -> list[str]:
+    """Return the names of the selected sweeps; a file with mistakes is reported when it is collected."""
+    found = []
+    for path in selection.paths:
+        with suppress(UserError):
+            found += [each.scenario.point.sweep for each in selection.load(path) if each.scenario.point]
+    return found
 
 
 def is_asked_for(config: pytest.Config) -> bool:

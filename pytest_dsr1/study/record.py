@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -40,7 +40,7 @@ class StudyRecord:
     Attributes:
         profile: the scenario's name.
         began: when it began.
-        points: all that it runs.
+        points: all that it runs: of a sweep, those that were selected.
         runs: in the order in which they ended.
         first: the folder of the run that other tests judge too; empty if there is none.
         answer: the answer, in words; empty before it is known.
@@ -93,13 +93,24 @@ def newest(results: Path, profile: str, kind: str = SWEEP) -> tuple[Path, StudyR
     Raises:
         UserError: its file cannot be read.
     """
-    path = max((results / profile).glob(f"{kind}-*.json"), default=None)
-    if path is None:
-        return None
+    return next(newest_first(results, profile, kind), None)
+
+
+def newest_first(results: Path, profile: str, kind: str = SWEEP) -> Iterator[tuple[Path, StudyRecord]]:
+    """Yield the studies of a kind of a scenario, each with its file.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    for path in sorted((results / profile).glob(f"{kind}-*.json"), reverse=True):
+        yield path, _read(path)
+
+
+def _read(path: Path) -> StudyRecord:
     try:
         document = STUDY.read_json(path)
         content = {key: value for key, value in document.items() if key not in STUDY.head}
-        return path, _RECORD.validate_python(content, strict=False)
+        return _RECORD.validate_python(content, strict=False)
     except (DocumentError, FileNotFoundError) as error:
         raise UserError(f"{path}: {error}") from None
     except ValidationError as error:

@@ -32,7 +32,7 @@ def test_finished_points_are_not_run_again(suites: Suites, monkeypatch: pytest.M
     result.stdout.fnmatch_lines(["*dsr1: swept.concurrency-1: finished in *swept.concurrency-1/2*"])
     (record,) = (suites.pytester.path / ".dsr1" / "swept").glob("study-*.json")
     document = json.loads(record.read_text(encoding="utf-8"))
-    assert document["points"] == ["concurrency-1", "concurrency-2", "concurrency-4"]
+    assert document["points"] == ["concurrency-1", "concurrency-2"], "what the first session selected"
     assert [(run["point"], run["why"]) for run in document["runs"]] == [
         ("concurrency-1", ""),
         ("concurrency-2", ""),
@@ -76,18 +76,68 @@ def test_a_folder_that_is_gone_runs_again(suites: Suites) -> None:
 
 
 def test_nothing_to_go_on_with(suites: Suites) -> None:
+    """It is said once, before anything runs."""
     suites.write("swept", target=8.0, extra=SWEEP)
-    result = suites.run("--dsr1-profile=swept", "--dsr1-resume")
-    assert result.ret == 10
-    result.stdout.fnmatch_lines(
-        ["*--dsr1-resume: no sweep of swept was started in *.dsr1; run it without this option*"]
-    )
+    suites.write("plain", target=8.0)
+    for arguments, message in (
+        (
+            ("--dsr1-profile=swept",),
+            "*--dsr1-resume: no sweep of swept was started in *.dsr1; run it *",
+        ),
+        (
+            ("--dsr1-profile=plain",),
+            "*--dsr1-resume goes on with a sweep or with pairs, but none is *",
+        ),
+        ((), "*--dsr1-resume needs a scenario, but none is selected*"),
+        (
+            ("--dsr1-replay=swept",),
+            "*--dsr1-resume needs new runs, but --dsr1-replay makes none: remove one*",
+        ),
+        (
+            ("--dsr1-profile=swept", "--dsr1-gate"),
+            "*--dsr1-resume and --dsr1-gate cannot be used together: a gate and a recording need *",
+        ),
+        (
+            ("--dsr1-profile=swept", "--dsr1-reference=record"),
+            "*--dsr1-resume and --dsr1-reference=record cannot be used together: *",
+        ),
+    ):
+        refused = suites.run("--dsr1-resume", *arguments)
+        assert refused.ret == 4, arguments
+        refused.stderr.fnmatch_lines([message])
     assert runs_of(suites) == []
-    refused = suites.run("--dsr1-resume")
-    assert refused.ret == 4
-    refused.stderr.fnmatch_lines(["*--dsr1-resume needs a scenario, but none is selected*"])
-    both = suites.run("--dsr1-resume", "--dsr1-replay=swept")
-    both.stderr.fnmatch_lines(["*--dsr1-resume needs new runs, but --dsr1-replay makes none: remove one*"])
+
+
+def test_a_part_of_a_sweep_does_not_hide_the_rest(suites: Suites) -> None:
+    """A point that is looked at alone is newer than the sweep, which has the other points."""
+    suites.write("swept", target=8.0, extra=SWEEP)
+    suites.run("--dsr1-profile=swept")
+    suites.run("--dsr1-profile=swept.concurrency-2")
+    runs_of(suites)
+    assert suites.run("--dsr1-profile=swept", "--dsr1-resume").ret == 0
+    assert runs_of(suites) == []
+
+
+def test_a_run_that_was_saved_and_not_noted_is_found(suites: Suites) -> None:
+    """The session was killed between the two."""
+    suites.write("swept", target=8.0, extra=SWEEP)
+    suites.run("--dsr1-profile=swept")
+    (record,) = (suites.pytester.path / ".dsr1" / "swept").glob("study-*.json")
+    document = json.loads(record.read_text(encoding="utf-8"))
+    document["runs"] = document["runs"][:1]
+    record.write_text(json.dumps(document), encoding="utf-8")
+    runs_of(suites)
+    assert suites.run("--dsr1-profile=swept", "--dsr1-resume").ret == 0
+    assert runs_of(suites) == []
+
+
+def test_a_value_that_is_added_runs_alone(suites: Suites) -> None:
+    suites.write("plain", target=8.0)
+    suites.run("--dsr1-profile=plain", "--dsr1-sweep=load.concurrency=1,4")
+    runs_of(suites)
+    more = suites.run("--dsr1-profile=plain", "--dsr1-sweep=load.concurrency=4,2,1", "--dsr1-resume")
+    assert more.ret == 0
+    assert runs_of(suites) == ["plain.concurrency-2"]
 
 
 def test_a_killed_sweep_goes_on(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -283,8 +283,10 @@ def test_a_search_that_was_ended_goes_on(peak: Suites, monkeypatch: pytest.Monke
 
 def test_there_must_be_a_search_to_go_on_with(peak: Suites) -> None:
     result = peak.run("--dsr1-profile=peak", "--dsr1-resume")
-    assert result.ret == 10
-    assert "--dsr1-resume: no search of peak was started in" in said(result)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: --dsr1-resume: no search of peak was started in *.dsr1; run it without this option"]
+    )
     assert peak.engine_runs == []
 
 

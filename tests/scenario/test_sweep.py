@@ -116,7 +116,7 @@ def test_without_a_sweep_there_is_the_scenario_itself(tmp_path: Path) -> None:
         ("[]", [f"{LINE}:8: sweep: {SHAPE} an empty list"]),
         ("{}", [f"{LINE}:8: sweep: {SHAPE} an empty mapping"]),
         ("5", [f"{LINE}:8: sweep: {SHAPE} the number 5"]),
-        ("load.concurrency", [f"{LINE}:8: sweep: {SHAPE} the text 'load.concurrency'"]),
+        ("load.concurrency", [f"{LINE}:8: sweep: {SHAPE} a text"]),
         ("true", [f"{LINE}:8: sweep: {SHAPE} true"]),
         (
             "",
@@ -570,10 +570,17 @@ def seeds(found: Sequence[LoadedScenario]) -> list[int]:
 
 
 def test_each_point_draws_its_own_prompts(tmp_path: Path) -> None:
-    assert seeds(points(tmp_path, SWEEP)) == [420, 421]
+    assert seeds(points(tmp_path, SWEEP)) == [52207893, 33700514]
     seeded = SWEEP.replace("dataset:\n", "dataset:\n  seed: 7\n")
-    assert seeds(points(tmp_path, seeded)) == [7, 8]
-    assert seeds(points(tmp_path, SWEEP, "dataset.seed=30")) == [30, 31]
+    assert seeds(points(tmp_path, seeded)) == [52207480, 33700101]
+    assert seeds(points(tmp_path, SWEEP, "dataset.seed=30")) == [52207503, 33700124]
+
+
+def test_a_point_is_the_same_in_a_longer_sweep(tmp_path: Path) -> None:
+    """So it need not run again if a value is added to the sweep."""
+    short = points(tmp_path, SWEEP)
+    longer = points(tmp_path, SWEEP.replace("[1, 4]", "[8, 4, 2, 1]"))
+    assert [longer[3].scenario, longer[1].scenario] == [each.scenario for each in short]
 
 
 def test_prompts_that_are_not_drawn_anew(tmp_path: Path) -> None:
@@ -740,14 +747,19 @@ def test_a_secret_stands_in_no_point(tmp_path: Path) -> None:
     assert found.scenario.point.values == {"engine.environment": {"HF_TOKEN": "(not shown)"}}
 
 
-def test_a_name_that_would_be_too_long_has_the_number_of_the_point(tmp_path: Path) -> None:
+def test_a_name_that_would_be_too_long_ends_with_a_digest(tmp_path: Path) -> None:
+    def named(length: int) -> str:
+        return SWEEP.replace("name: mine", f"name: {'n' * length}")
+
     def names(length: int) -> list[str]:
-        text = SWEEP.replace("name: mine", f"name: {'n' * length}")
-        return [each.scenario.name for each in points(tmp_path, text)]
+        return [each.scenario.name for each in points(tmp_path, named(length))]
 
     assert names(86) == [f"{'n' * 86}.concurrency-{users}" for users in (1, 4)]
-    assert names(87) == [f"{'n' * 87}.p{index}" for index in (0, 1)]
-    assert names(100) == [f"{'n' * 90}.p{index}" for index in (0, 1)]
+    assert names(87) == [f"{'n' * 87}.{digest}" for digest in ("8c33d671", "fc5922fe")][::1]
+    assert names(91)[0] == f"{'n' * 91}.8c33d671"
+    assert mistakes(tmp_path, named(92)) == [
+        "s.yaml:1:7: name: expected at most 91 characters for a sweep, whose points have longer names, found 92"
+    ]
 
 
 # Published results
@@ -888,3 +900,39 @@ def _wrong_alone(place: Path, given: dict[str, list[Any]]) -> set[str]:
 
 def _same(left: dict[str, Any], right: dict[str, Any]) -> bool:
     return left.keys() == right.keys() and all(_equal(left[key], right[key]) for key in left)
+
+
+# Secrets
+
+SECRET = "hunter2hunter2"
+
+
+@pytest.mark.parametrize(
+    ("lines", "swept"),
+    [
+        (f"sweep: {{engine.environment.HF_TOKEN: {SECRET}}}\n", ()),
+        (f"sweep: HF_TOKEN={SECRET}\n", ()),
+        (f"sweep: [HF_TOKEN, {SECRET}]\n", ()),
+        (f'sweep: {{"engine.environment.HF_TOKEN={SECRET}": [1]}}\n', ()),
+        (f"sweep: {{engine.environment.HF_TOKEN: [{SECRET}, {SECRET}]}}\n", ()),
+        ("", (f"engine.environment.HF_TOKEN:{SECRET}",)),
+        ("", (f"engine.environment.HF_TOKEN {SECRET}",)),
+        ("", (f"engine.environment.HF_TOKEN=[{SECRET}",)),
+    ],
+)
+def test_a_mistake_shows_no_secret(tmp_path: Path, lines: str, swept: tuple[str, ...]) -> None:
+    found = mistakes(tmp_path, PLAIN + lines, swept=swept)
+    assert found
+    assert not any(SECRET in line for line in found)
+
+
+def test_a_scenario_without_its_points(tmp_path: Path) -> None:
+    """As the commands of a plan run it: what is for a curve or for some points is left out."""
+    text = SWEEP + (
+        "frontier: [{at: 50, value: 100}]\n"
+        "published:\n- {version: V1, at: {load.concurrency: 4}, values: {total_output_throughput: 5}}\n"
+    )
+    (found,) = points(tmp_path, text, "sweep=null", "load.concurrency=4")
+    assert found.scenario.name == "mine"
+    assert (found.scenario.point, found.scenario.frontier, found.scenario.published) == (None, [], [])
+    assert found.scenario.load.concurrency == 4

@@ -57,7 +57,10 @@ def overview(cases: Sequence[Case], width: int, above: Mapping[str, str]) -> Ite
 def _sweep(name: str, points: Sequence[Case], width: int, above: Mapping[str, str]) -> Iterable[Line]:
     """Yield a line for each point of a sweep, what is wrong with those that are not good, and warnings."""
     machines = ", ".join(dict.fromkeys(case.machine for case in points))
-    yield harmless(f"{name}, {len(points)} points  ({machines})"), {"bold": True}
+    yield (
+        harmless(f"{name}, {len(points)} point{'' if len(points) == 1 else 's'}  ({machines})"),
+        {"bold": True},
+    )
     for line, case in sweep_table(points, width):
         status = case.judgment.status if case else None
         yield line, COLORS.get(status, {}) if status else {}

@@ -212,7 +212,8 @@ def _sweep(name: str, points: Sequence[Scenario]) -> str:
     starts = engine_starts(points)
     times = [(expected(point), max(point.hardware.count, 0)) for point in points]
     known = [(found.seconds, gpus) for found, gpus in times if found is not None]
-    parts = [f"{name}, {len(points)} points, {starts} engine start{'s' if starts != 1 else ''}"]
+    several = ("" if len(points) == 1 else "s"), ("" if starts == 1 else "s")
+    parts = [f"{name}, {len(points)} point{several[0]}, {starts} engine start{several[1]}"]
     if known:
         parts.append(f"{_time(sum(seconds for seconds, _ in known))} measuring")
         if hours := sum(seconds * gpus for seconds, gpus in known) / 3600:

@@ -220,7 +220,7 @@ trtllm-bench \
   --request_json requests.json
 
 # newest known dialect 1.3: tensorrt_llm is not installed
-# scenario: b200-min-latency-ladder.p5 (suites/b200/min-latency-ladder.yaml)
+# scenario: b200-min-latency-ladder.124f4ec4 (suites/b200/min-latency-ladder.yaml)
 # sweep: b200-min-latency-ladder, 6 points, 6 engine starts, the time of 6 points is unknown
 # point: ep-2.use_relaxed_acceptance_for_thinking-true.relaxed_topk-10.relaxed_delta-0.6
 # machine: 8 x NVIDIA B200, at least 178 GiB each

@@ -254,7 +254,7 @@ def test_what_a_sweep_takes(tmp_path: Path) -> None:
     ]
     assert (
         f"pytest-dsr1 dataset {path} dataset.jsonl --set=sweep=null --set=load.concurrency=512 "
-        "--set=engine.max_batch_size=64 --set=hardware.count=8 --set=dataset.seed=420"
+        "--set=engine.max_batch_size=64 --set=hardware.count=8 --set=dataset.seed=10367140"
     ) in " ".join(lines).replace("\\ ", "")
 
 

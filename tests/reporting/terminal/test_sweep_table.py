@@ -68,7 +68,7 @@ def test_points_of_two_sweeps_are_two_tables() -> None:
     assert [line for line in shown if "point" in line] == [
         "swept, 2 points  (CPU, engine transformers)",
         "  point          verdict  worst  tok/s  tok/s/user",
-        "two, 1 points  (CPU, engine transformers)",
+        "two, 1 point  (CPU, engine transformers)",
         "  point          verdict  worst  tok/s  tok/s/user",
     ]
 

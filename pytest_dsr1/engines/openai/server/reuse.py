@@ -114,8 +114,8 @@ class ServerPool:
     def lease(self, job: Job, observer: Observer) -> Iterator[ServerLease]:
         """Yield the kept server if it fits and still answers, else a new one.
 
-        The server is kept if all requests succeed and none was given up. A reused server's log stays in its first folder; the lines
-        of this measurement are copied.
+        The server is kept if all requests succeed and none was given up. A reused server's log stays in its
+        first folder; the lines of this measurement are copied.
 
         Raises:
             EngineError: a new server cannot be started, died, or was not ready in time.
