@@ -218,4 +218,4 @@ def test_editors_accept_both_forms(search: str) -> None:
 
     jsonschema.validate(yaml.safe_load(TEXT + search), scenario_schema())
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(yaml.safe_load(TEXT + search.replace("load", "laod")), scenario_schema())
+        jsonschema.validate(yaml.safe_load(TEXT + search.replace("load", "loads")), scenario_schema())
