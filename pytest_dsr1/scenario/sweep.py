@@ -231,7 +231,8 @@ def _word(key: str, name: str, node: Node) -> str:
 
 
 def _plain_word(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.-]+", "_", text).strip("_.")
+    word = re.sub(r"[^A-Za-z0-9.-]+", "_", text).strip("_.")
+    return word if re.match(r"-[0-9]", word) else word.lstrip("-_.")
 
 
 def _text(node: Node) -> str:

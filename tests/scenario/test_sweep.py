@@ -936,3 +936,10 @@ def test_a_scenario_without_its_points(tmp_path: Path) -> None:
     assert found.scenario.name == "mine"
     assert (found.scenario.point, found.scenario.frontier, found.scenario.published) == (None, [], [])
     assert found.scenario.load.concurrency == 4
+
+
+def test_a_negative_number_keeps_its_sign_and_an_option_loses_its_dashes(tmp_path: Path) -> None:
+    found = points(tmp_path, PLAIN, swept=["dataset.seed=-1,1,-2"])
+    assert [each.scenario.name for each in found] == ["mine.seed--1", "mine.seed-1", "mine.seed--2"]
+    environment = points(tmp_path, PLAIN, swept=["engine.environment.FLAGS=--fast,-x"])
+    assert [each.scenario.name for each in environment] == ["mine.FLAGS-fast", "mine.FLAGS-x"]
