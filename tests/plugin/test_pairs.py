@@ -344,8 +344,8 @@ def test_a_side_whose_software_changes_while_it_is_compared(
     assert "is not what it was at its first start: engine.scripted (1.0 and 1.1)" in said(result)
 
 
+@pytest.mark.needs("pytest_rerunfailures")
 def test_a_plugin_cannot_run_pairs_again(paired: Paired, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("pytest_rerunfailures")
     monkeypatch.setenv("SCRIPTED_THREAD_LOSS", "0.08")
     result = paired.run("-k", "pair", "--reruns=2")
     assert result.ret == 1
