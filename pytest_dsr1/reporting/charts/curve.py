@@ -18,8 +18,8 @@ from pytest_dsr1.text import number
 from pytest_dsr1.verdict.targets import Noise
 
 TOTAL = "total_output_throughput"
-_ENGINES = ("tensorrt_llm", "vllm", "sglang", "transformers")
-"""Packages whose version names a curve."""
+_BELOW = {"python", "torch", "cuda"}
+"""What engines stand on; the other versions name a curve."""
 _UNKNOWN = Noise(0.0)
 """How sure a point is does not matter for the picture."""
 
@@ -64,7 +64,7 @@ def curves(cases: Iterable[Case]) -> list[Curve]:
 
 def _name(sweep: str, cases: Sequence[Case]) -> str:
     versions = cases[0].run.measurement.result.versions if cases[0].run.measurement else {}
-    named = [f"{package} {versions[package]}" for package in _ENGINES if package in versions]
+    named = [f"{package} {version}" for package, version in versions.items() if package not in _BELOW]
     return f"{sweep} ({', '.join(named)})" if named else sweep
 
 

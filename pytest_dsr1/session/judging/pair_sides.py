@@ -126,7 +126,7 @@ def _new(request: pytest.FixtureRequest, old: Scenario, shared: SharedResources,
     with on_failure(shared.end_engines):
         shared.end_engines()  # before the GPUs are read for the new side
         # A user's own fixture may give the engine, which gets its scenario with each run.
-        same = new.scenario.engine.type == old.engine.type
+        same = type(new.scenario.engine) is type(old.engine)
         engine = given.engine if same else create(new.scenario.engine, shared.pool(new.scenario))
         inputs = replace(
             given,
