@@ -18,7 +18,7 @@ from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.reporting.charts.history import ReportContext, published_points
 from pytest_dsr1.reporting.compare.comparison import compare
 from pytest_dsr1.reporting.html.render import write_comparison, write_html
-from pytest_dsr1.scenario.loading import load
+from pytest_dsr1.scenario.loading import load_all
 from pytest_dsr1.scenario.profiles import discover
 from tests.helpers.browser import Opened
 from tests.helpers.saved_runs import Made, judged, references, save
@@ -54,7 +54,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``report.html`` is of five scenarios, ``many.html`` of thirty."""
     folder = tmp_path_factory.mktemp("pages")
     cases = made_cases(folder)
-    published = published_points(load(profile.path).scenario for profile in discover([]).profiles)
+    shipped = (each.scenario for profile in discover([]).profiles for each in load_all(profile.path))
+    published = published_points(shipped)
     background = ReportContext(history(folder / "results"), published, NOW)
     write_html(folder / "report.html", cases, background)
     write_html(folder / "many.html", cases * 6, background)
