@@ -45,16 +45,14 @@ def build(folder: Path, page: Path) -> None:
     from pytest_dsr1.case.case import case_of
     from pytest_dsr1.gate.history import history
     from pytest_dsr1.measurement.store import load
-    from pytest_dsr1.reporting.charts.history import ReportContext, published_points
+    from pytest_dsr1.reporting.charts.history import ReportContext, shipped_points
     from pytest_dsr1.reporting.html.render import write_html
-    from pytest_dsr1.scenario.loading import load as load_scenario
-    from pytest_dsr1.scenario.profiles import discover
 
     past = history(folder / "results")
     runs = sorted((folder / "results").glob("*/*"))[-SCENARIOS:]
     store = folder / "store"
     cases = [case_of(judged(load(path), MADE, store), store, NOW, past) for path in runs]
-    published = published_points(load_scenario(file).scenario for file in discover(()).select("*"))
+    published = shipped_points()
     write_html(page, cases, ReportContext(past, published, NOW))
 
 

@@ -21,11 +21,10 @@ from typing import TYPE_CHECKING
 from pytest_dsr1.case.case import Case, case_of
 from pytest_dsr1.gate.history import History, history
 from pytest_dsr1.measurement.store import load
-from pytest_dsr1.reporting.charts.history import ReportContext, published_points
+from pytest_dsr1.reporting.charts.history import ReportContext, shipped_points
 from pytest_dsr1.reporting.compare.comparison import compare
 from pytest_dsr1.reporting.html.render import write_comparison, write_html
 from pytest_dsr1.scenario.loading import load as load_scenario
-from pytest_dsr1.scenario.profiles import discover
 from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.verdict.targets import Noise, judge
 from tests.helpers.saved_runs import Made, judged, references, save, steady
@@ -42,7 +41,7 @@ NOISE = Noise(1.0)
 
 def background(results: Path) -> ReportContext:
     """The runs below the folder, and what was published."""
-    published = published_points(load_scenario(profile.path).scenario for profile in discover([]).profiles)
+    published = shipped_points()
     return ReportContext(history(results), published, NOW)
 
 

@@ -22,13 +22,10 @@ def _missing_for_page() -> str | None:
 
 
 def _write_page(path: Path, report: Report) -> None:
-    from pytest_dsr1.reporting.charts.history import ReportContext, published_points
+    from pytest_dsr1.reporting.charts.history import ReportContext, shipped_points
     from pytest_dsr1.reporting.html.render import write_html
-    from pytest_dsr1.scenario.loading import load_all
-    from pytest_dsr1.scenario.profiles import discover
 
-    shipped = (each.scenario for file in discover(()).select("*") for each in load_all(file))
-    context = ReportContext(report.history, published_points(shipped), report.now)
+    context = ReportContext(report.history, shipped_points(), report.now)
     write_html(path, report.worst_first, context)
 
 

@@ -15,11 +15,9 @@ from playwright.sync_api import expect
 from pytest_dsr1.case.case import Case, case_of
 from pytest_dsr1.gate.history import history
 from pytest_dsr1.machine.values import Fingerprint
-from pytest_dsr1.reporting.charts.history import ReportContext, published_points
+from pytest_dsr1.reporting.charts.history import ReportContext, shipped_points
 from pytest_dsr1.reporting.compare.comparison import compare
 from pytest_dsr1.reporting.html.render import write_comparison, write_html
-from pytest_dsr1.scenario.loading import load_all
-from pytest_dsr1.scenario.profiles import discover
 from tests.helpers.browser import Opened
 from tests.helpers.saved_runs import Made, judged, references, save
 from tests.helpers.values import NOISE, changed
@@ -54,8 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``report.html`` is of five scenarios, ``many.html`` of thirty."""
     folder = tmp_path_factory.mktemp("pages")
     cases = made_cases(folder)
-    shipped = (each.scenario for profile in discover([]).profiles for each in load_all(profile.path))
-    published = published_points(shipped)
+    published = shipped_points()
     background = ReportContext(history(folder / "results"), published, NOW)
     write_html(folder / "report.html", cases, background)
     write_html(folder / "many.html", cases * 6, background)

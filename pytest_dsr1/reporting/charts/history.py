@@ -29,6 +29,8 @@ from pytest_dsr1.reporting.charts.vega import (
     rows,
     value_axis,
 )
+from pytest_dsr1.scenario.loading import load_all
+from pytest_dsr1.scenario.profiles import discover
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.text import number
 
@@ -61,6 +63,12 @@ def published_points(scenarios: Iterable[Scenario]) -> tuple[PublishedPoint, ...
                 found.append(PublishedPoint(*of, each.values[USER], each.values[GPU]))
                 break
     return tuple(found)
+
+
+def shipped_points() -> tuple[PublishedPoint, ...]:
+    """Return the published points of all scenarios that ship, with each point of a sweep."""
+    files = discover(()).select("*")
+    return published_points(each.scenario for file in files for each in load_all(file))
 
 
 @dataclass(frozen=True, slots=True)
