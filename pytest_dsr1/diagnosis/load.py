@@ -8,6 +8,7 @@ from pytest_dsr1.diagnosis.capacity import at_once
 from pytest_dsr1.diagnosis.clues import Clue, clue
 from pytest_dsr1.diagnosis.kv_cache import cache_is_full
 from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.metrics.catalogue import MetricValue
 from pytest_dsr1.text import number
 
 FULL_CONCURRENCY = 0.9
@@ -20,18 +21,26 @@ FEWEST_PUBLISHED_WAVES = 5
 """No published run has fewer (5,120 requests, 1,024 in flight)."""
 
 
+def _wanted(measurement: Measurement) -> int:
+    """Return how many requests the load asks to be in flight."""
+    return min(at_once(measurement), measurement.workload.requests)
+
+
+def _throughputs(measurement: Measurement) -> tuple[MetricValue | None, MetricValue | None]:
+    """Return the output throughput of the whole run, and that of its steady window."""
+    values = measurement.metrics
+    return values.get("total_output_throughput"), values.get("steady_output_throughput")
+
+
 def _idle_percent(measurement: Measurement) -> float | None:
     """Return by how much the requests in flight were fewer than asked for: speed falls by no more."""
     found = measurement.metrics.get("average_concurrency")
-    wanted = min(at_once(measurement), measurement.workload.requests)
-    return None if found is None else 100 * (1 - found.value / wanted)
+    return None if found is None else 100 * (1 - found.value / _wanted(measurement))
 
 
 def _ends_percent(measurement: Measurement) -> float | None:
     """Return by how much the figure of the whole run is below that of its steady window."""
-    whole, steady = (
-        measurement.metrics.get(name) for name in ("total_output_throughput", "steady_output_throughput")
-    )
+    whole, steady = _throughputs(measurement)
     return None if whole is None or steady is None else 100 * (1 - whole.value / steady.value)
 
 
@@ -39,7 +48,7 @@ def _ends_percent(measurement: Measurement) -> float | None:
 def low_concurrency(measurement: Measurement) -> str | None:
     """A closed loop that kept fewer requests in flight than it should."""
     found, load = measurement.metrics.get("average_concurrency"), measurement.scenario.load
-    wanted = min(at_once(measurement), measurement.workload.requests)
+    wanted = _wanted(measurement)
     if load.arrival is not None or load.floods:  # nothing takes the place of a request that ends
         return None
     if found is None or found.value >= FULL_CONCURRENCY * wanted:
@@ -84,9 +93,7 @@ def ramp_and_drain(measurement: Measurement) -> str | None:
         return None
     if load.floods and measurement.scenario.engine.slots is None:  # how many waves there are is unknown
         return None
-    whole, steady = (
-        measurement.metrics.get(name) for name in ("total_output_throughput", "steady_output_throughput")
-    )
+    whole, steady = _throughputs(measurement)
     together = at_once(measurement)
     requests = len(result.records) or measurement.workload.requests
     if whole is not None and steady is not None and whole.value < STEADY * steady.value:

@@ -102,6 +102,13 @@ def _picture(found: Sequence[Curve], y: str, published: Sequence[PublishedPoint]
     ]
     best = [(curve.name, each.x, each.y) for curve in found for each in _best(curve)]
     known = [("published", str(n), each.per_user, each.per_gpu) for n, each in enumerate(like, 1)]
+    every = [*points, *known]
+    shown = rows(
+        kind=(p[0] for p in every),
+        text=(p[1] for p in every),
+        x=(p[2] for p in every),
+        y=(p[3] for p in every),
+    )
     layers: list[Spec] = [
         {
             "data": rows(kind=(p[0] for p in best), x=(p[1] for p in best), y=(p[2] for p in best)),
@@ -109,20 +116,12 @@ def _picture(found: Sequence[Curve], y: str, published: Sequence[PublishedPoint]
             "encoding": {**encoding, "color": color, "order": {"field": "x", "type": "quantitative"}},
         },
         {
-            "data": rows(
-                kind=(p[0] for p in (*points, *known)),
-                x=(p[2] for p in (*points, *known)),
-                y=(p[3] for p in (*points, *known)),
-            ),
+            "data": shown,
             "mark": {"type": "point", "filled": True, "size": 80, "opacity": 0.9},
             "encoding": {**encoding, "color": color},
         },
         {
-            "data": rows(
-                text=(p[1] for p in (*points, *known)),
-                x=(p[2] for p in (*points, *known)),
-                y=(p[3] for p in (*points, *known)),
-            ),
+            "data": shown,
             "mark": {"type": "text", "fill": INK, "align": "left", "dx": 8, "dy": -6},
             "encoding": {**encoding, "text": {"field": "text"}},
         },
