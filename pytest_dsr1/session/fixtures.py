@@ -26,6 +26,7 @@ from pytest_dsr1.session.state import (
     allowed,
     ended_by,
     fail_setup,
+    keep,
     listed,
 )
 
@@ -264,8 +265,7 @@ def _dsr1_verdict(
     if verdict.status is not Status.PASS:
         where = outcome.loaded.where(f"targets.{_dsr1_target}")
         verdict = replace(verdict, message=f"{verdict.message}\n{where}; results: {dsr1_measurement.folder}")
-    # A plugin may run the test again.
-    outcome.verdicts[:] = [*(each for each in outcome.verdicts if each.subject != verdict.subject), verdict]
+    keep(outcome.verdicts, verdict)
     if not request.config.stash[STATE].replay:  # a replay leaves the saved verdict alone
         try:
             write_verdicts(dsr1_measurement.folder, outcome.verdicts)

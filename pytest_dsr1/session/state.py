@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import pytest
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pytest_dsr1.study.record import StudyRecord
     from pytest_dsr1.verdict.accuracy import AccuracyVerdict
     from pytest_dsr1.verdict.verdict import Status, Verdict
+
+    _AnyVerdict = TypeVar("_AnyVerdict", Verdict, AccuracyVerdict)
 else:
     _PytestFailed = pytest.fail.Exception
 
@@ -93,6 +95,11 @@ class ScenarioOutcome:
         mismatches = sentences(found)
         helps = all(map(of_the_hardware, found))
         return listed("this machine cannot run the scenario", mismatches, _ALLOW if helps else "")
+
+
+def keep(verdicts: list[_AnyVerdict], verdict: _AnyVerdict) -> None:
+    """Add a verdict in place of an earlier one on the same subject: a plugin may run a test again."""
+    verdicts[:] = [each for each in verdicts if each.subject != verdict.subject] + [verdict]
 
 
 def of_the_hardware(finding: Finding) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from pytest_dsr1.errors import Dsr1Error, UserError
 from pytest_dsr1.session.collection import accuracy_keys
 from pytest_dsr1.session.run import outcome_of
-from pytest_dsr1.session.state import STATE, fail_setup
+from pytest_dsr1.session.state import STATE, fail_setup, keep
 
 if TYPE_CHECKING:
     from pytest_dsr1.gate.accuracy.reference_answers import Accepted
@@ -57,8 +57,7 @@ def _dsr1_accuracy_verdict(
         where = outcome.loaded.where(accuracy_keys(dsr1_measurement.scenario)[_dsr1_accuracy])
         said = with_store(verdict.message, request.config.getoption("--dsr1-store"))
         verdict = replace(verdict, message=f"{said}\n{where}; results: {dsr1_measurement.folder}")
-    # A plugin may run the test again.
-    outcome.accuracy[:] = [*(each for each in outcome.accuracy if each.subject != verdict.subject), verdict]
+    keep(outcome.accuracy, verdict)
     if not state.replay:  # a replay leaves the saved verdict alone
         try:
             write_accuracy(dsr1_measurement.folder, outcome.accuracy)

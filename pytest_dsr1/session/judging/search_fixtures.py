@@ -10,7 +10,7 @@ import pytest
 
 from pytest_dsr1.errors import Dsr1Error, UserError, on_failure
 from pytest_dsr1.session.run import Inputs, outcome_of, ready, run
-from pytest_dsr1.session.state import INTERRUPTIONS, STATE, ScenarioOutcome, ended_by, fail_setup
+from pytest_dsr1.session.state import INTERRUPTIONS, STATE, ScenarioOutcome, ended_by, fail_setup, keep
 
 if TYPE_CHECKING:
     from pytest_dsr1.machine.lease import Machine
@@ -49,8 +49,7 @@ def _dsr1_search_verdict(
         verdict = found.judge(search.at_least)
         if verdict.status is not Status.PASS:
             verdict = replace(verdict, message=f"{verdict.message}\n{where}")
-        others = (each for each in outcome.verdicts if each.subject != verdict.subject)
-        outcome.verdicts[:] = [*others, verdict]
+        keep(outcome.verdicts, verdict)
         return verdict
     if found.found.where == "unclear":
         fail_setup(UserError("\n  ".join([*found.sentences, where])), Status.INCONCLUSIVE)

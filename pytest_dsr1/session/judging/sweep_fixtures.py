@@ -12,7 +12,7 @@ from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.session.collection import frontier_names
 from pytest_dsr1.session.run import outcome_of
 from pytest_dsr1.session.selection import SELECTION
-from pytest_dsr1.session.state import STATE, fail_setup
+from pytest_dsr1.session.state import STATE, fail_setup, keep
 
 if TYPE_CHECKING:
     from pytest_dsr1.measurement.measurement import Measurement
@@ -59,7 +59,7 @@ def _dsr1_frontier_verdict(
         fail_setup(InvalidRunError(f"{error}\n{where}"))
     if verdict.status is not Status.PASS:
         verdict = replace(verdict, message=f"{verdict.message}\n{where}")
-    outcome.verdicts[:] = [*(each for each in outcome.verdicts if each.subject != verdict.subject), verdict]
+    keep(outcome.verdicts, verdict)
     return verdict
 
 
