@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pytest_dsr1.pairs.progress import PairsProgress
     from pytest_dsr1.scenario.loading import LoadedScenario
     from pytest_dsr1.search.progress import SearchResult
+    from pytest_dsr1.session.replay import Replay
     from pytest_dsr1.study.record import StudyRecord
     from pytest_dsr1.verdict.accuracy import AccuracyVerdict
     from pytest_dsr1.verdict.verdict import Status, Verdict
@@ -152,7 +153,7 @@ class RunState:
         count: shows the progress of a long task.
         notify: prints a sentence at once.
         results: the folder of results.
-        replay: the saved results to judge instead of new runs, by profile.
+        replay: the saved results to judge instead of new runs; None if the session makes runs.
         gpu_setup: what to do with the GPUs' settings.
         allow_mismatch: whether a machine that differs from the scenario's hardware is only a warning.
         store: the folder of references.
@@ -177,7 +178,7 @@ class RunState:
     count: Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
     notify: Callable[[str], None]
     results: Path
-    replay: Mapping[str, Measurement]
+    replay: Replay | None
     gpu_setup: SetupMode
     allow_mismatch: bool
     store: Path

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.suites import Suites
+from tests.helpers.suites import Suites, articles, overview, without_places
 
 ENGINE = """\
 import os
@@ -123,6 +123,15 @@ def write(suites: Suites, search: str = SEARCH, name: str = "peak") -> Path:
 
 def said(result: pytest.RunResult) -> str:
     return " ".join(result.stdout.str().split())
+
+
+def read(suites: Suites, name: str) -> str:
+    return (suites.pytester.path / name).read_text(encoding="utf-8")
+
+
+def record_name(suites: Suites) -> str:
+    (path,) = suites.pytester.path.glob("*/peak/search-*.json")
+    return path.name
 
 
 def record_of(suites: Suites) -> dict[str, Any]:
@@ -305,6 +314,101 @@ def test_a_replay_shows_the_probes(peak: Suites) -> None:
     assert again.ret == 0
     again.assert_outcomes(passed=2 * done)
     assert len(peak.engine_runs) == done
+
+
+@pytest.mark.parametrize("target", [None, 10, 40])
+def test_a_replay_judges_the_search_again(peak: Suites, target: int | None) -> None:
+    """Named by its profile, by a folder that was moved, and by its record."""
+    judged = () if target is None else (f"--dsr1-set=search.at_least={target}",)
+    reports = ("--dsr1-report=r.html", "--dsr1-report=r.md", "--junitxml=junit.xml")
+    ran = peak.run("--dsr1-profile=peak", *judged, *reports)
+    done, first = len(peak.engine_runs), read(peak, "r.md")
+    page = read(peak, "r.html")
+    again = peak.run("--dsr1-replay=peak", *reports)
+    assert again.ret == ran.ret
+    assert again.parseoutcomes() | {"warnings": 0} == ran.parseoutcomes() | {"warnings": 0}
+    shown = without_places(overview(again))
+    assert shown == without_places(overview(ran))
+    assert without_places(read(peak, "r.md").splitlines()) == without_places(first.splitlines())
+    assert articles(read(peak, "r.html")) == articles(page)
+    assert len(peak.engine_runs) == done
+    (peak.pytester.path / ".dsr1").rename(peak.pytester.path / "moved")
+    for name in ("moved/peak", f"moved/peak/{record_name(peak)}"):
+        found = peak.run(f"--dsr1-replay={name}")
+        assert found.ret == ran.ret
+        assert without_places(overview(found)) == shown
+    assert len(peak.engine_runs) == done
+
+
+def test_a_replay_of_a_search_with_another_question(peak: Suites) -> None:
+    peak.run("--dsr1-profile=peak")
+    stricter = peak.run("--dsr1-replay=peak", "--dsr1-set=search.at_least=40")
+    assert stricter.ret == 1
+    assert "misses the target of at least 40" in said(stricter)
+    narrower = peak.run(
+        "--dsr1-replay=peak", "--dsr1-set=search.width_percent=1", "--dsr1-set=search.goal=0.98"
+    )
+    assert narrower.ret == 12
+    assert (
+        "INCONCLUSIVE peak: its 5 saved probes do not answer what is asked now; search again: `pytest "
+        "--dsr1-profile=peak -k search`"
+    ) in said(narrower)
+
+
+def test_a_replay_of_a_search_that_was_stopped(peak: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STOPS", "3")
+    peak.run_apart("--dsr1-profile=peak")
+    again = peak.run("--dsr1-replay=peak")
+    assert again.ret == 12
+    assert (
+        "INCONCLUSIVE peak: the search was stopped after 2 probes, before it had an answer: `pytest "
+        "--dsr1-profile=peak --dsr1-resume` goes on"
+    ) in said(again)
+
+
+def test_a_replay_of_a_search_whose_scenario_is_gone(peak: Suites) -> None:
+    peak.run("--dsr1-profile=peak")
+    (kept,) = (peak.pytester.path / ".dsr1" / "peak").glob("search-*.yaml")
+    kept.unlink()
+    refused = peak.run("--dsr1-replay=peak")
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    refused.stderr.fnmatch_lines(
+        [
+            f"ERROR: *search-*.json: the scenario is not next to it in {kept.name}; name it with --dsr1-profile=peak"
+        ]
+    )
+    assert peak.run("--dsr1-replay=peak", "--dsr1-profile=peak").ret == 0
+
+
+def test_a_probe_for_an_earlier_question_is_not_replayed(peak: Suites) -> None:
+    """The model's answers depend on the dataset, so its earlier probes do not count for another one."""
+    peak.run("--dsr1-profile=peak")
+    ran = peak.run("--dsr1-profile=peak", "--dsr1-resume", "--dsr1-set=dataset.input_tokens=9")
+    assert ran.ret == 0
+    why = "search-8 was made for a question that the answer is not about"
+    assert [run["why"] for run in record_of(peak)["runs"]][:1] == [why]
+    again = peak.run("--dsr1-replay=peak")
+    found = "highest concurrency with 90% of requests within the SLO: "
+    assert (
+        said(again).partition(found)[2].partition(", after")[0]
+        == said(ran).partition(found)[2].partition(", after")[0]
+    )
+
+
+def test_a_target_next_to_a_search_needs_its_own_run_in_a_replay(peak: Suites) -> None:
+    path = write(peak)
+    path.write_text(path.read_text(encoding="utf-8") + "targets: [{metric: average_ttft, value: 200}]\n")
+    assert peak.run("--dsr1-profile=peak", "-k", "search").ret == 0
+    again = peak.run("--dsr1-replay=peak")
+    assert again.ret == 10
+    assert (
+        "--dsr1-replay: expected a result of peak, found a search of it without that; `-k search` judges the "
+        "search alone"
+    ) in said(again)
+    assert peak.run("--dsr1-replay=peak", "-k", "search").ret == 0
+    assert peak.run("--dsr1-profile=peak").ret == 0
+    both = peak.run("--dsr1-replay=peak")
+    both.assert_outcomes(passed=3)
 
 
 def test_a_search_that_does_not_run_is_not_judged(peak: Suites) -> None:

@@ -58,7 +58,7 @@ def _dsr1_accuracy_verdict(
         said = with_store(verdict.message, request.config.getoption("--dsr1-store"))
         verdict = replace(verdict, message=f"{said}\n{where}; results: {dsr1_measurement.folder}")
     keep(outcome.accuracy, verdict)
-    if not state.replay:  # a replay leaves the saved verdict alone
+    if state.replay is None:  # a replay leaves the saved verdict alone
         try:
             write_accuracy(dsr1_measurement.folder, outcome.accuracy)
         except Dsr1Error as error:
@@ -76,7 +76,8 @@ def _as_asked(request: pytest.FixtureRequest, name: str, measurement: Measuremen
     from pytest_dsr1.gate.accuracy.answers import as_asked, asked_otherwise
 
     today = measurement.scenario
-    saved = request.config.stash[STATE].replay.get(today.name)
+    replay = request.config.stash[STATE].replay
+    saved = replay.runs.get(today.name) if replay else None
     if saved is None:
         return measurement
     if otherwise := asked_otherwise(saved.scenario, today, name):

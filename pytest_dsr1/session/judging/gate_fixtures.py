@@ -19,9 +19,9 @@ from pytest_dsr1.errors import (
     ReferencesError,
     UserError,
 )
+from pytest_dsr1.session.judging.takes import takes
 from pytest_dsr1.session.run import outcome_of, ready, run
 from pytest_dsr1.session.state import INTERRUPTIONS, STATE, ScenarioOutcome, ended_by, fail_setup
-from pytest_dsr1.session.takes import takes
 
 if TYPE_CHECKING:
     from pytest_dsr1.gate.plan import GatePlan

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_dsr1.errors import InvalidRunError, UserError, on_failure
+from pytest_dsr1.session.judging.takes import takes
 from pytest_dsr1.session.run import inputs_of, ready, run
 from pytest_dsr1.session.selection import SELECTION
 from pytest_dsr1.session.state import STATE, ScenarioOutcome, allowed
-from pytest_dsr1.session.takes import takes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_dsr1.errors import Dsr1Error, UserError, on_failure
+from pytest_dsr1.session import resume
+from pytest_dsr1.session.judging.replayed import replayed_search
 from pytest_dsr1.session.run import Inputs, outcome_of, ready, run
 from pytest_dsr1.session.state import INTERRUPTIONS, STATE, ScenarioOutcome, ended_by, fail_setup, keep
 
@@ -35,6 +37,7 @@ def _dsr1_search_verdict(
     request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_search: str, _dsr1_shared: SharedResources
 ) -> Verdict | None:
     """The verdict of the scenario's search; None without a target, when the answer is all there is."""
+    from pytest_dsr1.study.loop import InconclusiveError
     from pytest_dsr1.verdict.verdict import Status
 
     outcome, search = outcome_of(request, dsr1_scenario), dsr1_scenario.search
@@ -42,7 +45,8 @@ def _dsr1_search_verdict(
     if outcome.search is None:
         outcome.search = _answer(request, dsr1_scenario, search, _dsr1_shared)
     if isinstance(outcome.search, Dsr1Error):
-        fail_setup(outcome.search)
+        undecided = isinstance(outcome.search, InconclusiveError)
+        fail_setup(outcome.search, Status.INCONCLUSIVE if undecided else None)
     found = outcome.search
     where = f"{outcome.loaded.where('search')}; results: {_folders(request, dsr1_scenario)}"
     if search.at_least is not None:
@@ -87,10 +91,14 @@ def _answer(
         again=f"pytest --dsr1-profile={scenario.name} -k search",
     )
     try:
-        take = _Probes(request, scenario, search, shared, progress)
-        found = answer(
-            progress, take, lambda each: "; ".join(invalid_reasons(each)), state.notify, lambda: None
-        )
+        if state.replay is not None:
+            found = replayed_search(state, outcome, state.replay.searches[scenario.name], progress)
+        else:
+            take = _Probes(request, scenario, search, shared, progress)
+            found = answer(
+                progress, take, lambda each: "; ".join(invalid_reasons(each)), state.notify, lambda: None
+            )
+            take.ended(found.sentences[0])
     except Dsr1Error as error:
         return error
     except (*INTERRUPTIONS, pytest.skip.Exception):
@@ -108,7 +116,13 @@ def _answer(
 
 def _folders(request: pytest.FixtureRequest, scenario: Scenario) -> str:
     """Return the folders of a search's probes as a pattern."""
-    return str(request.config.stash[STATE].results / f"{scenario.name}.search-*")
+    state = request.config.stash[STATE]
+    saved = state.replay.searches[scenario.name] if state.replay is not None else None
+    results = state.results if saved is None else saved.path.parent.parent
+    return str(results / f"{scenario.name}.search-*")
+
+
+_UNUSED = "was made for a question that the answer is not about"
 
 
 class _Probes:
@@ -127,6 +141,22 @@ class _Probes:
         self._search = search
         self._shared = shared
         self._progress = progress
+        self._used: set[int] = set()
+        state, prefix = request.config.stash[STATE], outcome_of(request, scenario).test_id_prefix
+        record = resume.begin_search(state, scenario, prefix)
+        progress.left_out += [run.why for run in record.runs if run.why]
+
+    def ended(self, said: str) -> None:
+        """Note the answer, and that earlier probes which it does not use do not count."""
+        from pytest_dsr1.study.record import SEARCH
+
+        state, name = self._request.config.stash[STATE], self._scenario.name
+        record = resume.searched(state, name)
+        runs = tuple(
+            each if each.why or number in self._used else replace(each, why=f"{each.point} {_UNUSED}")
+            for number, each in enumerate(record.runs)
+        )
+        resume.keep(state, SEARCH, replace(record, runs=runs, answer=said))
 
     def __call__(self, plan: Plan) -> Measurement:
         """Return the measurement of a probe: of an earlier session that is resumed, or a new one.
@@ -135,20 +165,19 @@ class _Probes:
             Dsr1Error: the run cannot be made.
         """
         from pytest_dsr1.scenario.search import label_of
-        from pytest_dsr1.session import resume
         from pytest_dsr1.verdict.validity import invalid_reasons
 
         state, outcome = self._request.config.stash[STATE], outcome_of(self._request, self._scenario)
         known = sum(probe.load == plan.load for probe in self._progress.probes)
         name, label = self._scenario.name, label_of(plan.load, known)
         runs = resume.searched(state, name).runs
-        measurement = None
+        measurement, used = None, len(runs)
         for number, each in enumerate(runs):
             if state.resume and each.point == label and not each.why:
                 probe = self._scenario_of(plan, known, number)
-                measurement = resume.reused(state, probe, each.folder)
+                measurement, used = resume.reused(state, probe, each.folder), number
         if measurement is None:
-            probe = self._scenario_of(plan, known, len(runs))
+            probe, used = self._scenario_of(plan, known, len(runs)), len(runs)
             own = ScenarioOutcome(
                 replace(outcome.loaded, scenario=probe, warnings=()), outcome.test_id_prefix
             )
@@ -161,6 +190,7 @@ class _Probes:
             why = "; ".join(invalid_reasons(measurement))
             resume.note_probe(state, name, label, measurement.folder, why)
         if not invalid_reasons(measurement):
+            self._used.add(used)
             shown = state.outcome_of(
                 replace(outcome.loaded, scenario=probe, warnings=()), outcome.test_id_prefix
             )
