@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pytest_dsr1.search.evidence import LEAST_KEPT, Probe, side
@@ -21,6 +21,8 @@ from pytest_dsr1.search.placing import Plan, Question, believed, doubted, placed
 FIT_ERROR = 0.02
 """The planned probability that the curve's interval does not hold the answer. With the errors of the sides,
 0.1% for each of at most 12 probes, it is at most 3.2%; we promise 5%, because a curve is only a model."""
+_Z = 2.326
+"""Of the normal distribution, for ``FIT_ERROR`` on both sides together."""
 _NEAR = 1.35
 """Once the loads on both sides differ by less than this factor, the curve is used, for loads that close."""
 _END_FACTOR = 8.0
@@ -42,6 +44,8 @@ class Found:
         scatter: the variance of the probes around the curve over what their requests explain. Above 1, the
             difference was improbable, and the interval is wider for it.
         contradiction: a load that misses the goal, and one at least as high that keeps it.
+        estimate: the answer before it is rounded to a load that can be run; 0 unless it is inside.
+        se: the standard error of its natural logarithm.
     """
 
     where: Literal["inside", "above", "below", "unclear"]
@@ -51,6 +55,8 @@ class Found:
     narrow: bool = True
     scatter: float = 1.0
     contradiction: tuple[Probe, Probe] | None = None
+    estimate: float = field(default=0.0, compare=False)
+    se: float = field(default=0.0, compare=False)
 
 
 def enough(plan: Plan, seen: Probe, goal: float) -> bool:
@@ -78,7 +84,7 @@ def decide(asked: Question, probes: Sequence[Probe]) -> Plan | Found:
     if misses and high <= asked.low:
         return Found("below", 0.0, 0.0, asked.low)
     if keeps and misses and _is_narrow(asked, low, high - 1 if asked.whole else high):
-        return Found("inside", low, low, high - 1 if asked.whole else high)
+        return _between_sides(low, high, high - 1 if asked.whole else high, narrow=True)
     unknown = [p for p, s in sides if s == "unknown" and p.effective > 0]
     last = len(probes) >= asked.most_probes
     if not last and not unknown and not (keeps and misses and high <= low * _NEAR):
@@ -86,7 +92,7 @@ def decide(asked: Question, probes: Sequence[Probe]) -> Plan | Found:
     near = [*unknown, *(p for p in (keeps, misses) if p and not p.oversaturated)]
     near += [p for p, s in sides if s != "unknown" and p not in near and _is_near(p, near)]
     if not near:
-        return Found("inside", low, low, high, narrow=False)
+        return _between_sides(low, high, high, narrow=False)
     return _refined(asked, probes, near, (low, high), last=last)
 
 
@@ -144,7 +150,14 @@ def _answer(asked: Question, found: Fit) -> Found:
     narrow = _is_narrow(asked, low, high)
     if asked.whole:
         low, load, high = (float(math.floor(each + 1e-9)) for each in (low, load, high))
-    return Found("inside", load, low, high, narrow, found.scatter)
+    se = (found.high - found.low) / (2 * _Z)
+    return Found("inside", load, low, high, narrow, found.scatter, estimate=math.exp(found.middle), se=se)
+
+
+def _between_sides(low: float, misses: float, high: float, *, narrow: bool) -> Found:
+    """Return an answer that is anywhere between a load that keeps the goal and one that misses it."""
+    se = math.log(misses / low) / math.sqrt(12)  # of a uniform variable
+    return Found("inside", low, low, high, narrow, estimate=math.sqrt(low * misses), se=se)
 
 
 def _unclear(asked: Question, sides: Sequence[tuple[Probe, str]], misses: Probe, keeps: Probe) -> Found:

@@ -193,6 +193,13 @@ def begin_search(state: RunState, scenario: Scenario, place: str) -> StudyRecord
     return record
 
 
+def forget_search(state: RunState, profile: str) -> None:
+    """Let the next search of a scenario begin a record of its own."""
+    from pytest_dsr1.study.record import SEARCH
+
+    state.studies.pop((SEARCH, profile), None)
+
+
 def note_probe(state: RunState, profile: str, probe: str, folder: Path | None, why: str) -> None:
     """Note that a probe of a search has ended; the arguments are as those of :func:`note`."""
     from pytest_dsr1.study.record import SEARCH, StudyRun

@@ -61,6 +61,7 @@ class ScenarioOutcome:
         unjudged: by test, the status of other tests that ended without a verdict, and why; no status if
             ``dsr1_unjudged`` allows it.
         search: how its search ended: the result, or why there is none.
+        probes: the probes of its search that count, for a gate.
         answer: the answer of a search without a target; empty without one.
         notes: remarks about references, answers and searches.
     """
@@ -80,6 +81,7 @@ class ScenarioOutcome:
     refused: tuple[Status, str] | None = None
     unjudged: dict[str, tuple[Status | None, str]] = field(default_factory=dict)
     search: SearchResult | Dsr1Error | None = None
+    probes: list[Measurement] = field(default_factory=list)
     answer: str = ""
     notes: list[str] = field(default_factory=list)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -51,6 +51,7 @@ class StudyRecord:
         runs: in the order in which they ended.
         first: the folder of the run that other tests judge too; empty if there is none.
         answer: the answer, in words; empty before it is known.
+        found: of a search, by metric, the value and the ends of its interval; null is infinity.
         place: the scenario's path in test ids; empty if the file of the scenario is not kept.
     """
 
@@ -60,6 +61,7 @@ class StudyRecord:
     runs: tuple[StudyRun, ...] = ()
     first: str = ""
     answer: str = ""
+    found: Mapping[str, tuple[float, float, float | None]] = field(default_factory=dict)
     place: str = ""
 
     @property

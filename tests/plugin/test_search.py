@@ -5,62 +5,14 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_dsr1.text import number
+from tests.helpers.searched import ENGINE, said, write
 from tests.helpers.suites import Suites, articles, overview, without_places
 
-ENGINE = """\
-import os
-import random
-
-import pytest
-from pytest_dsr1.engines.protocol import EngineResult
-from pytest_dsr1.records import RequestRecord
-
-
-class Crowded:
-    '''10% of requests take longer than 1 s at a concurrency of KNEE; independent of each other.
-
-    The share of misses is 10% times (concurrency / KNEE) to the power of 4. Of an open loop, the same with
-    the rate in req/s. Run number FAILS has a failed request, or all have. Run STOPS is interrupted.
-    '''
-
-    def run(self, job, observer):
-        load = job.scenario.load
-        with open("engine-runs.txt", "a+") as runs:
-            runs.write(job.scenario.name + "\\n")
-            runs.seek(0)
-            number = len(runs.readlines())
-        observer.phase("measuring")
-        if str(number) == os.environ.get("STOPS"):
-            raise KeyboardInterrupt
-        level = load.at_once if load.arrival is None else load.arrival.rate_req_s
-        missed = min(0.1 * (level / float(os.environ.get("KNEE", "20"))) ** 4, 1)
-        draws, rows = random.Random(number), []
-        fails = os.environ.get("FAILS") in {"all", str(number)}
-        for i in range(job.workload.requests):
-            begin_s = 0.01 * i
-            latency_s = 1.5 if draws.random() < missed else 0.25 + 0.5 * draws.random()
-            error = "the server said no" if fails and i == 0 else None
-            rows.append(RequestRecord(i, begin_s, begin_s + 0.01, begin_s + latency_s, 8, 4, 4, error))
-            observer.record(rows[-1])
-            observer.progress(i + 1, 4 * (i + 1))
-            if stopped := i + 1 < job.workload.requests and job.enough is not None and job.enough(rows[-1]):
-                break
-        last_s = max(row.last_token_s for row in rows)
-        return EngineResult(tuple(rows), {}, 0.0, last_s, 0, versions={"crowded": "1.0"}, stopped=stopped)
-
-    def script(self, job):
-        return "# crowded"
-
-
-@pytest.fixture(scope="session")
-def dsr1_engine(dsr1_scenario):
-    return Crowded()
-"""
 UNCLEAR = """
 from dataclasses import replace
 from pytest_dsr1.search import progress
@@ -78,27 +30,6 @@ def unclear(monkeypatch):
 
     monkeypatch.setattr(progress, "decide", decide)
 """
-SCENARIO = """\
-name: {name}
-description: A search of the tests
-hardware: {{}}
-model:
-  name: deepseek-ai/DeepSeek-R1
-  random_weights: {{}}
-dataset:
-  input_tokens: 8
-  output_tokens: 4
-  vocab_size: 100
-load:
-  concurrency: 2
-  num_requests: 8
-engine:
-  type: transformers
-slo:
-  request_latency_ms: 1000
-search: {{{search}}}
-"""
-SEARCH = "load.concurrency: [1, 64], goal: 0.9, width_percent: 20"
 OPEN = (
     "--dsr1-set=load.arrival={type: poisson, rate_req_s: 1}",
     "--dsr1-set=model={name: deepseek-ai/DeepSeek-R1}",
@@ -113,16 +44,6 @@ def peak(suites: Suites) -> Suites:
     suites.pytester.makeconftest(ENGINE)
     write(suites)
     return suites
-
-
-def write(suites: Suites, search: str = SEARCH, name: str = "peak") -> Path:
-    path = suites.folder / f"{name}.yaml"
-    path.write_text(SCENARIO.format(name=name, search=search), encoding="utf-8")
-    return path
-
-
-def said(result: pytest.RunResult) -> str:
-    return " ".join(result.stdout.str().split())
 
 
 def read(suites: Suites, name: str) -> str:
@@ -179,6 +100,15 @@ def test_the_answer_without_a_target(peak: Suites) -> None:
     }
     found = cases["search[highest_concurrency]"]
     assert (found["dsr1_profile"], found["dsr1_verdict"]) == ("peak", "MEASURED")
+    answer, throughput = record_of(peak)["found"].values()
+    assert answer == [19, 18, 20]
+    assert throughput[0] == throughput[2] > throughput[1], "this server is slower in longer probes"
+    assert found["dsr1_highest_concurrency [requests in flight]"] == "19.0"
+    assert found["dsr1_highest_concurrency_interval"] == "18.0 to 20.0"
+    assert found["dsr1_throughput_at_slo [tok/s]"] == repr(throughput[0])
+    assert f"throughput at SLO: {number(throughput[0])} tok/s, at the lower end of the interval" in said(
+        result
+    )
     assert str(found["dsr1_message"]).endswith("(interval 18 to 20), after 5 probes of 4,102 requests")
     assert str(found["dsr1_where"]).startswith("own/peak.yaml:")
 

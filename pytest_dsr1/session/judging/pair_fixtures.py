@@ -37,7 +37,7 @@ def _dsr1_pairing(
     state, name = request.config.stash[STATE], dsr1_scenario.name
     loaded = outcome_of(request, dsr1_scenario).loaded
     try:
-        refuse_unfit(loaded, dsr1_scenario, lambda: ready(request, "dsr1_dataset")[0])
+        refuse_unfit(loaded, dsr1_scenario, lambda: ready(request, "dsr1_dataset")[0], searches=False)
         ready(request, "dsr1_preflight", "dsr1_model", "dsr1_dataset")
         new = new_side(request, dsr1_scenario, _dsr1_shared)
         time_s, of = start_s(request, dsr1_scenario)

@@ -83,7 +83,7 @@ def new_side(request: pytest.FixtureRequest, old: Scenario, shared: SharedResour
     loaded = selection.sides[old.name]
     prefix = selection.test_id_prefix(loaded.path)
     scenario = as_start(resolve(loaded.scenario, os.environ))
-    refuse_unfit(loaded, scenario, lambda: ready(request, "dsr1_dataset")[0])
+    refuse_unfit(loaded, scenario, lambda: ready(request, "dsr1_dataset")[0], searches=False)
     findings = look(
         scenario, state.gpu_setup, os.environ, state.results, RESULT_BYTES, reused=shared.keeps_server
     )
