@@ -192,6 +192,13 @@ class SearchProgress:
             interval = f"{number(found.low)} to {number(found.high)} {unit}"
             yield f"{label}: UNCLEAR, somewhere in {interval}, {after}"
             lower, upper = (shown(probe, asked) for probe in found.contradiction)
+            if side(found.contradiction[0], asked.goal) != "misses":
+                yield (
+                    f"the answer is not monotonic: more load missed less, beyond the errors: {lower}, but "
+                    f"{upper}; the server changed between them, or is faster at some loads: look at both, "
+                    "then search a narrower range"
+                )
+                return
             yield (
                 f"two probes contradict each other beyond their errors: {lower}, but {upper}; the server "
                 "changed between them, or more load does not make it slower: look at both, then search again"
