@@ -111,6 +111,18 @@ class Selection:
             saved=saved,
         )
 
+    @property
+    def swept(self) -> bool:
+        """Whether the command line sweeps the scenarios."""
+        return bool(self._changes.swept)
+
+    def load_unswept(self, path: Path) -> list[LoadedScenario]:
+        """Return the scenarios of a file without ``--dsr1-sweep``; raises as :meth:`load`."""
+        from pytest_dsr1.scenario.loading import load_all
+
+        overrides, most = self._changes.overrides, self._changes.most_points
+        return load_all(path, overrides=overrides, most_points=most, catalogue=self._catalogue)
+
     def other_sides(self, texts: Sequence[str], folder: Path) -> Sides:
         """Return the new side of each selected scenario, by the scenario's name.
 
@@ -325,6 +337,27 @@ def _select(config: pytest.Config, arguments: list[Path]) -> Selection:
     return selection
 
 
+def _shown(selection: Selection, *, as_it_is: bool = False) -> tuple[list[LoadedScenario], list[str]]:
+    """Return the scenarios to show, and the mistakes of the others.
+
+    Args:
+        selection: of what is shown.
+        as_it_is: whether a scenario that ``--dsr1-sweep`` does not fit is shown without it.
+    """
+    loaded, problems = [], []
+    for path in selection.paths:
+        try:
+            loaded += selection.load(path)
+        except UserError as error:  # the others are still shown
+            try:
+                if not as_it_is:
+                    raise
+                loaded += selection.load_unswept(path)
+            except UserError:
+                problems.append(str(error))
+    return loaded, problems
+
+
 def to_show(config: pytest.Config) -> tuple[list[LoadedScenario], Catalogue, list[str], Sides]:
     """Return the scenarios to list or plan, all profiles, the mistakes of other scenarios, and new sides.
 
@@ -336,12 +369,10 @@ def to_show(config: pytest.Config) -> tuple[list[LoadedScenario], Catalogue, lis
     chosen = known.select(names) if names else []
     paths = chosen or named_files(config) or known.select("*")
     selection = Selection(paths, (), known, changes(config), config.rootpath, {}, known.points(names))
-    loaded, problems = [], []
-    for path in selection.paths:
-        try:
-            loaded += selection.load(path)
-        except Dsr1Error as error:  # the others are still shown
-            problems.append(str(error))
+    loaded, problems = _shown(selection)
+    if problems and loaded and selection.swept and not (chosen or named_files(config)):
+        # Scenarios that cannot be swept so, such as sweeps, were not chosen: they are shown as they are.
+        loaded, problems = _shown(selection, as_it_is=True)
     sides: Sides = {}
     if not problems:
         sides = selection.other_sides(config.getoption("--dsr1-against"), config.invocation_params.dir)

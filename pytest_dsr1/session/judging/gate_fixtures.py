@@ -53,10 +53,11 @@ def _status_of(error: Dsr1Error) -> Status:
 
 
 def _named(request: pytest.FixtureRequest, text: str) -> str:
-    """Return a message whose commands name the store that ``--dsr1-store`` names."""
-    from pytest_dsr1.gate.references import with_store
+    """Return a message whose commands name what ``--dsr1-store`` and ``--dsr1-sweep`` name."""
+    from pytest_dsr1.gate.references import with_store, with_sweep
 
-    return with_store(text, request.config.getoption("--dsr1-store"))
+    option = request.config.getoption
+    return with_sweep(with_store(text, option("--dsr1-store")), option("--dsr1-sweep"))
 
 
 def _refuse(request: pytest.FixtureRequest, error: Dsr1Error) -> NoReturn:
