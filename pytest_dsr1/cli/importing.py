@@ -19,9 +19,9 @@ def add(commands: Any) -> None:
         "import",
         help="make scenario files of NVIDIA's and InferenceX's configurations",
         description="Make a scenario file of each DeepSeek-R1 run in perf-sanity and options files of "
-        "TensorRT-LLM, and in master configurations of InferenceX. What cannot be imported is named with the "
-        "reason. After a mistake nothing is written. See `pytest-dsr1 docs import`. Exit status 1 if nothing "
-        "was written.",
+        "TensorRT-LLM, and of each search space in master configurations of InferenceX. What cannot be "
+        "imported is named with the reason. After a mistake nothing is written. See `pytest-dsr1 docs "
+        "import`. Exit status 1 if nothing was written.",
     )
     command.add_argument(
         "path",
@@ -62,7 +62,8 @@ def _import(options: argparse.Namespace) -> int:
         raise UserError(f"{shown_path(options.path)}: there is no run to import; nothing was written")
     write_all(found.cases, options.out, force=options.force)
     for case in found.cases:
-        say(f"{case.mark.file_line}: imported as {case.name}")
+        points = "1 point" if case.points == 1 else f"{case.points} points"
+        say(f"{case.mark.file_line}: imported as {case.name}{f', {points}' if case.points else ''}")
     count = "1 scenario" if len(found.cases) == 1 else f"{len(found.cases)} scenarios"
     say(f"{count} in {shown_path(options.out)}: pytest --dsr1-suites={shown_path(options.out)} --dsr1-list")
     return 0

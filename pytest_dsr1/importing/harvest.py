@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from pytest_dsr1.scenario.problems import Mark, Problem
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,11 @@ class Case:
     name: str
     mark: Mark
     tree: dict[str, Any]
+
+    @property
+    def points(self) -> int:
+        """How many points its sweep has; 0 without one."""
+        return len(self.tree.get("sweep", ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +67,25 @@ class Harvest:
     refusals: list[Refusal] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
-    def take(self, mark: Mark, what: str, runs: Sequence[tuple[str, Callable[[], Iterable[Case]]]]) -> None:
-        """Add the cases of each run, and one refusal per reason for the runs that cannot be imported.
+    def take(self, mark: Mark, what: str, runs: Sequence[tuple[str, Callable[[], Iterable[T]]]]) -> list[T]:
+        """Return what the runs give, and add one refusal per reason for those that cannot be imported.
 
         Args:
             mark: the position of what has the runs.
             what: its name in the file.
             runs: the name of each, and what returns its cases or raises :class:`RefusedError`.
         """
+        taken: list[T] = []
         refused: dict[str, list[str]] = {}
         for name, read in runs:
             try:
-                self.cases += read()
+                taken += read()
             except RefusedError as error:
                 refused.setdefault(str(error), []).append(name)
         for reason, names in refused.items():
             whole = len(names) == len(runs)
             self.refusals.append(Refusal(mark, what if whole else f"{what}, {', '.join(names)}", reason))
+        return taken
 
     def refuse_others(self, mark: Mark, one: str, many: str, names: list[str]) -> None:
         """Add one refusal for everything in a file that is not DeepSeek-R1, if there is anything.

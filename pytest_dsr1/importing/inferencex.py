@@ -1,4 +1,4 @@
-"""InferenceX's master configurations: every point of a search space is a run.
+"""InferenceX's master configurations: every search space is a sweep.
 
 The keys are those of configs/CONFIGS.md (SemiAnalysisAI/InferenceX, 843c6254). Its client sends 10 requests
 per request in flight after a warm-up of 2, and draws lengths from ``int(X * 0.8)`` to ``X``
@@ -8,7 +8,9 @@ per request in flight after a warm-up of 2, and draws lengths from ``int(X * 0.8
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,7 +19,9 @@ from pytest_dsr1.importing.harvest import Case, Harvest, Refusal, RefusedError
 from pytest_dsr1.importing.inferencex_options import SCRIPTS, Point
 from pytest_dsr1.importing.models import checkpoint_on_hugging_face
 from pytest_dsr1.importing.served import Lengths, Origin, ServedRun, safe_name
+from pytest_dsr1.importing.swept import sweep_of
 from pytest_dsr1.scenario.problems import Mark
+from pytest_dsr1.scenario.swept_point import LONGEST_OF_SWEEP
 
 _ROUNDS, _WARMUP_ROUNDS = 10, 2
 _SHORTEST = 0.8
@@ -52,18 +56,44 @@ def read(top: Fields, origin: Origin, harvest: Harvest) -> None:
             continue
         mark = top.mark_of(name)
         try:
-            rows = list(_rows(name, entry, mark, origin))
+            rows = list(_rows(name, entry, origin))
         except RefusedError as error:
             harvest.refusals.append(Refusal(mark, name, str(error)))
             continue
-        harvest.take(mark, name, rows)
+        harvest.cases += _sweeps(name, mark, harvest.take(mark, name, rows), origin)
     harvest.refuse_others(top.node.mark, "entry", "entries", others)
 
 
-def _rows(
-    name: str, entry: Fields, mark: Mark, origin: Origin
-) -> Iterator[tuple[str, Callable[[], list[Case]]]]:
-    """Yield each row of the entry's search spaces: its name, and what returns the cases of its points.
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A point of a row, as a run."""
+
+    point: Point
+    mtp: bool
+    run: ServedRun
+
+
+def _sweeps(name: str, mark: Mark, found: Sequence[_Found], origin: Origin) -> list[Case]:
+    """Return a sweep for each search space of an entry."""
+    cases = []
+    spaces: dict[tuple[int, int], list[_Found]] = {}
+    for each in found:
+        spaces.setdefault((each.point.isl, each.point.osl), []).append(each)
+    for (isl, osl), points in spaces.items():
+        lengths = f"{isl}x{osl}"
+        called = safe_name(name, lengths, longest=LONGEST_OF_SWEEP)
+        mixed = len({each.mtp for each in points}) > 1
+        labels = [_words(each.point) + ("-mtp" if mixed and each.mtp else "") for each in points]
+        runs = dict(zip(labels, (each.run for each in points), strict=True))
+        again = ", ".join(label for label, count in Counter(labels).items() if count > 1)
+        notes = [f"More than once in the source, once here: {again}."] if again else []
+        tree = sweep_of(called, f"entry {name}, {lengths}", runs, origin, notes)
+        cases.append(Case(called, mark, tree))
+    return cases
+
+
+def _rows(name: str, entry: Fields, origin: Origin) -> Iterator[tuple[str, Callable[[], list[_Found]]]]:
+    """Yield each row of the entry's search spaces: its name, and what returns its points.
 
     Raises:
         RefusedError: the entry cannot be imported.
@@ -82,7 +112,7 @@ def _rows(
 
     before = len(entry.problems)
 
-    def cases(row: Fields, isl: int, osl: int) -> list[Case]:
+    def runs(row: Fields, isl: int, osl: int) -> list[_Found]:
         mtp = _with_mtp(row)
         script_of = SCRIPTS.get((precision, runner, mtp))
         if script_of is None:
@@ -91,8 +121,8 @@ def _rows(
         for point in _points(row, isl, osl):
             script = script_of(point)
             run = ServedRun(
-                name=safe_name(name, _words(point)),
-                what=f"entry {name}, {_words(point)}",
+                name=safe_name(name, f"{isl}x{osl}", _words(point)),
+                what=f"entry {name}, {isl}x{osl}, {_words(point)}",
                 checkpoint=checkpoint,
                 gpu=runner.upper(),
                 gpus=point.tp,
@@ -104,13 +134,14 @@ def _rows(
                 environment=script.environment,
                 notes=(*_NOTES, _WITH_TEMPLATE) if mtp else _NOTES,
             )
-            found.append(Case(run.name, mark, run.tree(origin)))
+            run.tree(origin)  # a row that needs several nodes is refused as a whole
+            found.append(_Found(point, mtp, run))
         return found if len(entry.problems) == before else []
 
     for load in entry.fields("scenarios").items("fixed-seq-len"):
         isl, osl = load.needed("isl") or 1, load.needed("osl") or 1
         for row in load.items("search-space"):
-            yield f"the row on line {row.node.mark.line}", partial(cases, row, isl, osl)
+            yield f"the row on line {row.node.mark.line}", partial(runs, row, isl, osl)
 
 
 def _with_mtp(row: Fields) -> bool:
@@ -156,4 +187,4 @@ def _concurrencies(row: Fields) -> list[int]:
 
 def _words(point: Point) -> str:
     attention = "-dpa" if point.dp_attention else ""
-    return f"{point.isl}x{point.osl}-tp{point.tp}-ep{point.ep}{attention}-c{point.concurrency}"
+    return f"tp{point.tp}-ep{point.ep}{attention}-c{point.concurrency}"

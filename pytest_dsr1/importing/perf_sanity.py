@@ -114,7 +114,7 @@ class _ServerReader:
             for client in clients
             for gpu in gpus or ("",)
         ]
-        harvest.take(mark, self.name, runs)
+        harvest.cases += harvest.take(mark, self.name, runs)
 
     def _common(self) -> dict[str, Any]:
         """Return what all clients of the server share.

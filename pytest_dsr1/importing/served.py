@@ -135,7 +135,7 @@ class ServedRun:
         }
         return {
             "name": self.name,
-            "description": self._description(),
+            "description": self.described(str(self.gpus), str(self.concurrency), self.what),
             "source": {key: value for key, value in source.items() if value},
             "hardware": {"gpu": GPUS[self.gpu], "count": self.gpus},
             "model": self.checkpoint.model(),
@@ -173,16 +173,20 @@ class ServedRun:
             return path, f"{sent}; the speed of multi-token prediction depends on the text: {yours}"
         return {}, f"{sent}; here all ids are random."
 
-    def _description(self) -> str:
+    def described(self, gpus: str, in_flight: str, what: str) -> str:
+        """Return the sentence for lists of scenarios, of this run or of a sweep that has it.
+
+        Args:
+            gpus: how many GPUs.
+            in_flight: how many requests are in flight.
+            what: the name in the source.
+        """
         model = self.checkpoint.name.split("/")[1]
         lengths = f"{self.lengths.inputs} tokens in and {self.lengths.outputs} out"
-        return (
-            f"{model} on {self.gpus} {self.gpu} with trtllm-serve, {lengths}, {self.concurrency} in flight "
-            f"({self.what})"
-        )
+        return f"{model} on {gpus} {self.gpu} with trtllm-serve, {lengths}, {in_flight} in flight ({what})"
 
 
-def safe_name(*parts: str) -> str:
+def safe_name(*parts: str, longest: int = LONGEST_NAME) -> str:
     """Return a name that a scenario and a file in any folder may have, the same for the same parts.
 
     Other characters become dashes. A name that is too long, or that became another one, ends in a hash of the
@@ -190,7 +194,7 @@ def safe_name(*parts: str) -> str:
     """
     given = "-".join(parts)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", given).strip(".-_") or "run"
-    if name == given and len(name) <= LONGEST_NAME:
+    if name == given and len(name) <= longest:
         return name
     digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{name[: LONGEST_NAME - len(digest) - 1]}-{digest}"
+    return f"{name[: longest - len(digest) - 1]}-{digest}"

@@ -115,16 +115,24 @@ def load_all(
     points = sweep.points_of(tree, most_points, problems)
     if len(problems) > known:  # a broken sweep says nothing about its points
         raise all_in_one(path, problems)
-    problems += [*swept_point.mistakes(tree, points), *search.mistakes(tree)]
-    trees = _of_points(tree, points, origin, problems) if points else [_with_changes(tree, origin)]
-    checked = [_check(swept_point.with_requests(each), saved=saved) for each in trees]
-    for each, found in zip(trees, checked, strict=True):
-        problems += swept_point.explained(swept_point.with_requests(each), found.problems)
+    trees, checked = _checked_points(tree, points, origin, problems, saved=saved)
     if not problems and not saved:
         problems += _of_search(trees[0], checked[0])
     if problems:
         raise all_in_one(path, problems)
     return [_with_idle_gpus(_loaded(path, each, saved=saved), tree) for each in checked]
+
+
+def _checked_points(
+    tree: Node, points: Sequence[sweep.Point], origin: Node, problems: list[Problem], *, saved: bool = False
+) -> tuple[list[Node], list[_Checked]]:
+    """Return each point, or the scenario itself; mistakes of all go to ``problems``."""
+    problems += [*swept_point.mistakes(tree, points), *search.mistakes(tree)]
+    trees = _of_points(tree, points, origin, problems) if points else [_with_changes(tree, origin)]
+    checked = [_check(swept_point.with_requests(each), saved=saved) for each in trees]
+    for each, found in zip(trees, checked, strict=True):
+        problems += swept_point.explained(swept_point.with_requests(each), found.problems)
+    return trees, checked
 
 
 def _of_search(tree: Node, checked: _Checked) -> Iterator[Problem]:
@@ -151,15 +159,9 @@ def _of_points(
 
 
 def _with_idle_gpus(loaded: LoadedScenario, tree: Node) -> LoadedScenario:
-    """Return a copy with a warning if a point uses fewer GPUs than its sweep names."""
-    whole, used = tree.find(("hardware", "count")), loaded.scenario.hardware.count
-    if loaded.scenario.point is None or whole is None or not isinstance(whole.value, int):
-        return loaded
-    idle = whole.value - used
-    if idle <= 0:
-        return loaded
-    warning = f"{whole.mark.file_line}: hardware.count: the point uses {used} of these GPUs; {idle} stay idle"
-    return replace(loaded, warnings=(*loaded.warnings, warning))
+    used = loaded.scenario.hardware.count
+    idle = swept_point.idle_gpus(tree, used) if loaded.scenario.point else ()
+    return replace(loaded, warnings=(*loaded.warnings, *idle))
 
 
 def _loaded(path: Path, checked: _Checked, *, saved: bool) -> LoadedScenario:
@@ -182,8 +184,12 @@ def _forced(scenario: Scenario, marks: Mapping[str, Mark]) -> Iterator[str]:
 
 
 def mistakes_in(tree: Node) -> tuple[Problem, ...]:
-    """Return every mistake in a scenario that is in no file yet."""
-    return _check(tree).problems
+    """Return every mistake in a scenario that is in no file yet, or in the points of its sweep."""
+    problems: list[Problem] = []
+    points = sweep.points_of(tree, sweep.MOST_POINTS, problems)
+    if not problems:
+        _checked_points(tree, points, tree, problems)
+    return tuple(dict.fromkeys(problems))
 
 
 @dataclass(frozen=True, slots=True)

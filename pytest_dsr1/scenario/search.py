@@ -8,7 +8,7 @@ from pytest_dsr1.scenario.problems import Problem
 from pytest_dsr1.scenario.schema.load import Slo, TraceArrival
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.schema.search import Search
-from pytest_dsr1.scenario.schema.sweep import Point
+from pytest_dsr1.scenario.schema.sweep import PROBE, Point
 from pytest_dsr1.scenario.yaml.tree import Node, node_of, with_value, without
 
 _KEPT_OF_NAME = 70
@@ -62,7 +62,7 @@ def ends(tree: Node, search: Search) -> Iterator[Node]:
 
 def label_of(load: float, again: int) -> str:
     """Return the name of a probe in its search; ``again`` counts those at this load before."""
-    return f"search-{load:.6g}{f'-{again + 1}' if again else ''}"
+    return f"{PROBE}{load:.6g}{f'-{again + 1}' if again else ''}"
 
 
 def probe_of(

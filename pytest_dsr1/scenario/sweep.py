@@ -1,6 +1,7 @@
 """The points of a sweep: one scenario file becomes a scenario for each point.
 
-``sweep`` is a mapping of dotted keys to lists of values, whose product is swept, or a list of points.
+``sweep`` is a mapping of dotted keys to lists of values, whose product is swept, or a list of points, each of
+which may have a ``label``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from pytest_dsr1.masking import masked_setting, masked_tree
 from pytest_dsr1.scenario.overrides import with_mark
 from pytest_dsr1.scenario.problems import Mark, MistakeError, Problem
+from pytest_dsr1.scenario.schema.sweep import PROBE
 from pytest_dsr1.scenario.yaml.reader import parse
 from pytest_dsr1.scenario.yaml.tree import Node, split_key, with_value
 
@@ -26,6 +28,9 @@ _SWEPT = ("dataset", "engine", "gpu_setup", "load", "speculation")
 _NOT_SWEPT = ("engine.type",)
 _LONGEST_VALUE = 40
 """The most characters of a value in a label."""
+LABEL = "label"
+"""The key of a listed point that is its name, and no value."""
+_LABEL_FORM = "^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,8 @@ class Point:
     Attributes:
         values: by dotted key, with the position in the file.
         keys: the position of each key.
-        label: its values in words that file systems and pytest's ``-k`` take: ``concurrency-64.tp-8``.
+        label: its own, or its values in words that file systems and pytest's ``-k`` take:
+            ``concurrency-64.tp-8``.
     """
 
     values: Mapping[str, Node]
@@ -121,18 +127,18 @@ def points_of(tree: Node, most: int, problems: list[Problem]) -> tuple[Point, ..
     if len(problems) > known:
         return ()
     rows = list(_rows(sweep))
-    short = _short_names({key for row, _ in rows for key in row})
-    labels: Counter[str] = Counter()
+    short = _short_names({key for row, _, _ in rows for key in row})
+    labels = Counter(given for _, _, given in rows if given)
     unique: dict[object, Point] = {}
-    for row, keys in rows:
-        label = ".".join(_word(key, short[key], node) for key, node in row.items())
+    for row, keys, given in rows:
+        label = given or ".".join(_word(key, short[key], node) for key, node in row.items())
         point = Point(row, keys, label)
         if point.identity in unique:
             mark = next(iter(row.values())).mark
             problems.append(Problem(mark, "sweep", f"the point {label} is there twice"))
             continue
-        labels[label] += 1
-        numbered = label if labels[label] == 1 else f"{label}-{labels[label]}"
+        labels[label] += not given
+        numbered = label if given or labels[label] == 1 else f"{label}-{labels[label]}"
         unique[point.identity] = replace(point, label=numbered)
     points = list(unique.values())
     first = {point.starts: number for number, point in reversed(list(enumerate(points)))}
@@ -154,13 +160,7 @@ def _mistakes_in(sweep: Node, most: int) -> Iterator[Problem]:
         count = math.prod(sizes)
     elif isinstance(sweep.value, list) and sweep.value:
         count = len(sweep.value)
-        for number, item in sweep.children():
-            if not isinstance(item.value, dict) or not item.value:
-                message = f"expected a mapping of keys to values, found {_kind(item)}"
-                yield Problem(item.mark, f"sweep.{number}", message)
-                continue
-            for key, node in item.value.items():
-                yield from _refused(key, f"sweep.{number}.{key}", item.keys.get(key, node.mark))
+        yield from _mistakes_in_points(sweep)
     else:
         message = f"expected a mapping of keys to lists of values, or a list of points, found {_kind(sweep)}"
         yield Problem(sweep.mark, "sweep", message)
@@ -170,6 +170,35 @@ def _mistakes_in(sweep: Node, most: int) -> Iterator[Problem]:
             f"dsr1_max_points = {count}"
         )
         yield Problem(sweep.mark, "sweep", message)
+
+
+def _mistakes_in_points(sweep: Node) -> Iterator[Problem]:
+    """Yield what is wrong in each point of a list."""
+    labels: set[object] = set()
+    for number, item in sweep.children():
+        if not isinstance(item.value, dict) or not item.value.keys() - {LABEL}:
+            found = "only a label" if isinstance(item.value, dict) and item.value else _kind(item)
+            message = f"expected a mapping of keys to values, found {found}"
+            yield Problem(item.mark, f"sweep.{number}", message)
+            continue
+        for key, node in item.value.items():
+            where = f"sweep.{number}.{key}"
+            if key != LABEL:
+                yield from _refused(key, where, item.keys.get(key, node.mark))
+            elif not _is_label(node.value):
+                message = (
+                    f"expected text of the form `{_LABEL_FORM}` that does not begin with `{PROBE}`, "
+                    f"found {node.in_words()}"
+                )
+                yield Problem(node.mark, where, message)
+            elif node.value in labels:
+                yield Problem(node.mark, where, f"the label {node.value} is there twice")
+            else:
+                labels.add(node.value)
+
+
+def _is_label(value: object) -> bool:
+    return isinstance(value, str) and bool(re.fullmatch(_LABEL_FORM, value)) and not value.startswith(PROBE)
 
 
 def _repeated(values: Node, key: str) -> Iterator[Problem]:
@@ -192,15 +221,19 @@ def _kind(node: Node) -> str:
     return "a text" if isinstance(node.value, str) else node.in_words()
 
 
-def _rows(sweep: Node) -> Iterator[tuple[Mapping[str, Node], Mapping[str, Mark]]]:
-    """Yield the values and the positions of their keys, of each point of a sweep without mistakes."""
+def _rows(sweep: Node) -> Iterator[tuple[Mapping[str, Node], Mapping[str, Mark], str]]:
+    """Yield the values, the positions of their keys and the label, of each point of a sweep without mistakes.
+
+    The label is empty where the file gives none.
+    """
     if isinstance(sweep.value, dict):
         lists = [[node for _, node in each.children()] for each in sweep.value.values()]
         for combined in itertools.product(*lists):
-            yield dict(zip(sweep.value, combined, strict=True)), sweep.keys
+            yield dict(zip(sweep.value, combined, strict=True)), sweep.keys, ""
     for _, item in sweep.children():
         if isinstance(sweep.value, list) and isinstance(item.value, dict):
-            yield item.value, item.keys
+            row = {key: node for key, node in item.value.items() if key != LABEL}
+            yield row, item.keys, str(item.value[LABEL].value) if LABEL in item.value else ""
 
 
 def _refused(key: str, where: str, mark: Mark) -> Iterator[Problem]:

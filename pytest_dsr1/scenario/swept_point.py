@@ -16,7 +16,8 @@ from pytest_dsr1.scenario.yaml.tree import Node, join_key, node_of, split_key, w
 from pytest_dsr1.text import did_you_mean
 
 _LONGEST_NAME = 100
-_LONGEST_OF_SWEEP = _LONGEST_NAME - len(".01234567")
+LONGEST_OF_SWEEP = _LONGEST_NAME - len(".01234567")
+"""The longest name of a sweep, in characters."""
 _SEEDS = 100_000_000
 """The number of seeds: of 200 points, two have the same one in 1 of 5,000 sweeps."""
 _SEED = 420
@@ -43,7 +44,7 @@ def tree_of(tree: Node, point: Point) -> Node:
     swept = _with_gpus(swept, point)
     mark = tree.mark if name is None else name.mark
     given = name.value if name is not None and isinstance(name.value, str) else ""
-    if len(given) <= _LONGEST_OF_SWEEP and re.fullmatch(NAME, given):  # else it is refused, once
+    if len(given) <= LONGEST_OF_SWEEP and re.fullmatch(NAME, given):  # else it is refused, once
         whole = f"{given}.{point.label}"
         if len(whole) > _LONGEST_NAME:
             whole = f"{given}.{crc32(point.label.encode()):08x}"
@@ -66,6 +67,22 @@ def _with_gpus(tree: Node, point: Point) -> Node:
         return tree
     mark = next(node.mark for key, node in point.values.items() if key in {"engine.tp", "engine.pp"})
     return with_value(tree, ("hardware", "count"), node_of(gpus, mark))
+
+
+def idle_gpus(tree: Node, used: int) -> Iterator[str]:
+    """Yield a warning if a point uses fewer GPUs than its sweep names.
+
+    Args:
+        tree: of the sweep.
+        used: the point's number of GPUs.
+    """
+    whole = tree.find(("hardware", "count"))
+    if whole is None or not isinstance(whole.value, int):
+        return
+    idle = whole.value - used
+    if idle > 0:
+        where = f"{whole.mark.file_line}: hardware.count"
+        yield f"{where}: the point uses {used} of these GPUs; {idle} stay idle"
 
 
 def _is_count(value: object) -> TypeGuard[int]:
@@ -171,9 +188,9 @@ def mistakes(tree: Node, points: Sequence[Point]) -> Iterator[Problem]:
     """
     name = tree.child("name")
     length = len(name.value) if name is not None and isinstance(name.value, str) else 0
-    if points and name is not None and _LONGEST_OF_SWEEP < length <= _LONGEST_NAME:
+    if points and name is not None and LONGEST_OF_SWEEP < length <= _LONGEST_NAME:
         message = (
-            f"expected at most {_LONGEST_OF_SWEEP} characters for a sweep, whose points have longer names, "
+            f"expected at most {LONGEST_OF_SWEEP} characters for a sweep, whose points have longer names, "
             f"found {length}"
         )
         yield Problem(name.mark, "name", message)

@@ -45,6 +45,41 @@ def test_a_folder_is_imported(folder: Path, capsys: pytest.CaptureFixture[str]) 
     assert len(list((folder / "own").iterdir())) == 28
 
 
+MASTER = """\
+mine:
+  {model: deepseek-ai/DeepSeek-R1-0528, model-prefix: dsr1, runner: h200, precision: fp8, framework: trt,
+   scenarios: {fixed-seq-len: [
+     {isl: 1024, osl: 1024, search-space: [{tp: 8, conc-start: 4, conc-end: 16}, {tp: 4, conc-list: [8]}]},
+     {isl: 8192, osl: 1024, search-space: [{tp: 8, conc-list: [4]}]}
+   ]}}
+"""
+
+
+def test_a_search_space_is_imported_as_a_sweep(
+    pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pytester.path / "master.yaml").write_text(MASTER, encoding="utf-8")
+    assert main(["import", "master.yaml"]) == 0
+    assert capsys.readouterr().out == (
+        "master.yaml:1: imported as mine-1024x1024, 4 points\n"
+        "master.yaml:1: imported as mine-8192x1024, 1 point\n"
+        "2 scenarios in imported: pytest --dsr1-suites=imported --dsr1-list\n"
+    )
+    result = pytester.runpytest("--dsr1-suites=imported", "--dsr1-profile=mine-1024x1024", "--dsr1-plan")
+    said = ("# sweep: ", "# point: ", "# machine: ", "# warning: ")
+    lines = [line for line in result.outlines if line.startswith(said)]
+    sweep = "# sweep: mine-1024x1024, 4 points, 2 engine starts, the time of 4 points is unknown"
+    on_eight = "# machine: 8 x NVIDIA H200"
+    assert lines == [
+        *(sweep, "# point: tp8-ep1-c4", on_eight),
+        *(sweep, "# point: tp8-ep1-c8", on_eight),
+        *(sweep, "# point: tp8-ep1-c16", on_eight),
+        *(sweep, "# point: tp4-ep1-c8", "# machine: 4 x NVIDIA H200"),
+        "# warning: imported/mine-1024x1024.yaml:15: hardware.count: the point uses 4 of these GPUs; "
+        "4 stay idle",
+    ]
+
+
 def test_a_second_import_needs_force(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["import", "b200.yaml"]) == 0
     (folder / "b200.yaml").write_text(SMALL.replace("concurrency: 4", "concurrency: 9"), encoding="utf-8")

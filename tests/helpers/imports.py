@@ -11,7 +11,7 @@ from pytest_dsr1.importing.harvest import Harvest
 from pytest_dsr1.importing.reading import harvest
 from pytest_dsr1.importing.served import Origin
 from pytest_dsr1.importing.writing import write_all
-from pytest_dsr1.scenario.loading import LoadedScenario, load
+from pytest_dsr1.scenario.loading import LoadedScenario, load_all
 from tests.helpers.paths import ROOT
 
 DATA = ROOT / "tests" / "data"
@@ -40,11 +40,15 @@ def harvested_text(folder: Path, text: str, name: str = "own_b200.yaml") -> Harv
 
 
 def imported(path: Path, folder: Path) -> dict[str, LoadedScenario]:
-    """Return the scenarios that an import of a file writes, by name, with the newest dialect."""
+    """Return the scenarios that an import of a file writes, by name, with the newest dialect.
+
+    Those of a sweep are its points.
+    """
     found = harvested(path)
     assert found.problems == []
     files = write_all(found.cases, folder, force=False)
-    return {file.stem: load(file, overrides=[NEWEST]) for file in files}
+    loaded = [each for file in files for each in load_all(file, overrides=[NEWEST])]
+    return {each.scenario.name: each for each in loaded}
 
 
 def written_options(loaded: LoadedScenario) -> dict[str, Any]:

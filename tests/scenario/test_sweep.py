@@ -105,6 +105,59 @@ def test_a_list_of_points_keeps_its_order_but_for_starts(tmp_path: Path) -> None
     ]
 
 
+def test_a_point_may_have_a_label_of_its_own(tmp_path: Path) -> None:
+    text = f"""{PLAIN}sweep:
+  - {{label: few, load.concurrency: 1}}
+  - {{load.concurrency: 2}}
+  - {{load.concurrency: 4, label: concurrency-2}}
+"""
+    found = points(tmp_path, text)
+    assert labels(found) == ["few", "concurrency-2-2", "concurrency-2"]
+    assert [each.scenario.name for each in found] == [f"mine.{label}" for label in labels(found)]
+    assert [each.scenario.point.values for each in found if each.scenario.point] == [
+        {"load.concurrency": users} for users in (1, 2, 4)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("16", "the number 16"),
+        ("", "nothing"),
+        ("a/b", "the text 'a/b'"),
+        ("-a", "the text '-a'"),
+        ('"a\\n"', "the text 'a\\n'"),
+        ("search-4", "the text 'search-4'"),
+        ("x" * 61, f"the text '{'x' * 57}...'"),
+    ],
+)
+def test_a_label_that_is_no_name_of_a_point(tmp_path: Path, given: str, shown: str) -> None:
+    assert mistakes(tmp_path, f"{GOOD}sweep:\n  - {{load.concurrency: 1, label: {given}}}\n") == [
+        f"s.yaml:{MORE}:34: sweep.0.label: expected text of the form "
+        f"`^[A-Za-z0-9][A-Za-z0-9._-]{{0,59}}$` that does not begin with `search-`, found {shown}"
+    ]
+
+
+def test_a_label_names_one_point(tmp_path: Path) -> None:
+    rows = "".join(f"  - {{label: a, load.concurrency: {users}}}\n" for users in (1, 4))
+    assert mistakes(tmp_path, f"{GOOD}sweep:\n{rows}") == [
+        f"s.yaml:{MORE + 1}:13: sweep.1.label: the label a is there twice"
+    ]
+    assert mistakes(tmp_path, f"{GOOD}sweep:\n  - {{label: a}}\n") == [
+        f"s.yaml:{MORE}:5: sweep.0: expected a mapping of keys to values, found only a label"
+    ]
+    twice = "[{label: a, load.concurrency: 1}, {label: b, load.concurrency: 1}]"
+    assert mistakes(tmp_path, f"{GOOD}sweep: {twice}\n") == [
+        f"s.yaml:{LINE}:71: sweep: the point b is there twice"
+    ]
+
+
+def test_only_a_listed_point_has_a_label(tmp_path: Path) -> None:
+    assert mistakes(tmp_path, f"{GOOD}sweep: {{label: [a]}}\n") == [
+        f"s.yaml:{LINE}:9: sweep.label: {NOT_SWEPT}"
+    ]
+
+
 def test_without_a_sweep_there_is_the_scenario_itself(tmp_path: Path) -> None:
     (found,) = points(tmp_path, GOOD)
     assert (found.scenario.name, found.scenario.point, found.scenario.dataset.seed) == ("mine", None, 420)

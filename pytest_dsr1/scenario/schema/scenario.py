@@ -311,7 +311,7 @@ class Scenario(Part):
     published: list[Published] = Field(default_factory=list)
     """Published results."""
     sweep: Sweep = None
-    """Make a scenario of each point: dotted keys of `dataset`, `engine`, `gpu_setup`, `load`, `speculation`, or `hardware.count`, each with a list of values (all combinations run), or a list of points."""  # noqa: E501
+    """Make a scenario of each point: dotted keys of `dataset`, `engine`, `gpu_setup`, `load`, `speculation`, or `hardware.count`, each with a list of values (all combinations run), or a list of points, each of which may have a `label`."""  # noqa: E501
     frontier: list[Frontier] = Field(default_factory=list)
     """The figures that the curve of the sweep must reach."""
     search: Search | None = None

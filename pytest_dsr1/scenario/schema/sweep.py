@@ -37,6 +37,10 @@ Sweep = Annotated[
 """Its points are scenarios of their own (:mod:`pytest_dsr1.scenario.sweep`), which have none."""
 
 
+PROBE = "search-"
+"""How the labels of a search's probes begin, and no others."""
+
+
 class Frontier(Part):
     """A figure that the curve of a sweep must reach; it becomes one test `frontier[...]`."""
 
@@ -67,4 +71,4 @@ class Point(Part):
     @property
     def is_probe(self) -> bool:
         """Whether it is a probe of a search."""
-        return self.label.startswith("search-")
+        return self.label.startswith(PROBE)
