@@ -267,7 +267,7 @@ def _accept(options: argparse.Namespace) -> int:
     from pytest_dsr1.gate.plan import gate_plan
     from pytest_dsr1.gate.reference_file import path_of
     from pytest_dsr1.gate.references import by_node
-    from pytest_dsr1.scenario.loading import load_named
+    from pytest_dsr1.scenario.named import load_named
     from pytest_dsr1.storage.filelock import user
 
     scenario = load_named(options.profile, folders(options.suites), options.set, options.sweep)
@@ -299,7 +299,7 @@ def _export(options: argparse.Namespace) -> int:
     from pytest_dsr1.gate import recordings
     from pytest_dsr1.gate.acceptance import reference_run
     from pytest_dsr1.gate.reference_file import load
-    from pytest_dsr1.scenario.loading import load_named
+    from pytest_dsr1.scenario.named import load_named
     from pytest_dsr1.steady.figure import NoSteadyFigureError, steady_figure, warmup_of
     from pytest_dsr1.study.eligibility import gated_metric
 
