@@ -34,7 +34,16 @@ RACK_LOADS = (
     Load("16,384 streams with MTP", 16_384, 3 * 16_384, 512, 100_000, 20_000, servers=8, tokens_per_event=2),
     Load("20,000 requests/s", 32_768, 200_000, 8, 100_000, 10_000, 20_000, servers=4, input_tokens=16),
     Load(
-        "100,000 streams", 100_000, 100_000, 120, 1_000_000, 1_000_000, servers=8, input_tokens=16, ramp_s=20
+        "100,000 streams",
+        streams=100_000,
+        requests=100_000,
+        output_tokens=120,
+        ttft_us=1_000_000,
+        gap_us=1_000_000,
+        servers=8,
+        input_tokens=16,
+        ramp_s=20,
+        warmup=False,
     ),
 )
 """Loads for a machine with 16 cores."""
@@ -71,7 +80,7 @@ def once(load: Load, client: Client, program: Path, folder: Path) -> Run:
         ]
         argv = client.command(load, [server.url for server in servers], folder)
         for server in servers:
-            server.forget(client.warmup // load.servers)
+            server.forget(client.warmup // load.servers if load.warmup else 0)
         cost = run(argv, folder, {"PYTHONDONTWRITEBYTECODE": ""})
         truth = together([server.truth() for server in servers])
         try:

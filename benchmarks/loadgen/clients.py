@@ -34,6 +34,7 @@ class Load:
         tokens_per_event: the tokens of each event.
         input_tokens: the tokens of each prompt.
         ramp_s: the time over which a closed loop starts.
+        warmup: whether ours sends a warm-up, which takes as long as one answer.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Load:
     tokens_per_event: int = 1
     input_tokens: int = 128
     ramp_s: float = 0.0
+    warmup: bool = True
 
     @property
     def ideal_tok_s(self) -> float | None:
@@ -126,7 +128,7 @@ class Ours:
             "load": {
                 "concurrency": load.streams,
                 "num_requests": load.requests,
-                "warmup_requests": self.warmup,
+                "warmup_requests": self.warmup if load.warmup else 0,
                 **({"arrival": arrival} if load.rate_req_s else {}),
                 "ramp_s": load.ramp_s,
             },

@@ -109,7 +109,7 @@ def _served_model(sites: Sequence[Site], observer: Observer) -> str:
     """Return the model that the servers list first.
 
     Raises:
-        EngineError: a server lists none, or another one than the first server.
+        EngineError: a server lists none, or a different one from the first server.
     """
     models = []
     for where in sites:

@@ -23,6 +23,8 @@ from pytest_dsr1.records import RequestRecord
 
 _SENDING_S = 0.0005
 _SENDING_AGAIN_S = 0.001
+_SENDING_SHARE = 1 / 3
+"""The share of the time in which a wave is sent, also where reading what has arrived takes long."""
 _SLICE_S = 0.002
 _PAUSE_S = 0.005
 _TICK_S = 0.5
@@ -129,6 +131,7 @@ class LoadDriver:
         self._ended: deque[Exchange] = deque()
         self._sent = 0
         self._planned_sends = 0
+        self._sent_until_s = 0.0
         self._in_flight = 0
         self._waiting: deque[Exchange] = deque()
         self._stopped = False
@@ -206,17 +209,20 @@ class LoadDriver:
 
     def _plan_sends(self, requests: int) -> None:
         if not self._planned_sends:
+            self._sent_until_s = time.monotonic()
             self._loop.call_soon(self._send_planned)
         self._planned_sends += requests
 
     def _send_planned(self) -> None:
         """Send for a moment, and continue after the data that arrived meanwhile was read."""
-        until_s = time.monotonic() + _SENDING_S
+        now = time.monotonic()
+        until_s = now + max(_SENDING_S, _SENDING_SHARE * (now - self._sent_until_s))
         while self._planned_sends and time.monotonic() < until_s:
             self._planned_sends -= 1
             if self._may_send():
                 self._send(self._take())
         if self._planned_sends:
+            self._sent_until_s = time.monotonic()
             self._loop.call_later(_SENDING_AGAIN_S, self._send_planned)
 
     def _may_send(self) -> bool:

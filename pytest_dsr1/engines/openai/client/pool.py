@@ -64,12 +64,18 @@ class ConnectionPool:
         self._where: Resolved | None = None
         self._closed = False
 
+    @property
+    def free(self) -> int:
+        """The number of connections on which a request can be sent now."""
+        return sum(connection.usable for connection in self._free)
+
     async def open(self, count: int) -> None:
         """Open connections until ``count`` are free.
 
         Raises:
             EngineError: the server cannot be reached.
         """
+        self._free = [connection for connection in self._free if connection.usable]
         missing = count - len(self._free)
         while missing > 0:
             some = min(missing, _OPENED_AT_ONCE) if self._where else 1

@@ -14,11 +14,14 @@ from pytest_dsr1.engines.openai.client.self_check import ClientLoad, LoopWatch
 from pytest_dsr1.engines.openai.endpoint import Site, site
 from pytest_dsr1.engines.openai.requests import Requests
 from pytest_dsr1.engines.openai.settings import OpenAi
+from pytest_dsr1.errors import EngineError
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.workload.workload import Workload
 
 SETTLE_S = 0.02
 """The time in which answers without a request would arrive."""
+_ROUNDS = 3
+"""How often connections that the server closes are opened again before the load."""
 _OPENED_FIRST = 512
 """Connections that an open loop opens at its start; more are opened when they are needed."""
 
@@ -134,12 +137,17 @@ class Part:
         """Open connections that a server closed meanwhile, and make the first requests.
 
         Raises:
-            EngineError: a server cannot be reached.
+            EngineError: a server cannot be reached, or closes connections before they are used.
         """
-        await asyncio.gather(*(lane.open() for lane in self._lanes))
         for lane in self._lanes:
             lane.prepare()
-        await asyncio.sleep(SETTLE_S)
+        for _ in range(_ROUNDS):
+            await asyncio.gather(*(lane.open() for lane in self._lanes))
+            await asyncio.sleep(SETTLE_S)
+            if not any(lane.closed for lane in self._lanes):
+                return
+        for lane in self._lanes:
+            lane.refuse_closed()
 
     async def measure(self, at_s: float | None = None) -> PartResult:
         """Send all requests and wait until all have ended.
@@ -210,9 +218,26 @@ class _Lane:
     def _ended(self, exchange: Exchange) -> None:
         self.driver.ended(exchange)  # the warm-up's or the measurement's
 
-    async def open(self) -> None:
+    @property
+    def _connections(self) -> int:
         at_once = min(self._plan.concurrency, self._plan.requests)
-        await self.pool.open(at_once if self._plan.schedule is None else min(at_once, _OPENED_FIRST))
+        return at_once if self._plan.schedule is None else min(at_once, _OPENED_FIRST)
+
+    async def open(self) -> None:
+        await self.pool.open(self._connections)
+
+    @property
+    def closed(self) -> int:
+        return self._connections - self.pool.free
+
+    def refuse_closed(self) -> None:
+        if self.closed:
+            raise EngineError(
+                f"{self.requests.host}: the server closed {self.closed:,} of {self._connections:,} "
+                "connections before the load began, so it limits their number or their idle time; raise these limits "
+                "(uvicorn: --timeout-keep-alive; nginx: worker_connections and keepalive_timeout), or lower "
+                "load.concurrency"
+            )
 
     async def warm_up(self) -> WarmUp:
         await self.open()
