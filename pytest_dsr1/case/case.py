@@ -21,7 +21,6 @@ from pytest_dsr1.gate.history import NO_HISTORY, History, PastRun, comparable_ru
 from pytest_dsr1.gate.reference_file import load as load_references
 from pytest_dsr1.gate.references import References, noise_by
 from pytest_dsr1.gate.saved import SavedGate
-from pytest_dsr1.machine.gpu.inventory import sentences
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.roofline.bounds import Bound, bounds
@@ -243,7 +242,7 @@ def _cause(
     if run.measurement is None:
         wrong = [each for each in findings if each.severity == "mismatch"]
         # Whatever else ended a run before it was measured is named by its own sentence.
-        return unfit(sentences(wrong)) if wrong and all(map(of_the_hardware, wrong)) else None
+        return unfit(wrong) if wrong and all(map(of_the_hardware, wrong)) else None
     since, references = background.since, background.references
     # Wrong answers are not a matter of performance, which a cause explains.
     of_performance = replace(judgment, status=judgment.performance)

@@ -60,6 +60,14 @@ NOT_ASKED = _NotAsked.NOT_ASKED
 """Stands for the value of an option that the engine was not given."""
 
 
+class _NotRead(Enum):
+    NOT_READ = "not read"
+
+
+NOT_READ = _NotRead.NOT_READ
+"""Stands for the value in effect of an option of which the engine does not say it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
     """One option of an engine that has started.
@@ -79,12 +87,17 @@ class Option:
     @property
     def is_read(self) -> bool:
         """Whether the engine says the value."""
-        return str(self.in_effect).upper() not in _OPEN
+        return self.in_effect is not NOT_READ and str(self.in_effect).upper() not in _OPEN
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the engine chooses the value by itself."""
+        return self.asked is NOT_ASKED or str(self.asked).upper() in _OPEN
 
     @property
     def differs(self) -> bool:
-        """Whether another value was asked for; not if the engine was asked to choose."""
-        if self.asked is NOT_ASKED or str(self.asked).upper() in _OPEN:
+        """Whether another value was asked for; not if the engine was asked to choose, or does not say it."""
+        if self.is_free or self.in_effect is NOT_READ:
             return False
         return _comparable(self.name, self.asked) != _comparable(self.name, self.in_effect)
 
@@ -111,39 +124,59 @@ def shown(value: object) -> str:
 
 
 def with_asked(in_effect: Iterable[Option], asked: Mapping[str, object]) -> Iterator[Option]:
-    """Yield each option with the value that was asked for; the first place that says a value counts."""
+    """Yield each option with the value that was asked for; the first place that says a value counts.
+
+    Options that were asked for and not read come last.
+    """
     seen = set()
     for option in in_effect:
         if option.name not in seen and option.is_read:
             seen.add(option.name)
             given = asked.get(option.name, NOT_ASKED)
             yield Option(option.name, option.in_effect, option.read_from, given)
+    for name, given in asked.items():
+        if name not in seen:
+            yield Option(name, NOT_READ, "", given)
 
 
 def saved(options: Iterable[Option]) -> dict[str, dict[str, object]]:
     """Return options as JSON values by name, without secrets; what was not asked for has no key ``asked``.
 
-    An option of which the engine does not say the value was not read, and is left out.
+    An option of which the engine does not say the value was not read. It is left out, or has the key
+    ``asked`` alone if it was asked for and changes what is measured.
     """
-    return {option.name: _saved(option) for option in options if option.is_read}
+    return {
+        option.name: _saved(option)
+        for option in options
+        if option.is_read or (option.changes_the_measurement and not option.is_free)
+    }
 
 
 def _saved(option: Option) -> dict[str, object]:
     secret = next(filter(names_secret, option.name.split(".")), "")
-    values = {"in_effect": option.in_effect}
+    values = {"in_effect": option.in_effect} if option.is_read else {}
     if option.asked is not NOT_ASKED:
         values["asked"] = option.asked
     texts = {key: writable(value) if isinstance(value, str) else value for key, value in values.items()}
     masked = {key: masked_tree(value, name=secret) for key, value in texts.items()}
-    return {**masked, "read_from": option.read_from}
+    return {**masked, **({"read_from": option.read_from} if option.is_read else {})}
 
 
 def of_saved(options: Mapping[str, object]) -> Iterator[Option]:
-    """Yield the options of :func:`saved`; what has another form is left out."""
+    """Yield the options of :func:`saved` that were read; what has another form is left out."""
     for name, values in options.items():
         if isinstance(values, Mapping) and "in_effect" in values:
             asked = values.get("asked", NOT_ASKED)
             yield Option(name, values["in_effect"], str(values.get("read_from", "")), asked)
+
+
+def not_read(options: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the names of the options of :func:`saved` that were asked for and not read."""
+    return tuple(
+        name
+        for name, values in options.items()
+        if isinstance(values, Mapping) and "asked" in values and "in_effect" not in values
+    )
 
 
 def differing(options: Mapping[str, object], *, matter: bool) -> list[str]:

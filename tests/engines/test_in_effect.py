@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from pytest_dsr1.engines.in_effect import (
     KNOWN,
     NOT_ASKED,
+    NOT_READ,
     Option,
     differing,
+    not_read,
     of_saved,
     saved,
     shown,
@@ -73,7 +75,31 @@ def test_the_first_value_read_counts_beside_the_one_asked_for() -> None:
     assert list(with_asked(read, {"tp": 8, "never_read": 1})) == [
         Option("tp", 4, "/metrics", 8),
         Option("version", "1.2", "/version"),
+        Option("never_read", NOT_READ, "", 1),
     ]
+
+
+def test_what_was_asked_for_and_not_read_is_saved_if_it_changes_the_measurement() -> None:
+    """Of these the engine said nothing, so nobody knows whether they were in effect."""
+    read = [Option("tp", 8, "log"), Option("moe_backend", "auto", "log")]
+    asked = {
+        "tp": 8,
+        "moe_backend": "TRTLLM",
+        "cuda_graphs": True,
+        "kv_cache_dtype": "auto",
+        "max_seq_len": 4096,
+        "print_iter_log": True,
+    }
+    options = saved(with_asked(read, asked))
+    assert options == {
+        "tp": {"in_effect": 8, "asked": 8, "read_from": "log"},
+        "moe_backend": {"asked": "TRTLLM"},
+        "cuda_graphs": {"asked": True},
+    }
+    assert not_read(options) == ("moe_backend", "cuda_graphs")
+    assert [option.name for option in of_saved(options)] == ["tp"]
+    assert differing(options, matter=True) == differing(options, matter=False) == []
+    assert not_read({"x": 1, "y": {}}) == ()
 
 
 def test_the_sentences_of_what_differs() -> None:
@@ -104,7 +130,9 @@ def test_options_come_back_as_they_were_saved(asked: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("value", [None, "auto", "AUTO", "None"])
 def test_what_the_engine_does_not_say_was_not_read(value: object) -> None:
-    assert saved([Option("kv_cache_dtype", value, "log", "fp8")]) == {}
+    options = saved([Option("kv_cache_dtype", value, "log", "fp8")])
+    assert (list(of_saved(options)), not_read(options)) == ([], ("kv_cache_dtype",))
+    assert saved([Option("kv_cache_dtype", value, "log")]) == {}
 
 
 @pytest.mark.parametrize(("asked", "in_effect"), [("fp8", "fp8_ds_mla"), ("fp8_e4m3", "FP8")])
