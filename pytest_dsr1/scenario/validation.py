@@ -330,15 +330,7 @@ def _hint_of(schema: Schema, node: Node) -> str:
         return _number_hint(node, whole=kind == "integer")
     if kind == "integer" and isinstance(value, float) and value.is_integer():
         return f"; write {int(value)}"
-    if (
-        kind == "number"
-        and schema.get("maximum") == 1
-        and isinstance(value, int | float)
-        and 1 < value <= 100
-    ):
-        return f"; write {value / 100:g}"
-    listed = {"const", "enum"} & schema.keys()
-    fits = not listed and re.search(schema.get("pattern", ""), text)
+    fits = not {"const", "enum"} & schema.keys() and re.search(schema.get("pattern", ""), text)
     if kind == "string" and fits and isinstance(value, bool | int | float):
         return f'; put it in quotes: "{text}"'
     return ""

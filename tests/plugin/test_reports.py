@@ -306,7 +306,7 @@ def test_the_cause_of_a_missed_target_is_told_everywhere(suites: Suites) -> None
     assert result.ret == 1
     why = (
         "not known: 8 requests are only 4.0 waves of 2 at once, so ramp-up and drain lower the figures of "
-        "the whole run"
+        "the whole run; a machine without GPUs cannot be probed; the options in effect were not read"
     )
     assert f"cause {why}; next: go through `pytest-dsr1 docs why-low`" in " ".join(
         result.stdout.str().split()
@@ -320,6 +320,34 @@ def test_the_cause_of_a_missed_target_is_told_everywhere(suites: Suites) -> None
     assert "**What is the cause?** Not known: 8 requests are only" in summary
     assert f"Cause: {why}" in json.loads(read(suites, "report.json"))[0]["description"]
     assert "What is the cause?" in read(suites, "report.html")
+
+
+def test_the_cause_is_saved_for_machines_to_read(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a run that does not count, which has no verdicts; a replay leaves it alone."""
+
+    def saved() -> list[Path]:
+        return sorted(suites.pytester.path.rglob("cause.json"))
+
+    suites.run("--dsr1-profile=alpha")
+    assert saved() == []
+    suites.run("--dsr1-profile=alpha", STRICT)
+    (missed,) = saved()
+    found = json.loads(missed.read_text(encoding="utf-8"))
+    assert (found["cause"], found["next_step"]) == ("not known", "go through `pytest-dsr1 docs why-low`")
+    assert found["evidence"][1] == "a machine without GPUs cannot be probed"
+    before = missed.stat().st_mtime_ns
+    suites.run(f"--dsr1-replay={missed.parent}", STRICT)
+    assert (saved(), missed.stat().st_mtime_ns) == ([missed], before)
+    monkeypatch.setenv("SCRIPTED_FAIL", "request")
+    assert suites.run("--dsr1-profile=beta").ret == 10
+    (spoiled,) = set(saved()) - {missed}
+    found = json.loads(spoiled.read_text(encoding="utf-8"))
+    assert found.pop("evidence")[0] == "1 of 8 requests failed, the first: the server said no"
+    assert found == {
+        "cause": "not known",
+        "next_step": "do what the message says, and run again",
+        "changed": [],
+    }
 
 
 def test_a_long_job_summary_is_cut(suites: Suites, step: Path, monkeypatch: pytest.MonkeyPatch) -> None:

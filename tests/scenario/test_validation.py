@@ -312,7 +312,7 @@ MALFORMED = [
         ("name: mine", "name: mine\naccuracy:\n  tasks:\n    - at_least: 95"),
         "4:17: accuracy.tasks.0.at_least: expected a number above 0 and at most 1, or one of "
         "'trtllm-gsm8k-fp8', 'trtllm-gsm8k-fp4', 'trtllm-gsm8k-fp8-kv-cache', 'trtllm-gpqa', "
-        "'inferencex-gsm8k', 'inferencex-gpqa', 'mlperf', found the number 95; write 0.95",
+        "'inferencex-gsm8k', 'inferencex-gpqa', 'mlperf', found the number 95",
     ),
     (
         "number in the environment",

@@ -81,7 +81,7 @@ class Watched:
         ecc_grew: whether uncorrectable memory errors were added.
         not_allowed: how heat, the hardware or a power cap slowed down GPUs by more than the scenario allows,
             so that the run does not count.
-        unseen: of which GPUs and of what time it is unknown whether they were slowed down.
+        unseen: the GPUs and the time about which nothing is known, a sentence each.
     """
 
     throttled_share: float | None = None

@@ -18,7 +18,7 @@ from pytest_dsr1.case.cause.evidence import Evidence
 Suspect = Literal["machine", "options", "software"]
 Effect = Literal["convicts", "suspects", "doubts", "acquits", "unclear", "unlike"]
 """``doubts``: a suspicion that what acquits refutes. ``unclear``: what is lacking to acquit. ``unlike``: the
-run is not like others, so nobody can be named by elimination."""
+run is not like others, so elimination names none of them."""
 
 
 @dataclass(frozen=True, slots=True)

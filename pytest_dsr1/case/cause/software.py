@@ -19,7 +19,7 @@ def faulty_kernel(evidence: Evidence) -> Iterator[str]:
 
 
 def not_counted(evidence: Evidence) -> Iterator[str]:
-    """Say why nobody can be named by elimination: nothing says that this run was slow, or how slow."""
+    """Say why elimination names none of the three: nothing says that this run was slow, or how slow."""
     if evidence.result == "INVALID":
         if not any(faulty_kernel(evidence)):
             yield from evidence.why_invalid or ("the run does not count",)

@@ -106,7 +106,7 @@ def doubts(measurement: Measurement) -> Iterator[str]:
 
 
 def seen(measurement: Measurement, clues: Collection[str]) -> Iterator[str]:
-    """Yield what speaks against the machine and is no state in which probes ran before the run.
+    """Yield what speaks against the machine, without states in which probes ran before the run.
 
     Args:
         measurement: the run.
