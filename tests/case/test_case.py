@@ -88,7 +88,8 @@ class Story:
 
 SOFTWARE = (
     "the software: machine and options are excluded (probes as in the last green run that was probed, to "
-    "0.0%; options in effect as asked for); changed since it was good: engine.tensorrt-llm 1.2.1 -> 1.3.0; next: "
+    "0.0%; options in effect as asked for); changed since it was good: engine.tensorrt-llm 1.2.1 -> 1.3.0; "
+    "next: "
 )
 SLOW_COPY = Finding(
     "warning", "GPU 1", "copies memory 6.1% slower than the other seven, measured after the run"

@@ -6,7 +6,7 @@ Pure functions. A difference that a probe cannot show does not count.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median, median_high
@@ -129,18 +129,22 @@ def fast_ones(values: Sequence[float], percent: float) -> list[float]:
     return [values[place] for place in groups[_fast_group(groups)]]
 
 
+def _gpus(probe: Probe, places: Iterable[int]) -> list[int]:
+    return sorted(gpu for place in places for gpu in probe.gpus[place])
+
+
 def _against_others(probe: Probe) -> Iterator[Judged]:
     kind, count = probe.kind, len(probe.values)
     if count < 2:
         return
     groups = _groups(probe.values, kind.cards_percent)
     fast = _fast_group(groups)
-    named = [sorted(gpu for place in group for gpu in probe.gpus[place]) for group in groups]
     usual = median(probe.values[place] for place in groups[fast])
     slow = groups[fast + 1 :]
-    for group, gpus in zip(slow, named[fast + 1 :], strict=True):
-        value = median(probe.values[place] for place in group)
-        others = _others(count - 1) if len(gpus) == 1 and len(groups) == 2 else gpu_list(named[fast])
+    for group in slow:
+        value, gpus = median(probe.values[place] for place in group), _gpus(probe, group)
+        alone = len(gpus) == 1 and len(groups) == 2
+        others = _others(count - 1) if alone else gpu_list(_gpus(probe, groups[fast]))
         yield Judged(
             "convicted",
             "gpus",
