@@ -47,7 +47,7 @@ def not_allowed(evidence: Evidence) -> Iterator[str]:
 def throttled(evidence: Evidence, *, enough: bool) -> Iterator[str]:
     """Find heat or the hardware that slowed down a GPU for longer than a quarter of what is missing."""
     watched = evidence.watched
-    if watched is None or not watched.throttled_share or watched.not_allowed:
+    if watched is None or not watched.throttled_share:
         return
     percent = 100 * watched.throttled_share
     if evidence.explains(percent) == enough and not evidence.negligible(percent):

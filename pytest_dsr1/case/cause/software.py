@@ -12,9 +12,9 @@ _FAULTY_KERNEL = (13, 31)
 
 
 def faulty_kernel(evidence: Evidence) -> Iterator[str]:
-    """Find a kernel that failed, so that the run does not count."""
+    """Find a kernel that failed, which may be why a run does not count."""
     xid = evidence.watched.xid if evidence.watched else None
-    if evidence.result == "INVALID" and xid in _FAULTY_KERNEL:
+    if xid in _FAULTY_KERNEL:
         yield f"{described(xid)} during the run"
 
 

@@ -407,6 +407,12 @@ def test_a_kernel_that_failed_is_of_the_software() -> None:
         "since it was good: python.path  -> /opt/new"
     )
     assert cause_of(replace(spoiled, watched=replace(AT_REST, xid=45))).kind == "unknown"
+    unprobed = cause_of(replace(spoiled, watched=replace(AT_REST, xid=13), probed=None))
+    assert unprobed.evidence == (
+        "changed since it was good: python.path  -> /opt/new",
+        "the machine was not probed",
+        "options in effect as asked for",
+    )
 
 
 def test_references_that_were_never_good_acquit_no_machine() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pytest_dsr1.case.cause import gather
 from pytest_dsr1.case.cause.cause import cause_of
 from pytest_dsr1.case.cause.evidence import Evidence, OptionDifference, Watched
 from pytest_dsr1.case.cause.gather import evidence_of
@@ -21,6 +22,8 @@ from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.verdict.verdict import Status, Verdict
 from tests.helpers.paths import SUITES
 from tests.helpers.published import shipped
+from tests.helpers.reference_store import NODE, references
+from tests.helpers.reference_store import run as reference
 from tests.helpers.values import gate, measurement, scenario, verdict
 
 MISSED = verdict(10.0)
@@ -156,7 +159,7 @@ def test_what_a_lower_clock_can_have_cost() -> None:
 
 @pytest.mark.parametrize(
     ("clock_mhz", "share", "capped", "loss"),
-    [(1200, 1.0, True, 39.4), (1950, 1.0, False, 1.5), (1200, 0.01, False, 0.0)],
+    [(1200, 1.0, True, 39.1), (1940, 1.0, False, 1.5), (1910, 1.0, True, 3.0), (1200, 0.01, False, 0.0)],
 )
 def test_a_gpu_at_its_power_cap_is_held_against_the_others(
     clock_mhz: int, share: float, capped: bool, loss: float
@@ -166,13 +169,22 @@ def test_a_gpu_at_its_power_cap_is_held_against_the_others(
     gpus = (
         GpuStatistics(0, throttled_share=0.0, sm_clock_mhz_mean=1980),
         GpuStatistics(1, throttled_share=0.0, sm_clock_mhz_mean=clock_mhz, power_capped_share=share),
-        GpuStatistics(2, throttled_share=0.0, sm_clock_mhz_mean=1980),
+        GpuStatistics(2, throttled_share=0.0, sm_clock_mhz_mean=1960),
     )
     clues = (FoundClue("power-cap", "GPU 1 ran at the cap"),)
     seen = found(**{**run, "gpu_health": GpuSummary("", gpus=gpus)}, clues=clues).watched
     assert seen is not None
     assert seen.power_capped is capped
     assert seen.clock_loss_percent == pytest.approx(loss, abs=0.05)
+
+
+def test_a_lowered_limit_is_held_against_the_highest_clock() -> None:
+    run = watched(0.0, max_sm_clock_mhz=(2000,))
+    run["gpu_health"] = GpuSummary("", gpus=(GpuStatistics(0, sm_clock_mhz_mean=1500),))
+    facts: dict[str, FactValue] = {"gpu.power_limit_w": 500.0, "gpu.power_default_w": 700.0}
+    seen = found(**run, fingerprint=Fingerprint(facts)).watched
+    assert seen is not None
+    assert seen.clock_loss_percent == pytest.approx(25.0)
 
 
 def test_time_of_the_run_without_samples() -> None:
@@ -281,7 +293,8 @@ def test_an_xid_error_of_the_hardware_counts_before_others() -> None:
 
 def test_probes_beside_a_process_that_the_user_allowed_convict_nobody() -> None:
     company = Finding("warning", "GPU 0 sharing", "other compute processes are on this GPU: pid 42; end them")
-    for findings, other in (((), False), ((company,), True)):
+    alone = Finding("ok", "GPU sharing", "no other compute process")
+    for findings, other in (((alone,), False), ((company,), True)):
         seen = found(fingerprint=Fingerprint(PROBES), findings=findings, since=AS_GOOD).probed
         assert seen is not None
         assert seen.other_work is other
@@ -309,7 +322,7 @@ def test_probes_beside_a_process_that_the_user_allowed_convict_nobody() -> None:
 def test_why_a_result_does_not_count(judgment: dict[str, Any], reasons: tuple[str, ...]) -> None:
     spoiled = replace(FAILED, **{"status": Status.INVALID, "verdicts": (), **judgment})
     assert found(spoiled).why_invalid == reasons
-    assert found().why_invalid == ()
+    assert found(replace(FAILED, **{**judgment, "status": Status.FAIL})).why_invalid == ()
 
 
 def test_the_reasons_of_the_run_itself_come_first() -> None:
@@ -503,3 +516,20 @@ def test_from_a_run_to_its_cause() -> None:
     assert cause(0.9, GRAPHS, since=NEWER, events=(other,), status=Status.INVALID) == "machine"
     assert cause(0.9, GRAPHS, since=NEWER, events=(xid,), status=Status.INVALID) == "machine"
     assert cause(0.9, eager, since=NEWER, events=(xid,), status=Status.INVALID) == "contradiction"
+
+
+def test_a_figure_above_the_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not found().above_peak
+    monkeypatch.setattr(gather, "above_peak", lambda run: iter(["too fast"]))
+    assert found().above_peak
+
+
+def test_whether_references_have_probes_of_these_gpus() -> None:
+    """Then it is enough to probe this run."""
+    facts: dict[str, FactValue] = {"gpu.uuids": NODE.split(",")}
+    run = measurement(fingerprint=Fingerprint(facts))
+    for probes, probed in (({"memory_bandwidth_gb_s": 4255.0}, True), ({}, False)):
+        accepted = references(runs=tuple(replace(reference(number), probes=probes) for number in range(10)))
+        evidence = evidence_of(FAILED, run, (), None, accepted)
+        assert evidence is not None
+        assert evidence.good_was_probed is probed
