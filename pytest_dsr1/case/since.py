@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -92,6 +92,7 @@ class Since:
         good: the same in words, such as ``the last green run (2026-11-29 14:46)``; empty without any.
         changes: facts that differ, most suspect first.
         probes: the machine's probes of the last green run that was probed; empty without any.
+        doubt: why the references are not of good runs; empty if they are, or without any.
         published: without any, how the scenario differs from its published run; empty if none was published.
     """
 
@@ -99,13 +100,15 @@ class Since:
     good: str = ""
     changes: tuple[Change, ...] = ()
     probes: Mapping[str, FactValue] = field(default_factory=dict)
+    doubt: str = ""
     published: str = ""
 
     @property
     def sentence(self) -> str:
         """The changes in a sentence."""
         if not self.good:
-            never = "no earlier run on this machine meets today's targets, and there are no references"
+            references = self.doubt or "there are no references"
+            never = f"no earlier run on this machine meets today's targets, and {references}"
             return f"{never}; {self.published}" if self.published else never
         if not self.changes:
             return f"since {self.good}: no recorded fact differs"
@@ -123,7 +126,8 @@ def since(
     """Compare a run with the last green one of its scenario on its machine, else with the references.
 
     A run is green if every target that it judged passed, no gate that began with it showed a loss, and it
-    meets the targets that are missed now, which may be stricter than they were.
+    meets the targets that are missed now, which may be stricter than they were. So must the references: their
+    mean on this machine, or that of all if they have none of it. A loss is compared with them all the same.
 
     Args:
         measurement: the run.
@@ -132,16 +136,29 @@ def since(
         missed: the verdicts on the targets that are missed, if any.
     """
     facts, wanted, newest_first = measurement.fingerprint.facts, list(missed), list(past)[::-1]
+    doubt = _doubt(references, comparability.node(facts), wanted)
     green = next((run for run in newest_first if _is_green(run, measurement, wanted)), None)
     if green is not None:
         when = f"{green.at.astimezone():%Y-%m-%d %H:%M}"
         probed = [run for run in newest_first if _probes(run.facts)] if _probes(facts) else []
         probes = next((_probes(run.facts) for run in probed if _is_green(run, measurement, wanted)), {})
-        return Since("run", f"the last green run ({when})", changes(green.facts, facts), probes)
-    if references is not None:
-        good = f"the accepted references ({references.accepted.at:%Y-%m-%d})"
-        return Since("references", good, changes(references.facts, facts))
-    return Since(published=_published(measurement))
+        return Since("run", f"the last green run ({when})", changes(green.facts, facts), probes, doubt)
+    if references is None or doubt:
+        return Since(doubt=doubt, published=_published(measurement))
+    good = f"the accepted references ({references.accepted.at:%Y-%m-%d})"
+    changed = changes(references.facts, comparability.compared(facts))
+    return Since("references", good, changed, doubt=doubt)
+
+
+def _doubt(references: References | None, node: str, missed: Sequence[Verdict]) -> str:
+    """Return why references are not of good runs: they miss what is missed now; empty if they are."""
+    if references is None:
+        return ""
+    other = next((each for each in missed if each.metric != references.metric), None)
+    if other is not None:
+        return f"the accepted references say nothing about {METRICS[other.metric].label}"
+    mean = replace(references, runs=references.on(node) or references.runs).mean
+    return "" if all(_meets(mean, each) for each in missed) else "the accepted references do not either"
 
 
 def _probes(facts: Mapping[str, FactValue]) -> dict[str, FactValue]:
@@ -175,7 +192,7 @@ def _is_green(run: PastRun, measurement: Measurement, missed: Sequence[Verdict])
 
 
 def _meets(measured: float | None, missed: Verdict) -> bool:
-    """Return whether an earlier value meets the bound of a target that is missed now."""
+    """Return whether a value meets the bound of a target that is missed now."""
     if measured is None:
         return False
     higher = METRICS[missed.metric].better == "higher"

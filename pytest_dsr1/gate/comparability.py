@@ -122,6 +122,11 @@ def with_role(wanted: Role, facts: Facts, under_test: UnderTest) -> dict[str, Fa
     return {key: facts[key] for key in sorted(facts) if key != NODE and role(key, under_test) == wanted}
 
 
+def compared(facts: Facts) -> dict[str, FactValue]:
+    """Return the facts that are compared, by name: all but the node, and those that are only shown."""
+    return with_role("under test", facts, EVERYTHING)
+
+
 def node(facts: Facts) -> str:
     """Return the machine's name: the UUIDs of its GPUs, sorted, with commas; ``cpu`` if there are none."""
     uuids = facts.get(NODE)

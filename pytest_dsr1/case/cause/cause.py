@@ -120,7 +120,7 @@ def _next_step(evidence: Evidence) -> str:
     """Return what to do about an unknown cause."""
     if evidence.watched is not None and evidence.probed is None:
         return _PROBE
-    if evidence.probed is not None and evidence.probed.against == "peers":
+    if evidence.probed is not None and not (evidence.probed.as_when_good or evidence.probed.other_work):
         return _PROBE_A_GOOD_RUN
     return _NEXT["unknown"]
 

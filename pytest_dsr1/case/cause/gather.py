@@ -48,6 +48,7 @@ def evidence_of(
             references,
             since.probes if since else {},
             other_work=bool(watched and watched.shared),
+            of_good=not (since and since.doubt),
         ),
         watched=watched,
         unverified=tuple(_unverified(measurement)),

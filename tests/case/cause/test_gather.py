@@ -21,6 +21,8 @@ from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.verdict.verdict import Status, Verdict
 from tests.helpers.paths import SUITES
 from tests.helpers.published import shipped
+from tests.helpers.reference_store import NODE, references
+from tests.helpers.reference_store import run as reference
 from tests.helpers.values import gate, measurement, scenario, verdict
 
 MISSED = verdict(10.0)
@@ -334,3 +336,31 @@ def test_from_a_run_to_its_cause() -> None:
     assert cause(0.9, GRAPHS, since=NEWER, events=(other,), status=Status.INVALID) == "machine"
     assert cause(0.9, GRAPHS, since=NEWER, events=(xid,), status=Status.INVALID) == "machine"
     assert cause(0.9, eager, since=NEWER, events=(xid,), status=Status.INVALID) == "contradiction"
+
+
+def test_references_that_miss_the_target_too_excuse_no_machine() -> None:
+    """The machine may have been as slow when they were recorded."""
+    now: dict[str, FactValue] = {**PROBES, "gpu.uuids": NODE.split(",")}
+    probes: dict[str, FactValue] = {
+        name.removeprefix("probe."): PROBES[name] for name in PROBES if name[0] == "p"
+    }
+    accepted = references(runs=tuple(reference(number, probes=probes) for number in range(10)))
+    run = measurement(**watched(0.0), fingerprint=Fingerprint(now))
+    run = replace(
+        run,
+        result=replace(run.result, facts=replace(run.result.facts, options_in_effect=saved([GRAPHS]))),
+    )
+    newer = Since("references", "the references", NEWER.changes)
+    evidence = evidence_of(FAILED, run, (), newer, accepted)
+    assert evidence is not None
+    assert cause_of(evidence).kind == "software"
+    evidence = evidence_of(FAILED, run, (), Since(doubt="they do not either"), accepted)
+    assert evidence is not None
+    cause = cause_of(evidence)
+    assert cause.sentence == (
+        "not known: no good run was probed on these GPUs, so the machine is not excluded; options in effect "
+        "as asked for"
+    )
+    assert cause.next_step == (
+        "probe a good run too: add --dsr1-probe to one that meets its targets, or to a recording"
+    )
