@@ -9,13 +9,14 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from pytest_dsr1.case.published import published_values
+from pytest_dsr1.engines import in_effect
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.history import PastRun
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.gate.saved import read_gate, saved_verdicts
 from pytest_dsr1.machine.probe.values import KINDS, PREFIX
-from pytest_dsr1.machine.values import FactValue
+from pytest_dsr1.machine.values import INHERITED, FactValue
 from pytest_dsr1.masking import masked_fact
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
@@ -48,8 +49,10 @@ KNOWN_EFFECT = (
 """Patterns of the facts whose effect on these figures is known: clocks and power by our own measurements and
 NVIDIA's article, options by NVIDIA's tech blogs 2 and 3, engines by the figures published per version."""
 
-_ABSENT_MEANS_DEFAULT = ("option.", "library.", "setup.")
+_ABSENT_MEANS_DEFAULT = ("option.", "library.", "setup.", f"{INHERITED}.")
 """A missing fact of these groups has a meaning: not given, not installed. Of others it means: not read."""
+_RECORDER = "library.pytest-dsr1"
+"""Another version of it may look at other libraries, so that a missing one was not read either."""
 
 _SAYS_WHERE = (comparability.NODE, "hostname")
 """Facts about which machine it was. It is the same one, and a container has a new host name each time."""
@@ -75,12 +78,24 @@ class Change:
     @property
     def has_known_effect(self) -> bool:
         """Whether the fact's effect on figures is known."""
+        if self.is_in_effect:
+            return in_effect.can_matter(self.key)
         return any(fnmatchcase(self.key, pattern) for pattern in KNOWN_EFFECT)
+
+    @property
+    def is_in_effect(self) -> bool:
+        """Whether it is an option in effect."""
+        return self.key.startswith(in_effect.PREFIX)
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether it is an option in effect that the software may have chosen; not by the memory it found."""
+        return self.is_in_effect and not in_effect.follows_from_memory(self.key)
 
     @property
     def is_software(self) -> bool:
         """Whether it is a version of the software under test."""
-        return self.key.startswith(_SOFTWARE) and self.key != "library.pytest-dsr1"
+        return self.key.startswith(_SOFTWARE) and self.key != _RECORDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +161,8 @@ def since(
     if references is None or doubt:
         return Since(doubt=doubt, published=_published(measurement))
     good = f"the accepted references ({references.accepted.at:%Y-%m-%d})"
-    changed = changes(references.facts, comparability.compared(facts))
+    kept = {**comparability.compared(facts), **comparability.explaining([facts])}
+    changed = changes({**references.facts, **references.shown}, kept)
     return Since("references", good, changed, doubt=doubt)
 
 
@@ -209,24 +225,34 @@ def _lost(run: PastRun) -> bool:
 
 
 def changes(old: Mapping[str, FactValue], new: Mapping[str, FactValue]) -> tuple[Change, ...]:
-    """Return the facts that differ: known effects first, then judged facts, then shown ones."""
+    """Return the facts that differ: options in effect, known effects, judged facts, then shown ones."""
+    if INHERITED in old and INHERITED in new:
+        old, new = ({**facts, **_variables(facts[INHERITED])} for facts in (old, new))
     keys = [key for key in comparability.unlike([old, new]) if _is_read(key, old, new)]
     return tuple(sorted((_change(key, old, new) for key in keys), key=_suspicion))
 
 
+def _variables(inherited: FactValue) -> dict[str, FactValue]:
+    """Return inherited variables as a fact each."""
+    words = [each.partition("=") for each in inherited] if isinstance(inherited, list) else []
+    return {f"{INHERITED}.{name}": value for name, _, value in words}
+
+
 def _is_read(key: str, old: Mapping[str, FactValue], new: Mapping[str, FactValue]) -> bool:
-    if key in _SAYS_WHERE:
+    if key in (*_SAYS_WHERE, INHERITED):
         return False
     values = old.get(key), new.get(key)
     if any(isinstance(value, list) and "None" in value for value in values):
         return False  # one of the GPUs did not report it
+    if key.startswith("library.") and key != _RECORDER and old.get(_RECORDER) != new.get(_RECORDER):
+        return None not in values
     return None not in values or key.startswith(_ABSENT_MEANS_DEFAULT)
 
 
 def _suspicion(change: Change) -> tuple[int, str]:
     if change.has_known_effect:
-        return 0, change.key
-    return (2 if comparability.role(change.key, {}) == "shown" else 1), change.key
+        return (0 if change.is_in_effect else 1), change.key
+    return (3 if comparability.role(change.key, {}) == "shown" else 2), change.key
 
 
 def _change(key: str, old: Mapping[str, FactValue], new: Mapping[str, FactValue]) -> Change:
@@ -234,4 +260,7 @@ def _change(key: str, old: Mapping[str, FactValue], new: Mapping[str, FactValue]
         # References and results from before secrets were masked have them in the clear.
         return comparability.shown(masked_fact(key, facts[key])) if key in facts else "not given"
 
+    if key.startswith(in_effect.PREFIX):
+        name, before, after = key.removeprefix(in_effect.PREFIX), old[key], new[key]
+        return Change(key, f"in effect: {name} {in_effect.shown(before)} -> {in_effect.shown(after)}")
     return Change(key, f"{key} {value(old)} -> {value(new)}")

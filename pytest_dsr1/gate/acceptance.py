@@ -97,6 +97,7 @@ def accept(
             accepted=Acceptance(now.replace(microsecond=0), by, reason, commit),
             under_test=under_test,
             facts=comparability.compared(runs[-1].facts),
+            shown=comparability.explaining([run.facts for run in runs]),
             runs=tuple(
                 sorted(
                     (reference_run(run, figure) for run, figure in zip(runs, found, strict=True)),

@@ -191,6 +191,8 @@ def test_facts_that_references_do_not_keep_did_not_change(tmp_path: Path) -> Non
         "option.engine.startup_timeout_s": 3600,
         "setup.mode": "check",
         "kernel": "6.8",
+        "in_effect.moe_backend": "DEEPGEMM",
+        "environment": ["NCCL_DEBUG=WARN"],
     }
     for number in range(16):
         record_nth_run(tmp_path, number, facts={**RECORDED, **shown})
@@ -200,9 +202,14 @@ def test_facts_that_references_do_not_keep_did_not_change(tmp_path: Path) -> Non
     assert since(run, [], accepted, []).sentence == (
         "since the accepted references (2025-03-24): no recorded fact differs"
     )
-    newer = {**RECORDED, **shown, "driver": "580.95", "kernel": "6.9"}
+    newer = {**RECORDED, **shown, "driver": "580.95", "kernel": "6.9", "in_effect.moe_backend": "CUTLASS"}
+    newer["environment"] = ["NCCL_DEBUG=WARN", "NCCL_P2P_DISABLE=1"]
     changed = since(replace(run, fingerprint=Fingerprint(newer)), [], accepted, [])
-    assert [each.text for each in changed.changes] == ["driver 575.57.08 -> 580.95"]
+    assert [each.text for each in changed.changes] == [
+        "in effect: moe_backend DEEPGEMM -> CUTLASS",
+        "driver 575.57.08 -> 580.95",
+        "environment.NCCL_P2P_DISABLE not given -> 1",
+    ]
 
 
 def test_references_that_miss_the_target_too_are_not_good() -> None:
@@ -296,6 +303,71 @@ def test_the_most_suspect_facts_come_first() -> None:
         "container.image 1.2.0 -> 1.2.1",
         "library.torch 2.8 -> 2.9",
         "kernel 6.8 -> 6.9",
+    )
+
+
+def test_options_in_effect_come_first() -> None:
+    """Those that change no figure, such as the longest request that fits, come last."""
+    old: dict[str, FactValue] = {
+        "in_effect.attention_backend": "FLASHINFER",
+        "in_effect.cuda_graphs": True,
+        "in_effect.kv_cache_tokens": 900_000,
+        "in_effect.max_seq_len": 4096,
+        "in_effect.own_option": ["a", "b"],
+        "in_effect.moe_backend": "DEEPGEMM",
+        "gpu.vboost": 4,
+        "driver": "575",
+    }
+    new: dict[str, FactValue] = {
+        "in_effect.attention_backend": "TRITON",
+        "in_effect.cuda_graphs": False,
+        "in_effect.kv_cache_tokens": 20_000,
+        "in_effect.max_seq_len": 8192,
+        "in_effect.own_option": ["a"],
+        "in_effect.moe_backend": "deepgemm",
+        "in_effect.tp": 8,
+        "gpu.vboost": 0,
+        "driver": "580",
+    }
+    assert texts(old, new) == (
+        "in effect: attention_backend FLASHINFER -> TRITON",
+        "in effect: cuda_graphs on -> off",
+        "in effect: kv_cache_tokens 900000 -> 20000",
+        "in effect: own_option a, b -> a",
+        "gpu.vboost 4 -> 0",
+        "driver 575 -> 580",
+        "in effect: max_seq_len 4096 -> 8192",
+    )
+    found = changes(old, new)
+    assert [each.is_choice for each in found[:3]] == [True, True, False], "the cache follows from the memory"
+    assert not found[4].is_choice
+
+
+def test_each_inherited_variable_is_a_change_of_its_own() -> None:
+    old: dict[str, FactValue] = {"environment": ["NCCL_DEBUG=WARN", "NCCL_ALGO=Ring"], "kernel": "6.8"}
+    new: dict[str, FactValue] = {"environment": ["NCCL_DEBUG=WARN", "NCCL_P2P_DISABLE=1"], "kernel": "6.9"}
+    assert texts(old, new) == (
+        "environment.NCCL_ALGO Ring -> not given",
+        "environment.NCCL_P2P_DISABLE not given -> 1",
+        "kernel 6.8 -> 6.9",
+    )
+    assert texts({}, new) == texts(new, {}) == (), "an earlier version did not look"
+    assert texts({"environment": []}, {"environment": ["OMP_NUM_THREADS=1"]}) == (
+        "environment.OMP_NUM_THREADS not given -> 1",
+    )
+
+
+def test_another_version_of_this_plugin_may_look_at_more_libraries() -> None:
+    own = "library.pytest-dsr1"
+    new: dict[str, FactValue] = {"library.triton": "3.5", "option.engine.ep": 8}
+    assert texts({own: "1.0"}, {own: "1.1", **new}) == (
+        "option.engine.ep not given -> 8",
+        "library.pytest-dsr1 1.0 -> 1.1",
+    )
+    assert "library.triton not given -> 3.5" in texts({own: "1.1"}, {own: "1.1", **new})
+    assert texts({own: "1.0", "library.triton": "3.4"}, {own: "1.1", "library.triton": "3.5"}) == (
+        "library.pytest-dsr1 1.0 -> 1.1",
+        "library.triton 3.4 -> 3.5",
     )
 
 

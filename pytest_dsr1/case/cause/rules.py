@@ -35,6 +35,8 @@ _PLANNED_CLUES = ("attention-dp", "chunked-context", "cuda-graphs")
 
 _CLUES = (*_MEASURED_CLUES, *_PLANNED_CLUES)
 
+_OPTIONS = ("option.", "in_effect.", "environment.")
+"""Facts about options, by how they begin: asked for, in effect, and set by inherited variables."""
 OTHER_WORK = "other work ran on the machine meanwhile"
 _NOT_IN_DECODE = ("host_link",)
 """Probes of what decode hardly uses: alone they do not convict."""
@@ -216,7 +218,7 @@ def _convicts(key: str, evidence: Evidence) -> bool:
 
 def _as_when_good(evidence: Evidence) -> bool:
     """Return whether options, model and data are those of a good run, so that it had these clues too."""
-    asked = ("option.", "model.", "dataset.")
+    asked = (*_OPTIONS, "model.", "dataset.")
     changed = any(key.startswith(asked) and role != "shown" for key, role in evidence.changed.items())
     return evidence.green != "never" and not evidence.options and not changed
 
@@ -240,7 +242,7 @@ def _too_cheap(clue: str, evidence: Evidence) -> bool:
 
 def _changed_options(evidence: Evidence) -> Iterator[str]:
     for fact, role in evidence.changed.items():
-        if fact.startswith("option.") and role != "shown":
+        if fact.startswith(_OPTIONS) and role != "shown":
             yield f"changed since it was good: {fact}"
 
 

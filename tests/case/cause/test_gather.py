@@ -338,6 +338,38 @@ def test_from_a_run_to_its_cause() -> None:
     assert cause(0.9, eager, since=NEWER, events=(xid,), status=Status.INVALID) == "contradiction"
 
 
+TRITON = Change("in_effect.attention_backend", "in effect: attention_backend FLASHINFER -> TRITON")
+
+
+def test_an_engine_that_chose_otherwise_by_itself() -> None:
+    """With other software that is what changed in it. A smaller cache may come from another process."""
+    assert cause(0.9, GRAPHS, since=replace(NEWER, changes=(*NEWER.changes, TRITON))) == "software"
+    evidence = found(since=replace(NEWER, changes=(TRITON, *NEWER.changes)))
+    assert evidence.software_changed == ("engine.vllm 0.25 -> 0.26", TRITON.text)
+    assert evidence.changed == {"engine.vllm": "known"}
+    same = replace(AS_GOOD, changes=(TRITON,))
+    evidence = found(since=same)
+    assert (evidence.software_changed, evidence.changed) == ((), {TRITON.key: "known"})
+    assert "changed since it was good: in_effect.attention_backend" in cause_of(evidence).sentence
+    assert cause(0.9, GRAPHS, since=same) == "unknown"
+    smaller = Change("in_effect.kv_cache_tokens", "in effect: kv_cache_tokens 900000 -> 20000")
+    assert cause(0.9, GRAPHS, since=replace(NEWER, changes=(*NEWER.changes, smaller))) == "unknown"
+    longer = Change("in_effect.max_seq_len", "in effect: max_seq_len 4096 -> 8192")
+    assert cause(0.9, GRAPHS, since=replace(NEWER, changes=(*NEWER.changes, longer))) == "software"
+
+
+def test_a_variable_that_was_exported_is_a_suspicion() -> None:
+    exported = Change("environment.NCCL_P2P_DISABLE", "environment.NCCL_P2P_DISABLE not given -> 1")
+    assert cause(0.9, GRAPHS, since=replace(NEWER, changes=(*NEWER.changes, exported))) == "unknown"
+
+
+@pytest.mark.parametrize("change", [TRITON, Change("environment.OMP_X", "environment.OMP_X 1 -> 2")])
+def test_a_clue_with_options_that_differ_from_when_it_was_good_convicts(change: Change) -> None:
+    short = FoundClue("low-concurrency", "too few: send more")
+    assert cause(0.85, GRAPHS, since=AS_GOOD, clues=(short,)) == "unknown"
+    assert cause(0.85, GRAPHS, since=replace(AS_GOOD, changes=(change,)), clues=(short,)) == "options"
+
+
 def test_references_that_miss_the_target_too_excuse_no_machine() -> None:
     """The machine may have been as slow when they were recorded."""
     now: dict[str, FactValue] = {**PROBES, "gpu.uuids": NODE.split(",")}
