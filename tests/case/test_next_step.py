@@ -14,7 +14,7 @@ from pytest_dsr1.case.next_step import commands
 from pytest_dsr1.case.since import Change, Since
 from pytest_dsr1.engines.in_effect import Option, saved
 from pytest_dsr1.machine.telemetry.health import GpuStatistics, GpuSummary
-from pytest_dsr1.machine.values import FactValue, Fingerprint, Telemetry
+from pytest_dsr1.machine.values import FactValue, Fingerprint, GpuSample, Telemetry
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.verdict.verdict import Status
 from tests.helpers.published import shipped
@@ -71,11 +71,14 @@ def test_the_next_step_after_slower_software() -> None:
         "probe.bf16_tflops": 670.0,
         "gpu.uuids": ["GPU-a"],
     }
+    samples = tuple(
+        GpuSample(100 + n / 10, 0, None, None, None, None, None, None, None, 0) for n in range(20)
+    )
     run = measurement(
         FOLDER,
         scenario=scenario(hardware={"gpu": "NVIDIA H200", "count": 1}),
         fingerprint=Fingerprint(probes),
-        telemetry=Telemetry(gpus=(0,)),
+        telemetry=Telemetry(gpus=(0,), samples=samples),
         gpu_health=GpuSummary("", gpus=(GpuStatistics(0, throttled_share=0.0),)),
     )
     graphs = saved([Option("cuda_graphs", True, "log", True)])

@@ -203,7 +203,8 @@ def _different_options(evidence: Evidence, *, enough: bool) -> Iterator[str]:
 def _clues_of_options(evidence: Evidence, *, convict: bool) -> Iterator[str]:
     for key in _CLUES:
         if key in evidence.clues and _convicts(key, evidence) == convict:
-            also = "" if convict or not _as_when_good(evidence) else ", with the options of when it was good"
+            same = _as_when_good(evidence) and not any(_changed_options(evidence))
+            also = ", with the options of when it was good" if same and not convict else ""
             yield f"{_without_remedy(evidence.clues[key])}{also}"
 
 
@@ -217,8 +218,8 @@ def _convicts(key: str, evidence: Evidence) -> bool:
 
 
 def _as_when_good(evidence: Evidence) -> bool:
-    """Return whether options, model and data are those of a good run, so that it had these clues too."""
-    asked = (*_OPTIONS, "model.", "dataset.")
+    """Return whether a good run was asked for the same options, model and data, and so had these clues."""
+    asked = ("option.", "model.", "dataset.")
     changed = any(key.startswith(asked) and role != "shown" for key, role in evidence.changed.items())
     return evidence.green != "never" and not evidence.options and not changed
 
