@@ -12,6 +12,7 @@ from pytest_dsr1.case.cause.cause import Cause, cause_of, unfit
 from pytest_dsr1.case.cause.gather import evidence_of
 from pytest_dsr1.case.judgment import Judgment, judgment_of
 from pytest_dsr1.case.location import locations
+from pytest_dsr1.case.next_step import commands
 from pytest_dsr1.case.since import Since, since
 from pytest_dsr1.diagnosis.diagnosis import FoundClue, diagnose
 from pytest_dsr1.errors import Dsr1Error, InvalidRunError
@@ -247,7 +248,12 @@ def _cause(
     # Wrong answers are not a matter of performance, which a cause explains.
     of_performance = replace(judgment, status=judgment.performance)
     evidence = evidence_of(of_performance, run.measurement, run.clues, since, references)
-    return cause_of(evidence) if evidence else None
+    cause = cause_of(evidence) if evidence else None
+    if cause is None or cause.kind != "software":
+        return cause
+    lost = judgment.gate is not None and judgment.gate.status is Status.FAIL
+    further = commands(run.measurement, lost=lost)
+    return replace(cause, next_step=f"{cause.next_step}: {further}")
 
 
 def _run_data(

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from pytest_dsr1.machine.values import FactValue
 from pytest_dsr1.masking import masked_tree
 from pytest_dsr1.secret_names import names_secret
 from pytest_dsr1.text import writable
@@ -46,10 +47,19 @@ KNOWN: Mapping[str, bool] = {
 measured. ``tp``, ``pp``, ``dp`` and ``ep`` are the parallel sizes, ``draft_tokens`` is the draft length.
 ``cuda_graph_batch_sizes`` does not count: engines leave out sizes that cannot occur."""
 
+PREFIX = "in_effect."
+"""Begins the name of each fact of a fingerprint about an option in effect."""
+
 _OPEN = {"AUTO", "NONE"}
 """Asked for, the engine chooses by itself, so any value in effect is right. In effect, it says nothing."""
 _EIGHT_BITS = ("fp8_e4m3", "fp8_ds_mla")
 """Names of an FP8 cache that a server writes for ``fp8``, or takes for it."""
+
+
+_FROM_MEMORY = {"kv_cache_blocks", "kv_cache_tokens", "kv_cache_gib"}
+_MEMORY_PERCENT = 5
+"""What an engine makes of the memory that is left differs by less than this between starts. So little less
+cannot slow a run that did not fill the cache."""
 
 
 class _NotAsked(Enum):
@@ -177,6 +187,41 @@ def not_read(options: Mapping[str, object]) -> tuple[str, ...]:
         for name, values in options.items()
         if isinstance(values, Mapping) and "asked" in values and "in_effect" not in values
     )
+
+
+def facts(options: Mapping[str, object]) -> dict[str, FactValue]:
+    """Return saved options as facts, for comparing runs; the version is among those of the engine."""
+    return {
+        f"{PREFIX}{option.name}": _fact(option.in_effect)
+        for option in of_saved(options)
+        if option.name != "version"
+    }
+
+
+def _fact(value: object) -> FactValue:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [shown(each) for each in value]
+    return value if isinstance(value, int | float) else shown(value)
+
+
+def alike(fact: str, old: FactValue, new: FactValue) -> bool:
+    """Return whether two values of a fact of :func:`facts` mean the same."""
+    name = fact.removeprefix(PREFIX)
+    values = _comparable(name, old), _comparable(name, new)
+    numbers = [value for value in values if isinstance(value, int | float)]
+    if follows_from_memory(fact) and len(numbers) == len(values):
+        return 100 * (max(numbers) - min(numbers)) <= _MEMORY_PERCENT * max(numbers)
+    return values[0] == values[1]
+
+
+def follows_from_memory(fact: str) -> bool:
+    """Return whether a fact of :func:`facts` follows from the memory that an engine found."""
+    return fact.removeprefix(PREFIX) in _FROM_MEMORY
+
+
+def can_matter(fact: str) -> bool:
+    """Return whether a fact of :func:`facts` can change a figure; one of an engine's own options may."""
+    return follows_from_memory(fact) or KNOWN.get(fact.removeprefix(PREFIX), True)
 
 
 def differing(options: Mapping[str, object], *, matter: bool) -> list[str]:

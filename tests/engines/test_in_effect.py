@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,10 @@ from pytest_dsr1.engines.in_effect import (
     NOT_ASKED,
     NOT_READ,
     Option,
+    alike,
+    can_matter,
     differing,
+    facts,
     not_read,
     of_saved,
     saved,
@@ -114,6 +118,54 @@ def test_the_sentences_of_what_differs() -> None:
     )
     assert differing(options, matter=True) == ["cuda_graphs was off instead of on (server.log)"]
     assert differing(options, matter=False) == ["max_seq_len was 4096 instead of 8192 (server.log)"]
+
+
+def test_the_facts_of_a_fingerprint() -> None:
+    """Plain values; the version is among those of the engine."""
+    options = saved(
+        [
+            Option("cuda_graphs", False, "server.log", True),
+            Option("tp", 8, "server.log"),
+            Option("gpu_memory_fraction", 0.9, "server.log"),
+            Option("cuda_graph_batch_sizes", [1, 2], "server.log"),
+            Option("moe.backends", {"a": 1}, "server.log"),
+            Option("version", "1.2", "server.log"),
+        ]
+    )
+    assert facts(options) == {
+        "in_effect.cuda_graphs": False,
+        "in_effect.tp": 8,
+        "in_effect.gpu_memory_fraction": 0.9,
+        "in_effect.cuda_graph_batch_sizes": ["1", "2"],
+        "in_effect.moe.backends": "{'a': 1}",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "same"),
+    [
+        ("moe_backend", "DEEPGEMM", "deepgemm", True),
+        ("moe_backend", "DEEPGEMM", "CUTLASS", False),
+        ("kv_cache_dtype", "fp8_e4m3", "fp8", True),
+        ("cuda_graph_batch_sizes", ["2", "1"], ["1", "2"], True),
+        ("tp", 8, 8.0, True),
+        ("max_num_tokens", 1000, 1001, False),
+        ("kv_cache_tokens", 1000, 950, True),
+        ("kv_cache_tokens", 950, 1000, True),
+        ("kv_cache_tokens", 1000, 949, False),
+        ("kv_cache_tokens", 0, 0, True),
+        ("kv_cache_gib", 60.1, 60.2, True),
+        ("kv_cache_blocks", "many", 1000, False),
+    ],
+)
+def test_which_options_of_two_runs_are_alike(name: str, old: Any, new: Any, same: bool) -> None:
+    """The memory that is left for the KV cache differs a little from start to start."""
+    assert alike(f"in_effect.{name}", old, new) is same
+
+
+def test_which_differences_can_change_a_figure() -> None:
+    for name, can in {"moe_backend": True, "max_seq_len": False, "kv_cache_gib": True, "own": True}.items():
+        assert can_matter(f"in_effect.{name}") is can
 
 
 values = st.one_of(st.integers(), st.sampled_from(["fp8", "x", ""]), st.booleans(), st.lists(st.integers()))

@@ -257,6 +257,8 @@ def test_what_changed_since_the_last_green_run_is_in_the_overview(
     assert (
         "changed no earlier run on this machine meets today's targets, and there are no references" in never
     )
+    monkeypatch.setenv("SCRIPTED_MOE_BACKEND", "DEEPGEMM")
+    monkeypatch.delenv("NCCL_P2P_DISABLE", raising=False)
     assert suites.run("--dsr1-profile=alpha").ret == 0
     lower = " ".join(suites.run("--dsr1-profile=alpha", STRICT).stdout.str().split())
     assert "no earlier run on this machine meets today's targets" in lower, (
@@ -265,11 +267,16 @@ def test_what_changed_since_the_last_green_run_is_in_the_overview(
     for file in (suites.pytester.path / ".dsr1").glob("alpha/*/verdicts.json"):
         file.write_text(file.read_text().replace('"measured": 16.0', '"measured": 25.0'))
     monkeypatch.setattr(platform, "release", lambda: "6.8-another")
+    monkeypatch.setenv("SCRIPTED_MOE_BACKEND", "CUTLASS")
+    monkeypatch.setenv("NCCL_P2P_DISABLE", "1")
     found = " ".join(
         suites.run("--dsr1-profile=alpha", STRICT, "--dsr1-report=report.md").stdout.str().split()
     )
     assert re.search(
-        r"changed since the last green run \(\d{4}-\d\d-\d\d \d\d:\d\d\): kernel \S+ -> 6\.8-another ", found
+        r"changed since the last green run \(\d{4}-\d\d-\d\d \d\d:\d\d\): "
+        r"in effect: moe_backend DEEPGEMM -> CUTLASS; environment\.NCCL_P2P_DISABLE not given -> 1; "
+        r"kernel \S+ -> 6\.8-another ",
+        found,
     )
     assert "**What changed?** Since the last green run" in read(suites, "report.md")
     assert "last green run" not in suites.run("--dsr1-profile=alpha").stdout.str()

@@ -132,7 +132,7 @@ def _next_step(evidence: Evidence) -> str:
         return "run again"
     if evidence.watched is not None and evidence.probed is None:
         return _PROBE if evidence.good_was_probed else _PROBE_BOTH
-    if evidence.probed is not None and evidence.probed.against == "peers":
+    if evidence.probed is not None and not (evidence.probed.as_when_good or evidence.probed.other_work):
         return _PROBE_A_GOOD_RUN
     return _NEXT["unknown"]
 

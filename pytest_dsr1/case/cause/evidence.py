@@ -31,6 +31,7 @@ class Probed:
         smallest: by probe, the smallest difference that it can tell.
         other_work: whether another process used the GPUs meanwhile.
         slower_after: what became slower during the run, by probe.
+        of_good: whether the references that they were compared with are of good runs.
     """
 
     against: Against
@@ -39,6 +40,7 @@ class Probed:
     smallest: Mapping[str, float] = field(default_factory=dict)
     other_work: bool = False
     slower_after: Mapping[str, float] = field(default_factory=dict)
+    of_good: bool = True
 
     def slow(self) -> dict[str, float]:
         """Return what is slower by more than a probe can tell: ``memory_bandwidth of GPU 5`` to percent."""
@@ -56,7 +58,7 @@ class Probed:
     @property
     def as_when_good(self) -> bool:
         """Whether they were compared with those of a good run, and nothing else used the GPUs meanwhile."""
-        return self.against != "peers" and not self.other_work
+        return self.against != "peers" and self.of_good and not self.other_work
 
     def of_single(self) -> list[float]:
         """Return the differences of single GPUs."""

@@ -38,6 +38,8 @@ def evidence_of(
     changes = since.changes if since else ()
     green = since.green if since else "never"
     software = tuple(change.text for change in changes if change.is_software)
+    # Other software chooses otherwise; without a change in it, something else made it choose so.
+    chosen = [change for change in changes if software and change.is_choice]
     telemetry = watched(measurement, keys)
     company = had_company(measurement) or bool(telemetry and telemetry.shared)
     published = _from_published(measurement) if green == "never" and found != "INVALID" else ()
@@ -48,7 +50,13 @@ def evidence_of(
         gpus=measurement.scenario.hardware.count,
         share_of_target=_share(judgment.judged),
         one_at_a_time=measurement.scenario.load.at_once == 1,
-        probed=probed(measurement, references, since.probes if since else {}, other_work=company),
+        probed=probed(
+            measurement,
+            references,
+            since.probes if since else {},
+            other_work=company,
+            of_good=not (since and since.doubt),
+        ),
         good_was_probed=bool(accepted(references, measurement)),
         watched=telemetry,
         doubts=tuple(doubts(measurement)),
@@ -58,9 +66,9 @@ def evidence_of(
         options_not_read=not_read(measurement.result.facts.options_in_effect),
         options_as_published=_as_published(measurement),
         green=green,
-        changed={change.key: _role(change) for change in changes},
+        changed={change.key: _role(change) for change in changes if change not in chosen},
         software_same=_software_same(measurement, green, software),
-        software_changed=software,
+        software_changed=(*software, *(change.text for change in chosen)),
         clues=keys,
         clue_costs={clue.key: clue.cost_percent for clue in found_clues if clue.cost_percent is not None},
     )
@@ -127,7 +135,9 @@ def _from_published(measurement: Measurement) -> Iterable[OptionDifference]:
     """Yield the options that the scenario changes from the published run and whose cost is known."""
     newest = next(published_values(measurement.scenario, measurement), None)
     for key, cost in newest.costs.items() if newest else ():
-        yield OptionDifference(key, "as published", "changed", matters=True, cost_percent=cost.least_percent)
+        if cost.least_percent is not None:
+            percent = cost.least_percent
+            yield OptionDifference(key, "as published", "changed", matters=True, cost_percent=percent)
 
 
 def _as_published(measurement: Measurement) -> bool | None:

@@ -18,6 +18,8 @@ _MEASURED_CLUES = (
 _PLANNED_CLUES = ("attention-dp", "chunked-context", "cuda-graphs")
 """Clues that show what the scenario asks for. They convict only if the options in effect were read."""
 
+_OPTIONS = ("option.", "in_effect.", "environment.")
+"""Facts about options, by how they begin: asked for, in effect, and set by inherited variables."""
 _CLUES = (*_MEASURED_CLUES, *_PLANNED_CLUES)
 _SAME_WHEN_GOOD = (*_PLANNED_CLUES, "ramp-and-drain")
 """Clues that follow from the scenario alone: a good run with the same options, model and data had them."""
@@ -38,7 +40,8 @@ def clues_of_options(evidence: Evidence, *, convict: bool) -> Iterator[str]:
     """Find clues about options, load and data."""
     for key in _clues(evidence):
         if _convicts(key, evidence) == convict:
-            also = "" if convict or not _as_when_good(evidence) else ", with the options of when it was good"
+            same = _as_when_good(evidence) and not any(changed_options(evidence))
+            also = ", with the options of when it was good" if same and not convict else ""
             yield f"{_without_remedy(evidence.clues[key])}{also}"
 
 
@@ -61,7 +64,7 @@ def _convicts(key: str, evidence: Evidence) -> bool:
 
 
 def _as_when_good(evidence: Evidence) -> bool:
-    """Return whether options, model and data are those of a good run, so that it had these clues too."""
+    """Return whether a good run was asked for the same options, model and data, and so had these clues."""
     asked = ("option.", "model.", "dataset.")
     changed = any(key.startswith(asked) and role != "shown" for key, role in evidence.changed.items())
     return evidence.green != "never" and not evidence.options and not changed
@@ -87,7 +90,7 @@ def _too_cheap(clue: str, evidence: Evidence) -> bool:
 def changed_options(evidence: Evidence) -> Iterator[str]:
     """Find options that differ from when it was good."""
     for fact, role in evidence.changed.items():
-        if fact.startswith("option.") and role != "shown":
+        if fact.startswith(_OPTIONS) and role != "shown":
             yield f"changed since it was good: {fact}"
 
 

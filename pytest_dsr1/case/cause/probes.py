@@ -41,6 +41,7 @@ def probed(
     green: Mapping[str, FactValue],
     *,
     other_work: bool,
+    of_good: bool = True,
 ) -> Probed | None:
     """Return how the machine's probes compare; None if it was not probed before the run.
 
@@ -49,17 +50,19 @@ def probed(
         references: the accepted references; None without any.
         green: the probes of the last green run that was probed; they count if references have none.
         other_work: whether another process used the GPUs.
+        of_good: whether the references are of good runs; others count only if no green run was probed.
     """
     facts = measurement.fingerprint.facts
     now = {name: found for name in WHAT if (found := numbers(facts.get(PREFIX + name)))}
     if not now:
         return None
     usual = accepted(references, measurement)
+    before = {name: found for name in WHAT if (found := numbers(green.get(PREFIX + name)))}
+    of_references, of_green = _compared(now, usual), _compared(now, before)
     against: Against = "references"
-    differences = _compared(now, usual)
-    if not differences:
-        before = {name: found for name in WHAT if (found := numbers(green.get(PREFIX + name)))}
-        differences, against = _compared(now, before), "green run"
+    differences = of_references
+    if not of_references or (of_green and not of_good):
+        differences, against = of_green, "green run"
     if not differences:
         differences = {
             name: _differences(name, values, [median(fast_ones(values, KINDS[name].cards_percent))])
@@ -73,6 +76,7 @@ def probed(
         single=_by_gpu(differences, measurement.telemetry.gpus),
         smallest={WHAT[name]: _smallest(name, among_peers=against == "peers") for name in differences},
         other_work=other_work,
+        of_good=of_good or against != "references",
         slower_after={
             WHAT[name]: worst
             for name, before in now.items()

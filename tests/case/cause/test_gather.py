@@ -533,3 +533,66 @@ def test_whether_references_have_probes_of_these_gpus() -> None:
         evidence = evidence_of(FAILED, run, (), None, accepted)
         assert evidence is not None
         assert evidence.good_was_probed is probed
+
+
+TRITON = Change("in_effect.attention_backend", "in effect: attention_backend FLASHINFER -> TRITON")
+
+
+def test_an_engine_that_chose_otherwise_by_itself() -> None:
+    """With other software that is what changed in it. A smaller cache may come from another process."""
+    assert cause(0.9, GRAPHS, since=replace(NEWER, changes=(*NEWER.changes, TRITON))) == "software"
+    evidence = found(since=replace(NEWER, changes=(TRITON, *NEWER.changes)))
+    assert evidence.software_changed == ("engine.vllm 0.25 -> 0.26", TRITON.text)
+    assert evidence.changed == {"engine.vllm": "known"}
+    same = replace(AS_GOOD, changes=(TRITON,))
+    evidence = found(since=same)
+    assert (evidence.software_changed, evidence.changed) == ((), {TRITON.key: "known"})
+    assert "changed since it was good: in_effect.attention_backend" in cause_of(evidence).sentence
+    assert cause(0.9, GRAPHS, since=same) == "unknown"
+    smaller = Change("in_effect.kv_cache_tokens", "in effect: kv_cache_tokens 900000 -> 20000")
+    assert cause(0.9, GRAPHS, since=replace(NEWER, changes=(*NEWER.changes, smaller))) == "unknown"
+    longer = Change("in_effect.max_seq_len", "in effect: max_seq_len 4096 -> 8192")
+    assert cause(0.9, GRAPHS, since=replace(NEWER, changes=(*NEWER.changes, longer))) == "software"
+
+
+def test_a_variable_that_was_exported_is_a_suspicion() -> None:
+    exported = Change("environment.NCCL_P2P_DISABLE", "environment.NCCL_P2P_DISABLE not given -> 1")
+    assert cause(0.9, GRAPHS, since=replace(NEWER, changes=(*NEWER.changes, exported))) == "unknown"
+
+
+@pytest.mark.parametrize("change", [TRITON, Change("environment.OMP_X", "environment.OMP_X 1 -> 2")])
+def test_what_was_not_asked_for_makes_no_clue_convict(change: Change) -> None:
+    """The good run was asked for the same, so something else is why they differ, perhaps the machine."""
+    few = FoundClue("low-concurrency", "too few: send more")
+    sentence = cause_of(found(clues=(few,), since=AS_GOOD)).sentence
+    assert sentence.startswith("not known: too few, with the options of when it was good")
+    sentence = cause_of(found(clues=(few,), since=replace(AS_GOOD, changes=(change,)))).sentence
+    assert sentence.startswith(f"not known: too few; changed since it was good: {change.key}")
+
+
+def test_references_that_miss_the_target_too_excuse_no_machine() -> None:
+    """The machine may have been as slow when they were recorded."""
+    now: dict[str, FactValue] = {**PROBES, "gpu.uuids": NODE.split(",")}
+    probes: dict[str, FactValue] = {
+        name.removeprefix("probe."): PROBES[name] for name in PROBES if name[0] == "p"
+    }
+    accepted = references(runs=tuple(reference(number, probes=probes) for number in range(10)))
+    run = measurement(**watched(0.0), fingerprint=Fingerprint(now))
+    run = replace(
+        run,
+        result=replace(run.result, facts=replace(run.result.facts, options_in_effect=saved([GRAPHS]))),
+    )
+    newer = Since("references", "the references", NEWER.changes)
+    evidence = evidence_of(FAILED, run, (), newer, accepted)
+    assert evidence is not None
+    assert cause_of(evidence).kind == "software"
+    evidence = evidence_of(FAILED, run, (), Since(doubt="they do not either"), accepted)
+    assert evidence is not None
+    cause = cause_of(evidence)
+    assert cause.sentence == (
+        "not known: no good run was probed on these GPUs, so the machine is not excluded; options in effect "
+        "as asked for"
+    )
+    assert cause.next_step == (
+        "probe a good run too: add --dsr1-probe to one that meets its targets, or to a recording"
+    )

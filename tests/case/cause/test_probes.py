@@ -27,12 +27,13 @@ def found(
     *,
     green: dict[str, FactValue] | None = None,
     other_work: bool = False,
+    of_good: bool = True,
     gpus: tuple[int, ...] = (0, 1),
     **probes: FactValue,
 ) -> Probed | None:
     facts = {**NODE_FACT, **{f"probe.{name}": value for name, value in probes.items()}}
     made = measurement(fingerprint=Fingerprint(facts), telemetry=Telemetry(gpus=gpus))
-    return probed(made, accepted, green or {}, other_work=other_work)
+    return probed(made, accepted, green or {}, other_work=other_work, of_good=of_good)
 
 
 def test_a_run_that_was_not_probed() -> None:
@@ -49,6 +50,22 @@ def test_against_the_references_of_this_node() -> None:
     assert seen.overall == pytest.approx({"memory_bandwidth": -1.0})
     assert seen.single == {}
     assert seen.slow() == pytest.approx({"memory_bandwidth": -1.0})
+
+
+def test_references_that_miss_the_target_show_no_good_machine() -> None:
+    """They still show that it is slower than it was; a green run that was probed is better."""
+    accepted, now = with_probes(memory_bandwidth_gb_s=4000.0), 3960.0
+    seen = found(accepted, memory_bandwidth_gb_s=now, of_good=False)
+    assert seen is not None
+    assert (seen.against, seen.as_when_good) == ("references", False)
+    assert seen.overall == pytest.approx({"memory_bandwidth": -1.0})
+    green: dict[str, FactValue] = {"probe.memory_bandwidth_gb_s": 3960.0}
+    seen = found(accepted, green=green, memory_bandwidth_gb_s=now, of_good=False)
+    assert seen is not None
+    assert (seen.against, seen.as_when_good) == ("green run", True)
+    seen = found(accepted, green=green, memory_bandwidth_gb_s=now)
+    assert seen is not None
+    assert (seen.against, seen.as_when_good) == ("references", True)
 
 
 def test_a_gpu_that_differs_from_its_own_references() -> None:
