@@ -224,6 +224,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     status, wanted = int(session.exitstatus), files.is_wanted(config.stash[FILES], os.environ)
     report = config.stash[REPORT] = files.report_of(state, status, config.rootpath, is_wanted=wanted)
     state.written += files.write(report, config.stash[FILES], os.environ) if wanted else []
+    # A replay leaves the saved result alone.
+    state.written += [] if state.replay else files.keep_causes(report.cases)
     failed = [text for text, markup in state.written if markup == NOT_WRITTEN]
     if failed and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = REPORT_MISSING

@@ -173,9 +173,8 @@ def where_is_it(locations: Iterable[str], lines: Iterable[str]) -> str:
 
 
 def what_is_the_cause(case: Case) -> str:
-    """Return the cause of a bad result and the next step, as sentences; empty without a measured run."""
-    cause = case.cause
-    return f"{_sentence(cause.sentence)} {_sentence(cause.next_step)}" if cause else ""
+    """Return the cause of a bad result, as a sentence; empty without a measured run."""
+    return _sentence(case.cause.sentence) if case.cause else ""
 
 
 def what_changed(case: Case) -> str:
@@ -189,16 +188,20 @@ def _sentence(text: str) -> str:
 
 
 def what_to_do(case: Case, status: Status) -> str:
-    """Return the next step after a verdict other than PASS."""
+    """Return the next step after a verdict other than PASS: that of the cause, where one is named."""
+    named = case.cause if case.cause and case.cause.kind != "unknown" else None
     if status is not Status.FAIL:
-        return _NEXT[status]
+        return _sentence(named.next_step) if named and status is Status.INVALID else _NEXT[status]
     gate = case.judgment.gate
-    if gate is not None and gate.status is Status.FAIL:
-        return _what_changed(case, gate.changed)
     if gate is not None and gate.status is Status.PASS:
         return _ALWAYS.format(delta=gate.delta_percent)
-    if all(verdict.doubt for verdict in _missed(case)):
+    lost = gate is not None and gate.status is Status.FAIL
+    if not lost and all(verdict.doubt for verdict in _missed(case)):
         return _AGAIN
+    if named:
+        return _sentence(named.next_step)
+    if gate is not None and lost:
+        return _what_changed(case, gate.changed)
     references, measurement = case.background.references, case.run.measurement
     if references is None or measurement is None:
         return f"{_look(case)}."
@@ -214,8 +217,8 @@ def _what_changed(case: Case, changed: Sequence[str]) -> str:
     if changed:
         return f"Look at what changed since the references: {comparability.in_brief(changed)}. {_look(case)}."
     return (
-        "All recorded software versions and options are the same as in the references. "
-        f"{_look(case)}, then at what is not recorded, such as edited code or a warm room."
+        "All recorded software versions and options are the same as in the references; what is not recorded "
+        f"may differ, such as edited code or a warm room. {_look(case)}."
     )
 
 
@@ -224,9 +227,9 @@ def _look(case: Case) -> str:
         return "Look at the warnings of this report and at the log of the run"
     if case.run.clues:
         return "Look at the clues that the run shows (`pytest-dsr1 docs why-low`)"
-    return (
-        "The run shows none of the causes in `pytest-dsr1 docs why-low`: look at what else ran on the machine"
-    )
+    if case.cause:
+        return _sentence(case.cause.next_step).removesuffix(".")
+    return "Look at the log of the run"
 
 
 def _missed(case: Case) -> list[Verdict]:

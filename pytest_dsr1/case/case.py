@@ -12,6 +12,7 @@ from pytest_dsr1.case.cause.cause import Cause, cause_of, unfit
 from pytest_dsr1.case.cause.gather import evidence_of
 from pytest_dsr1.case.judgment import Judgment, judgment_of
 from pytest_dsr1.case.location import locations
+from pytest_dsr1.case.next_step import commands
 from pytest_dsr1.case.since import Since, since
 from pytest_dsr1.diagnosis.diagnosis import FoundClue, diagnose
 from pytest_dsr1.errors import Dsr1Error, InvalidRunError
@@ -21,7 +22,6 @@ from pytest_dsr1.gate.history import NO_HISTORY, History, PastRun, comparable_ru
 from pytest_dsr1.gate.reference_file import load as load_references
 from pytest_dsr1.gate.references import References, noise_by
 from pytest_dsr1.gate.saved import SavedGate
-from pytest_dsr1.machine.gpu.inventory import sentences
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.roofline.bounds import Bound, bounds
@@ -243,12 +243,17 @@ def _cause(
     if run.measurement is None:
         wrong = [each for each in findings if each.severity == "mismatch"]
         # Whatever else ended a run before it was measured is named by its own sentence.
-        return unfit(sentences(wrong)) if wrong and all(map(of_the_hardware, wrong)) else None
+        return unfit(wrong) if wrong and all(map(of_the_hardware, wrong)) else None
     since, references = background.since, background.references
     # Wrong answers are not a matter of performance, which a cause explains.
     of_performance = replace(judgment, status=judgment.performance)
     evidence = evidence_of(of_performance, run.measurement, run.clues, since, references)
-    return cause_of(evidence) if evidence else None
+    cause = cause_of(evidence) if evidence else None
+    if cause is None or cause.kind != "software":
+        return cause
+    lost = judgment.gate is not None and judgment.gate.status is Status.FAIL
+    further = commands(run.measurement, lost=lost)
+    return replace(cause, next_step=f"{cause.next_step}: {further}")
 
 
 def _run_data(

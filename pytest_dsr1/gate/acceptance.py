@@ -96,7 +96,8 @@ def accept(
             warmup_requests=warmup_requests,
             accepted=Acceptance(now.replace(microsecond=0), by, reason, commit),
             under_test=under_test,
-            facts=comparability.with_role("under test", runs[-1].facts, comparability.EVERYTHING),
+            facts=comparability.compared(runs[-1].facts),
+            shown=comparability.explaining([run.facts for run in runs]),
             runs=tuple(
                 sorted(
                     (reference_run(run, figure) for run, figure in zip(runs, found, strict=True)),

@@ -19,9 +19,10 @@ from fnmatch import fnmatchcase
 from hashlib import sha256
 from typing import Literal
 
+from pytest_dsr1.engines import in_effect
 from pytest_dsr1.machine.probe.values import PREFIX as PROBES
 from pytest_dsr1.machine.probe.values import alike
-from pytest_dsr1.machine.values import FORCED, FactValue
+from pytest_dsr1.machine.values import FORCED, INHERITED, FactValue
 from pytest_dsr1.masking import fact_is_secret, masked_fact, masked_words, without_secrets
 from pytest_dsr1.text import did_you_mean
 
@@ -84,6 +85,8 @@ SHOWN: Mapping[str, str] = {
     "setup.mode": "only the settings matter, not who made them",
     "setup.persistence_cycled": "like gpu.persistence",
     "setup.not_set": "names GPUs by index; gpu.* and setup.* say what is set",
+    f"{in_effect.PREFIX}*": "follows from options and software, which are compared",
+    INHERITED: "differs between shells; variables of the scenario are in option.engine.environment",
     f"{PROBES}*": "is measured anew in each run, and explains a figure instead of deciding about it",
     "dataset.requests": "like option.load.num_requests",
     "option.load.num_requests": "references and candidate are judged over the same number of requests",
@@ -120,6 +123,21 @@ def role(key: str, under_test: UnderTest) -> Role:
 def with_role(wanted: Role, facts: Facts, under_test: UnderTest) -> dict[str, FactValue]:
     """Return the facts of one role in order of their names, without the node's."""
     return {key: facts[key] for key in sorted(facts) if key != NODE and role(key, under_test) == wanted}
+
+
+def compared(facts: Facts) -> dict[str, FactValue]:
+    """Return the facts that are compared, by name: all but the node, and those that are only shown."""
+    return with_role("under test", facts, EVERYTHING)
+
+
+def explaining(runs: Sequence[Facts]) -> dict[str, FactValue]:
+    """Return the facts that are only shown but can explain a loss, by name: what all of these runs share."""
+    differ = set(unlike(runs))
+    return {
+        key: fact
+        for key, fact in sorted(runs[-1].items())
+        if (key == INHERITED or key.startswith(in_effect.PREFIX)) and key not in differ
+    }
 
 
 def node(facts: Facts) -> str:
@@ -211,6 +229,8 @@ def unequal(
 def _same(key: str, old: FactValue, new: FactValue) -> bool:
     if key.startswith(PROBES):
         return alike(key, old, new)
+    if key.startswith(in_effect.PREFIX):
+        return in_effect.alike(key, old, new)
     if not key.startswith("gpu."):
         # References from before secrets were masked have them in the clear.
         return old == new or bool(masked_fact(key, old) == masked_fact(key, new))

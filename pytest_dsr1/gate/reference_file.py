@@ -63,6 +63,7 @@ def to_text(references: References) -> str:
         "moved": _Line(under_test),
         "fixed": comparability.with_role("fixed", facts, under_test),
         "under_test": comparability.with_role("under test", facts, under_test),
+        **({"shown": dict(references.shown)} if references.shown else {}),
         "nodes": nodes,
         "runs": tuple(map(_run, references.runs)),
     }

@@ -9,7 +9,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from statistics import fmean, median, median_low, variance
 
@@ -89,6 +89,7 @@ class References:
         under_test: the scenario's ``gate.under_test``.
         facts: the fingerprint of all the runs, without facts that are only shown and without the node.
         runs: in order of node and time.
+        shown: facts that are only shown but can explain a loss; empty in files of earlier versions.
     """
 
     profile: str
@@ -101,6 +102,7 @@ class References:
     under_test: Mapping[str, bool]
     facts: Mapping[str, FactValue]
     runs: tuple[ReferenceRun, ...]
+    shown: Mapping[str, FactValue] = field(default_factory=dict)
 
     @property
     def nodes(self) -> dict[str, int]:

@@ -11,11 +11,22 @@ from typing import TypeVar
 
 from pytest_dsr1.machine import host
 from pytest_dsr1.machine.gpu.inventory import GpuReading, MachineInventory
-from pytest_dsr1.machine.values import FactValue, Fingerprint
+from pytest_dsr1.machine.values import INHERITED, FactValue, Fingerprint
+from pytest_dsr1.masking import masked_words
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.text import writable
 
-LIBRARIES = re.compile(r"torch|transformers|tensorrt-llm|numpy|pytest-dsr1|nvidia-.*")
-"""Distributions whose versions are recorded; names are normalized as in PEP 503."""
+LIBRARIES = re.compile(
+    r"torch|transformers|tensorrt-llm|vllm|sglang|numpy|pytest-dsr1|nvidia-.*"
+    r"|triton|flashinfer-(python|cubin|jit-cache)|flash-attn|flash-mla|deep-gemm|deep-ep|sgl-kernel|sglang-kernel"
+)
+"""Distributions whose versions are recorded: engines and kernels; names are normalized as in PEP 503."""
+VARIABLES = re.compile(
+    r"(?!CUDA_VISIBLE_DEVICES|\w+_(VERSION|HOME|PATH|DIR|ROOT)$)"
+    r"(NCCL|CUDA|CUBLAS|TORCH|TORCHINDUCTOR|PYTORCH|TRITON|FLASHINFER|DG|OMP|VLLM|SGLANG|SGL|TRTLLM|TLLM)_\w+"
+)
+"""Inherited variables that are recorded: of engines, their kernels and NCCL. Not which GPUs a run has, nor
+where something is, nor what a container was built with: other facts have that, or it costs nothing."""
 _NAME = re.compile(r"^Name:[ \t]*(\S.*?)[ \t]*$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -43,7 +54,15 @@ def fingerprint(
         "python": platform.python_version(),
         "python.path": environ.get("PYTHONPATH", ""),
     }
+    if scenario.engine.attached_url is None:
+        facts[INHERITED] = _inherited(environ, scenario.engine.process_environment)
     return Fingerprint({**facts, **_libraries(), **setup_facts})
+
+
+def _inherited(environ: Mapping[str, str], own: Mapping[str, str]) -> list[str]:
+    """Return the variables that are recorded, without secrets, and without those that the scenario sets."""
+    words = [f"{name}={environ[name]}" for name in sorted(environ) if VARIABLES.fullmatch(name)]
+    return masked_words(writable(word) for word in words if word.partition("=")[0] not in own)
 
 
 _Value = TypeVar("_Value", str, float, bool, int)

@@ -13,6 +13,9 @@ FactValue = str | int | float | bool | None | list[str]
 FORCED = "option.speculation.acceptance_length"
 """The fact of a forced acceptance length; a run of natural acceptance does not have it."""
 
+INHERITED = "environment"
+"""The fact of the variables that an engine inherits and that change what it does, each as ``NAME=value``."""
+
 UNVERIFIED = "(unverified: known from documentation, its cost has not been measured)"
 """Ends a warning about something that documentation says and that we have not seen cost performance."""
 

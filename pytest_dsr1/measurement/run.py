@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel
 
-from pytest_dsr1.engines import registry
+from pytest_dsr1.engines import in_effect, registry
 from pytest_dsr1.engines.in_effect import differing
 from pytest_dsr1.engines.protocol import AskingInterruptedError, Engine, EngineResult, Job
 from pytest_dsr1.errors import Dsr1Error
@@ -123,9 +123,10 @@ def _content(checkpoint: CheckpointFacts, workload: Workload) -> dict[str, FactV
     }
 
 
-def _versions(result: EngineResult) -> dict[str, FactValue]:
-    """Return the versions that the engine really ran; this process might import others."""
-    return {f"engine.{name}": version for name, version in result.versions.items()}
+def _of_the_engine(result: EngineResult) -> dict[str, FactValue]:
+    """Return the versions and options that really ran; this process might import other versions."""
+    versions: dict[str, FactValue] = {f"engine.{name}": found for name, found in result.versions.items()}
+    return {**versions, **in_effect.facts(result.facts.options_in_effect)}
 
 
 def options_of(scenario: Scenario) -> dict[str, FactValue]:
@@ -250,7 +251,7 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
                 started_utc=started.isoformat(timespec="milliseconds"),
                 unix_minus_monotonic_s=unix_minus_monotonic_s,
                 workload=run.workload,
-                fingerprint=Fingerprint({**stable, **_versions(result), **prober.facts}),
+                fingerprint=Fingerprint({**stable, **_of_the_engine(result), **prober.facts}),
                 findings=(*_findings(run, result), *prober.findings),
                 result=replace(result, answers=()),
                 telemetry=watched.telemetry,

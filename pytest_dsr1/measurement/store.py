@@ -14,6 +14,8 @@
     The scenario as it ran; pytest can run this file.
 ``verdicts.json``
     The latest verdicts, replaced after each judgment.
+``cause.json``
+    The cause of a bad result, written at the end of the session.
 ``engine/``
     Everything the engine wrote: command, options, logs, reports.
 

@@ -330,7 +330,7 @@ def _hint_of(schema: Schema, node: Node) -> str:
         return _number_hint(node, whole=kind == "integer")
     if kind == "integer" and isinstance(value, float) and value.is_integer():
         return f"; write {int(value)}"
-    fits = "const" not in schema and re.search(schema.get("pattern", ""), text)
+    fits = not {"const", "enum"} & schema.keys() and re.search(schema.get("pattern", ""), text)
     if kind == "string" and fits and isinstance(value, bool | int | float):
         return f'; put it in quotes: "{text}"'
     return ""

@@ -43,7 +43,7 @@ def invalid_reasons(measurement: Measurement) -> tuple[str, ...]:
     if broken:
         reasons.append(f"not finite positive numbers: {', '.join(broken)}")
     else:
-        reasons += _impossible(measurement)
+        reasons += above_peak(measurement)
         reasons += _not_forced(measurement)
         reasons += _other_options(measurement)
         reasons += _cached_prompts(measurement)
@@ -110,7 +110,7 @@ def _cached_prompts(measurement: Measurement) -> Iterator[str]:
         )
 
 
-def _impossible(measurement: Measurement) -> Iterator[str]:
+def above_peak(measurement: Measurement) -> Iterator[str]:
     """Yield a sentence about the metric furthest above the GPUs' limit; all metrics come from one clock."""
     found = max(bounds(measurement), key=lambda bound: bound.share or 0.0, default=None)
     if found is None or found.measured is None or found.measured <= found.value * (1 + UNCERTAINTY):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from pytest_dsr1.case.answers import is_it_real, what_to_do, where_is_it
+from pytest_dsr1.case.answers import is_it_real, what_is_the_cause, what_to_do, where_is_it
 from pytest_dsr1.case.case import case_of
+from pytest_dsr1.case.cause.cause import Cause
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
 from pytest_dsr1.gate.comparability import short
 from pytest_dsr1.verdict.verdict import Status
@@ -14,9 +15,7 @@ from tests.helpers.saved_runs import BEGAN, Made, judged, references, save, stea
 from tests.helpers.values import case, gate, missed
 
 FAILED = gate(Status.FAIL)
-NO_CLUE = (
-    "The run shows none of the causes in `pytest-dsr1 docs why-low`: look at what else ran on the machine"
-)
+NO_CLUE = "Look at the log of the run"
 CLUE = "Look at the clues that the run shows (`pytest-dsr1 docs why-low`)"
 
 
@@ -50,9 +49,28 @@ def test_what_changed_since_the_references() -> None:
     )
     unchanged = case(status=Status.FAIL, gate=replace(FAILED, changed=()), clues=())
     assert what_to_do(unchanged, Status.FAIL) == (
-        "All recorded software versions and options are the same as in the references. "
-        f"{NO_CLUE}, then at what is not recorded, such as edited code or a warm room."
+        "All recorded software versions and options are the same as in the references; what is not recorded "
+        "may differ, such as edited code or a warm room. "
+        f"{NO_CLUE}."
     )
+
+
+def test_the_next_step_of_the_cause_is_what_to_do() -> None:
+    """Whatever changed: if a cause is named, only its next step leads on."""
+    slow = Cause("machine", ("memory bandwidth -6.0% against the references",), "mend the machine")
+    for bad in (missed(cause=slow), case(status=Status.FAIL, gate=FAILED, cause=slow)):
+        assert what_to_do(bad, Status.FAIL) == "Mend the machine."
+        assert what_is_the_cause(bad) == "The machine: memory bandwidth -6.0% against the references."
+    assert what_to_do(case(cause=slow), Status.INVALID) == "Mend the machine."
+    assert what_to_do(case(cause=slow), Status.INCONCLUSIVE).startswith("Use a larger")
+    assert what_to_do(missed(gate=gate(Status.PASS), cause=slow), Status.FAIL).startswith("The change under")
+    unknown = Cause("unknown", ("the machine was not probed",), "compare the machine with a good run")
+    assert what_to_do(missed(cause=unknown), Status.FAIL) == "Compare the machine with a good run."
+    lost = case(status=Status.FAIL, gate=FAILED, cause=unknown)
+    assert what_to_do(lost, Status.FAIL) == (
+        "Look at what changed since the references: driver: 1 -> 2. Compare the machine with a good run."
+    )
+    assert what_to_do(case(cause=unknown), Status.INVALID).startswith("Do what the message says")
 
 
 def test_references_that_are_not_comparable_are_named_with_why(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pytest_dsr1.case.answers import what_changed
 from pytest_dsr1.case.case import _since
 from pytest_dsr1.case.judgment import Judgment
 from pytest_dsr1.case.since import Change, Since, changes, since
+from pytest_dsr1.gate.acceptance import accept
 from pytest_dsr1.gate.history import History, PastRun
 from pytest_dsr1.gate.saved import write_gate, write_verdicts
 from pytest_dsr1.machine.values import FactValue, Fingerprint
@@ -21,8 +22,12 @@ from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.verdict.verdict import Status, Verdict
 from tests.helpers.paths import SUITES
 from tests.helpers.published import shipped
+from tests.helpers.recorded_runs import record_nth_run
+from tests.helpers.reference_store import FACTS as RECORDED
+from tests.helpers.reference_store import NOW as ACCEPTED
 from tests.helpers.reference_store import references
-from tests.helpers.values import case, gate, measurement, missed, verdict
+from tests.helpers.reference_store import run as reference
+from tests.helpers.values import case, gate, measurement, missed, scenario, verdict
 
 FACTS: Mapping[str, FactValue] = {
     "gpu.uuids": ["GPU-a"],
@@ -179,6 +184,69 @@ def test_without_a_green_run_the_references_are_compared() -> None:
     )
 
 
+def test_facts_that_references_do_not_keep_did_not_change(tmp_path: Path) -> None:
+    """References keep no fact that is only shown, such as the number of requests or the host's name."""
+    shown: dict[str, FactValue] = {
+        "option.load.num_requests": 4,
+        "option.engine.startup_timeout_s": 3600,
+        "setup.mode": "check",
+        "kernel": "6.8",
+        "in_effect.moe_backend": "DEEPGEMM",
+        "environment": ["NCCL_DEBUG=WARN"],
+    }
+    for number in range(16):
+        record_nth_run(tmp_path, number, facts={**RECORDED, **shown})
+    asked: dict[str, Any] = {"reason": "1.2.1", "by": "Ann", "now": ACCEPTED, "commit": None}
+    accepted, _ = accept(tmp_path, scenario(), **asked)
+    run = measurement(fingerprint=Fingerprint({**RECORDED, **shown}))
+    assert since(run, [], accepted, []).sentence == (
+        "since the accepted references (2025-03-24): no recorded fact differs"
+    )
+    newer = {**RECORDED, **shown, "driver": "580.95", "kernel": "6.9", "in_effect.moe_backend": "CUTLASS"}
+    newer["environment"] = ["NCCL_DEBUG=WARN", "NCCL_P2P_DISABLE=1"]
+    changed = since(replace(run, fingerprint=Fingerprint(newer)), [], accepted, [])
+    assert [each.text for each in changed.changes] == [
+        "in effect: moe_backend DEEPGEMM -> CUTLASS",
+        "driver 575.57.08 -> 580.95",
+        "environment.NCCL_P2P_DISABLE not given -> 1",
+    ]
+
+
+def test_references_that_miss_the_target_too_are_not_good() -> None:
+    """Their mean is 8.07 tok/s; of another metric they say nothing."""
+    accepted = references(facts={"driver": "570"})
+    above = replace(MISSED, bound=8.1)
+    found = since(now(), [], accepted, [above])
+    assert (found.green, found.changes) == ("never", ())
+    assert found.sentence == (
+        "no earlier run on this machine meets today's targets, and the accepted references do not either"
+    )
+    assert since(now(), [], accepted, [replace(MISSED, bound=8.0)]).green == "references"
+    assert since(now(), [], accepted, []).green == "references", "a loss is compared with them all the same"
+    latency = replace(MISSED, metric="average_ttft", measured=120.0, bound=105.0)
+    assert since(now(), [], accepted, [latency]).sentence == (
+        "no earlier run on this machine meets today's targets, and the accepted references say nothing "
+        "about average time to first token (TTFT)"
+    )
+
+
+def test_the_references_of_this_machine_count() -> None:
+    """Those of another one may be faster."""
+    here = [reference(number, node="GPU-a", value=7.0) for number in range(10)]
+    there = [reference(number, node="GPU-b", value=9.0, recording=f"b-{number}") for number in range(10)]
+    missed_now = [replace(MISSED, bound=7.6)]
+    assert since(now(), [], references(runs=(*here, *there)), missed_now).green == "never"
+    assert since(now(), [], references(runs=tuple(there)), missed_now).green == "references"
+
+
+def test_a_green_run_whose_references_miss_the_target(tmp_path: Path) -> None:
+    found = since(now(), [past(tmp_path, 1, verdict())], references(), [replace(MISSED, bound=7.9)])
+    assert (found.green, found.doubt) == ("run", "")
+    low = references(runs=tuple(reference(number, value=7.0) for number in range(10)))
+    found = since(now(), [past(tmp_path, 2, verdict())], low, [replace(MISSED, bound=7.9)])
+    assert (found.green, found.doubt) == ("run", "the accepted references do not either")
+
+
 def test_a_scenario_that_was_never_green_is_compared_with_the_published_run() -> None:
     gpus: dict[str, FactValue] = {"gpu.name": "NVIDIA H200", "gpu.count": 8}
     as_published = shipped("h200/max-throughput")
@@ -235,6 +303,71 @@ def test_the_most_suspect_facts_come_first() -> None:
         "container.image 1.2.0 -> 1.2.1",
         "library.torch 2.8 -> 2.9",
         "kernel 6.8 -> 6.9",
+    )
+
+
+def test_options_in_effect_come_first() -> None:
+    """Those that change no figure, such as the longest request that fits, come last."""
+    old: dict[str, FactValue] = {
+        "in_effect.attention_backend": "FLASHINFER",
+        "in_effect.cuda_graphs": True,
+        "in_effect.kv_cache_tokens": 900_000,
+        "in_effect.max_seq_len": 4096,
+        "in_effect.own_option": ["a", "b"],
+        "in_effect.moe_backend": "DEEPGEMM",
+        "gpu.vboost": 4,
+        "driver": "575",
+    }
+    new: dict[str, FactValue] = {
+        "in_effect.attention_backend": "TRITON",
+        "in_effect.cuda_graphs": False,
+        "in_effect.kv_cache_tokens": 20_000,
+        "in_effect.max_seq_len": 8192,
+        "in_effect.own_option": ["a"],
+        "in_effect.moe_backend": "deepgemm",
+        "in_effect.tp": 8,
+        "gpu.vboost": 0,
+        "driver": "580",
+    }
+    assert texts(old, new) == (
+        "in effect: attention_backend FLASHINFER -> TRITON",
+        "in effect: cuda_graphs on -> off",
+        "in effect: kv_cache_tokens 900000 -> 20000",
+        "in effect: own_option a, b -> a",
+        "gpu.vboost 4 -> 0",
+        "driver 575 -> 580",
+        "in effect: max_seq_len 4096 -> 8192",
+    )
+    found = changes(old, new)
+    assert [each.is_choice for each in found[:3]] == [True, True, False], "the cache follows from the memory"
+    assert not found[4].is_choice
+
+
+def test_each_inherited_variable_is_a_change_of_its_own() -> None:
+    old: dict[str, FactValue] = {"environment": ["NCCL_DEBUG=WARN", "NCCL_ALGO=Ring"], "kernel": "6.8"}
+    new: dict[str, FactValue] = {"environment": ["NCCL_DEBUG=WARN", "NCCL_P2P_DISABLE=1"], "kernel": "6.9"}
+    assert texts(old, new) == (
+        "environment.NCCL_ALGO Ring -> not given",
+        "environment.NCCL_P2P_DISABLE not given -> 1",
+        "kernel 6.8 -> 6.9",
+    )
+    assert texts({}, new) == texts(new, {}) == (), "an earlier version did not look"
+    assert texts({"environment": []}, {"environment": ["OMP_NUM_THREADS=1"]}) == (
+        "environment.OMP_NUM_THREADS not given -> 1",
+    )
+
+
+def test_another_version_of_this_plugin_may_look_at_more_libraries() -> None:
+    own = "library.pytest-dsr1"
+    new: dict[str, FactValue] = {"library.triton": "3.5", "option.engine.ep": 8}
+    assert texts({own: "1.0"}, {own: "1.1", **new}) == (
+        "option.engine.ep not given -> 8",
+        "library.pytest-dsr1 1.0 -> 1.1",
+    )
+    assert "library.triton not given -> 3.5" in texts({own: "1.1"}, {own: "1.1", **new})
+    assert texts({own: "1.0", "library.triton": "3.4"}, {own: "1.1", "library.triton": "3.5"}) == (
+        "library.pytest-dsr1 1.0 -> 1.1",
+        "library.triton 3.4 -> 3.5",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,8 +12,13 @@ from hypothesis import strategies as st
 from pytest_dsr1.engines.in_effect import (
     KNOWN,
     NOT_ASKED,
+    NOT_READ,
     Option,
+    alike,
+    can_matter,
     differing,
+    facts,
+    not_read,
     of_saved,
     saved,
     shown,
@@ -73,7 +79,31 @@ def test_the_first_value_read_counts_beside_the_one_asked_for() -> None:
     assert list(with_asked(read, {"tp": 8, "never_read": 1})) == [
         Option("tp", 4, "/metrics", 8),
         Option("version", "1.2", "/version"),
+        Option("never_read", NOT_READ, "", 1),
     ]
+
+
+def test_what_was_asked_for_and_not_read_is_saved_if_it_changes_the_measurement() -> None:
+    """Of these the engine said nothing, so nobody knows whether they were in effect."""
+    read = [Option("tp", 8, "log"), Option("moe_backend", "auto", "log")]
+    asked = {
+        "tp": 8,
+        "moe_backend": "TRTLLM",
+        "cuda_graphs": True,
+        "kv_cache_dtype": "auto",
+        "max_seq_len": 4096,
+        "print_iter_log": True,
+    }
+    options = saved(with_asked(read, asked))
+    assert options == {
+        "tp": {"in_effect": 8, "asked": 8, "read_from": "log"},
+        "moe_backend": {"asked": "TRTLLM"},
+        "cuda_graphs": {"asked": True},
+    }
+    assert not_read(options) == ("moe_backend", "cuda_graphs")
+    assert [option.name for option in of_saved(options)] == ["tp"]
+    assert differing(options, matter=True) == differing(options, matter=False) == []
+    assert not_read({"x": 1, "y": {}}) == ()
 
 
 def test_the_sentences_of_what_differs() -> None:
@@ -90,6 +120,54 @@ def test_the_sentences_of_what_differs() -> None:
     assert differing(options, matter=False) == ["max_seq_len was 4096 instead of 8192 (server.log)"]
 
 
+def test_the_facts_of_a_fingerprint() -> None:
+    """Plain values; the version is among those of the engine."""
+    options = saved(
+        [
+            Option("cuda_graphs", False, "server.log", True),
+            Option("tp", 8, "server.log"),
+            Option("gpu_memory_fraction", 0.9, "server.log"),
+            Option("cuda_graph_batch_sizes", [1, 2], "server.log"),
+            Option("moe.backends", {"a": 1}, "server.log"),
+            Option("version", "1.2", "server.log"),
+        ]
+    )
+    assert facts(options) == {
+        "in_effect.cuda_graphs": False,
+        "in_effect.tp": 8,
+        "in_effect.gpu_memory_fraction": 0.9,
+        "in_effect.cuda_graph_batch_sizes": ["1", "2"],
+        "in_effect.moe.backends": "{'a': 1}",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "same"),
+    [
+        ("moe_backend", "DEEPGEMM", "deepgemm", True),
+        ("moe_backend", "DEEPGEMM", "CUTLASS", False),
+        ("kv_cache_dtype", "fp8_e4m3", "fp8", True),
+        ("cuda_graph_batch_sizes", ["2", "1"], ["1", "2"], True),
+        ("tp", 8, 8.0, True),
+        ("max_num_tokens", 1000, 1001, False),
+        ("kv_cache_tokens", 1000, 950, True),
+        ("kv_cache_tokens", 950, 1000, True),
+        ("kv_cache_tokens", 1000, 949, False),
+        ("kv_cache_tokens", 0, 0, True),
+        ("kv_cache_gib", 60.1, 60.2, True),
+        ("kv_cache_blocks", "many", 1000, False),
+    ],
+)
+def test_which_options_of_two_runs_are_alike(name: str, old: Any, new: Any, same: bool) -> None:
+    """The memory that is left for the KV cache differs a little from start to start."""
+    assert alike(f"in_effect.{name}", old, new) is same
+
+
+def test_which_differences_can_change_a_figure() -> None:
+    for name, can in {"moe_backend": True, "max_seq_len": False, "kv_cache_gib": True, "own": True}.items():
+        assert can_matter(f"in_effect.{name}") is can
+
+
 values = st.one_of(st.integers(), st.sampled_from(["fp8", "x", ""]), st.booleans(), st.lists(st.integers()))
 
 
@@ -104,7 +182,9 @@ def test_options_come_back_as_they_were_saved(asked: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("value", [None, "auto", "AUTO", "None"])
 def test_what_the_engine_does_not_say_was_not_read(value: object) -> None:
-    assert saved([Option("kv_cache_dtype", value, "log", "fp8")]) == {}
+    options = saved([Option("kv_cache_dtype", value, "log", "fp8")])
+    assert (list(of_saved(options)), not_read(options)) == ([], ("kv_cache_dtype",))
+    assert saved([Option("kv_cache_dtype", value, "log")]) == {}
 
 
 @pytest.mark.parametrize(("asked", "in_effect"), [("fp8", "fp8_ds_mla"), ("fp8_e4m3", "FP8")])

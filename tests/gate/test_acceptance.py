@@ -102,6 +102,20 @@ def test_a_reference_has_the_digits_that_matter(tmp_path: Path) -> None:
     assert (run.window_s, run.startup_s) == (590.123, 310.235)
 
 
+def test_references_keep_what_explains_and_is_the_same_in_all_runs(tmp_path: Path) -> None:
+    for number in range(12):
+        own: dict[str, FactValue] = {
+            "environment": ["NCCL_DEBUG=WARN"],
+            "in_effect.kv_cache_tokens": 1000 + number,
+            "in_effect.moe_backend": ["CUTLASS", "TRTLLM"][number % 2],
+        }
+        record_nth_run(tmp_path, number, facts={**FACTS, **own})
+    accepted, _ = accepted_from(tmp_path)
+    assert len(accepted.runs) == 12, "what is only shown may differ"
+    assert accepted.shown == {"environment": ["NCCL_DEBUG=WARN"], "in_effect.kv_cache_tokens": 1010}
+    assert read_accepted(tmp_path, "small", NOW) == accepted
+
+
 def test_a_reference_has_the_probes_before_its_run(tmp_path: Path) -> None:
     found: dict[str, FactValue] = {
         "probe.memory_bandwidth_gb_s": 4258.0,

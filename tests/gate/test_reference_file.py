@@ -32,7 +32,7 @@ from pytest_dsr1.gate.reference_file import (
     write,
 )
 from pytest_dsr1.gate.references import Acceptance, ReferenceRun, References
-from pytest_dsr1.machine.values import Conditions
+from pytest_dsr1.machine.values import Conditions, FactValue
 from pytest_dsr1.verdict.targets import Noise
 from tests.helpers.killing import killed_in_a_program
 from tests.helpers.reference_store import COMPARED, FACTS, NODE, NOW, OTHER_NODE, references, run
@@ -68,6 +68,16 @@ runs:
   - {at: "2025-03-14T12:00:00+00:00", node: "gpu-95a932d6", value: 8.0, se_percent: 0.12, window_s: 590.1, \
 startup_s: 310.2, candidate: "run-0"}
 """
+
+
+def test_what_is_only_shown_comes_back() -> None:
+    """A file of an earlier version has none."""
+    shown: dict[str, FactValue] = {"environment": ["NCCL_DEBUG=WARN"], "in_effect.tp": 8}
+    found = references(1, shown=shown)
+    text = to_text(found)
+    assert 'shown:\n  environment: ["NCCL_DEBUG=WARN"]\n  in_effect.tp: 8\nnodes:' in text
+    assert from_text(text, "small.yaml", "small").shown == shown
+    assert from_text(to_text(references(1)), "small.yaml", "small").shown == {}
 
 
 def test_the_text() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
 from json import dumps
@@ -65,8 +65,16 @@ class Made:
     seed: int = 1
 
 
-def save(results: Path, made: Made = Made()) -> Measurement:
-    """Save a made-up run below a folder of results, in the same way as a real one."""
+def save(
+    results: Path, made: Made = Made(), change: Callable[[Measurement], Measurement] = lambda run: run
+) -> Measurement:
+    """Save a made-up run below a folder of results, in the same way as a real one.
+
+    Args:
+        results: the folder of results.
+        made: its properties.
+        change: changes the run before it is saved.
+    """
     path = shipped_suites() / f"{made.suite}.yaml"
     number = made.concurrency * made.waves
     changes = (f"load.concurrency={made.concurrency}", f"load.num_requests={number}", *made.overrides)
@@ -97,6 +105,7 @@ def save(results: Path, made: Made = Made()) -> Measurement:
             folder=folder.path,
             gpu_health=_without_energy(summary(telemetry, 1000.0, to_s)),
         )
+        measurement = change(measurement)
         folder.complete(measurement)
     return measurement
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.machine import host
-from pytest_dsr1.machine.fingerprint import _name, fingerprint
+from pytest_dsr1.machine.fingerprint import LIBRARIES, VARIABLES, _name, fingerprint
 from pytest_dsr1.machine.gpu.inventory import MachineInventory, read_machine
 from pytest_dsr1.machine.values import FactValue
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -22,6 +22,7 @@ def test_what_the_run_ran_on(two: FakeMachine, machine_scenario: Make) -> None:
     pair = machine_scenario({"gpu": "NVIDIA H200", "count": 2})
     setup: dict[str, FactValue] = {"setup.mode": "apply", "setup.not_set": ["vboost 4 on GPU 1"]}
     environ = {**os.environ, "CI_JOB_IMAGE": "release:1.2.0", "PYTHONPATH": "/opt/new/kernels"}
+    environ = {name: value for name, value in environ.items() if not VARIABLES.fullmatch(name)}
     facts = fingerprint(pair, read_machine(os.environ), setup_facts=setup, environ=environ).facts
     libraries = {key: facts[key] for key in facts if key.startswith("library.")}
     assert libraries.items() >= {
@@ -57,6 +58,7 @@ def test_what_the_run_ran_on(two: FakeMachine, machine_scenario: Make) -> None:
         "kernel": platform.release(),
         "hostname": platform.node(),
         "python.path": "/opt/new/kernels",
+        "environment": [],
         "container": False,
         "container.image": "release:1.2.0",
         "python": platform.python_version(),
@@ -108,6 +110,56 @@ def test_the_cpu_has_no_gpu_facts(machine_scenario: Make) -> None:
     facts = fingerprint(machine_scenario({}), None, setup_facts={}, environ={}).facts
     assert not [key for key in facts if key.startswith("gpu") or key == "driver"]
     assert facts["cpu.cores"] == os.cpu_count()
+
+
+def test_inherited_variables_of_engines_are_a_fact(machine_scenario: Make) -> None:
+    """Not where things are, nor the contents of a container, nor which GPUs a run has; and no secret."""
+    secret = "planted-secret"
+    environ = {
+        "VLLM_ATTENTION_BACKEND": "TRITON_MLA",
+        "NCCL_P2P_DISABLE": "1",
+        "CUDA_LAUNCH_BLOCKING": "1",
+        "TRTLLM_ENABLE_PDL": "1",
+        "SGLANG_X": "broken \udcff",
+        "VLLM_API_KEY": secret,
+        "NCCL_PROXY": f"https://ann:{secret}@example.com",
+        "CUDA_VISIBLE_DEVICES": "0",
+        "CUDA_HOME": "/usr/local/cuda",
+        "NCCL_VERSION": "2.27",
+        "TRITON_CACHE_DIR": "/tmp/cache",
+        "HOME": "/root",
+        "MY_NCCL_ALGO": "Ring",
+    }
+
+    def inherited(**engine: object) -> FactValue:
+        scenario = machine_scenario({}, engine={"type": "openai", "server": "vllm", **engine})
+        return fingerprint(scenario, None, setup_facts={}, environ=environ).facts.get("environment")
+
+    assert inherited() == [
+        "CUDA_LAUNCH_BLOCKING=1",
+        "NCCL_P2P_DISABLE=1",
+        "NCCL_PROXY=https://(not shown)@example.com",
+        "SGLANG_X=broken ?",
+        "TRTLLM_ENABLE_PDL=1",
+        "VLLM_API_KEY=${VLLM_API_KEY}",
+        "VLLM_ATTENTION_BACKEND=TRITON_MLA",
+    ]
+    own = {"VLLM_ATTENTION_BACKEND": "FLASHINFER", "NCCL_P2P_DISABLE": "0", "VLLM_API_KEY": "x"}
+    assert inherited(environment=own) == [
+        "CUDA_LAUNCH_BLOCKING=1",
+        "NCCL_PROXY=https://(not shown)@example.com",
+        "SGLANG_X=broken ?",
+        "TRTLLM_ENABLE_PDL=1",
+    ]
+    assert inherited(server="other", url="http://localhost:8000") is None, "the server has other variables"
+
+
+def test_engines_and_their_kernels_are_among_the_libraries() -> None:
+    wanted = ["vllm", "sglang", "tensorrt-llm", "torch", "triton", "deep-gemm", "sgl-kernel", "nvidia-nccl"]
+    wanted += ["flashinfer-python", "flashinfer-jit-cache"]
+    assert [name for name in wanted if not LIBRARIES.fullmatch(name)] == []
+    assert not LIBRARIES.fullmatch("flashinfer-bench")
+    assert not LIBRARIES.fullmatch("tritonclient")
 
 
 def test_a_machine_without_a_driver(machine_scenario: Make) -> None:

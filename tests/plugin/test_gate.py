@@ -209,6 +209,9 @@ def test_a_loss_fails_after_two_runs(accepted: Gated, monkeypatch: pytest.Monkey
     assert len(accepted.suites.engine_runs) == 2
     junit = (accepted.suites.pytester.path / "junit.xml").read_text(encoding="utf-8")
     assert 'name="dsr1_verdict" value="FAIL"' in junit
+    assert re.search(
+        r"changed since the accepted references \(\d{4}-\d\d-\d\d\): no recorded fact differs ", output
+    )
     before = accepted.references.read_bytes()
     assert accepted.gate("-k", "regression").ret == 1  # and nothing but `accept` ends it
     assert accepted.references.read_bytes() == before

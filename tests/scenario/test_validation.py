@@ -308,6 +308,13 @@ MALFORMED = [
         '20:12: engine.dialect: expected text, found the number 1.20; put it in quotes: "1.20"',
     ),
     (
+        "share in percent",
+        ("name: mine", "name: mine\naccuracy:\n  tasks:\n    - at_least: 95"),
+        "4:17: accuracy.tasks.0.at_least: expected a number above 0 and at most 1, or one of "
+        "'trtllm-gsm8k-fp8', 'trtllm-gsm8k-fp4', 'trtllm-gsm8k-fp8-kv-cache', 'trtllm-gpqa', "
+        "'inferencex-gsm8k', 'inferencex-gpqa', 'mlperf', found the number 95",
+    ),
+    (
         "number in the environment",
         ('TRTLLM_DG_JIT_USE_NVCC: "1"', "TRTLLM_DG_JIT_USE_NVCC: 1"),
         "27:29: "

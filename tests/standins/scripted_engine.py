@@ -4,8 +4,9 @@ It reads environment variables. ``SCRIPTED_LATENCY_S`` (0.5) is the latency. ``S
 with ``SCRIPTED_FAIL_RUNS`` (such as ``2,3``) only in those runs, and with the log ``SCRIPTED_LOG``.
 ``SCRIPTED_NOISE`` is the standard deviation of the logarithm of the speed between runs.
 ``SCRIPTED_THREAD_LOSS`` is what each thread more than one of ``engine.threads`` adds to that logarithm.
-``SCRIPTED_VERSION`` is the version of its software. With ``SCRIPTED_UNTIL`` a run lasts until there is a file
-with that name. Each run adds a line to ``engine-runs.txt`` in the current directory.
+``SCRIPTED_VERSION`` is the version of its software, ``SCRIPTED_MOE_BACKEND`` an option in effect. With
+``SCRIPTED_UNTIL`` a run lasts until there is a file with that name. Each run adds a line to
+``engine-runs.txt`` in the current directory.
 
 It answers a prompt of token ids with numbers that follow from them, and a text with the sum of its numbers.
 ``SCRIPTED_WRONG`` is the number of questions of each set that it answers otherwise, ``SCRIPTED_UNANSWERED``
@@ -23,6 +24,8 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+from pytest_dsr1.engines.facts import EngineFacts
+from pytest_dsr1.engines.in_effect import Option, saved
 from pytest_dsr1.engines.protocol import AskingInterruptedError, EngineResult, Job
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.records import Answer, Observer, Question, QuestionSet, RequestRecord
@@ -71,8 +74,17 @@ class ScriptedEngine:
         answers = tuple(answer for each in job.questions for answer in _answers(each))
         with Path("engine-questions.txt").open("a", encoding="utf-8") as asked:
             asked.write(f"{len(answers)}\n")
+        backend = os.environ.get("SCRIPTED_MOE_BACKEND")
         result = EngineResult(
-            tuple(rows), {}, start_s, end_s, 0, versions=versions, stopped=stopped, answers=answers
+            tuple(rows),
+            {},
+            start_s,
+            end_s,
+            0,
+            versions=versions,
+            facts=EngineFacts(options_in_effect=saved([Option("moe_backend", backend, "scripted")])),
+            stopped=stopped,
+            answers=answers,
         )
         if failure == "interrupt-answers":
             raise AskingInterruptedError(replace(result, answers=answers[:3]))

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pytest_dsr1.case.cause.evidence import Evidence
-from pytest_dsr1.case.cause.rules import OTHER_WORK, RULES, Effect, Suspect
+from pytest_dsr1.case.cause.machine import OTHER_WORK
+from pytest_dsr1.case.cause.rules import RULES, Effect, Suspect
+from pytest_dsr1.case.cause.watched import SHARING
+from pytest_dsr1.findings import Finding
+from pytest_dsr1.machine.gpu.inventory import sentences
 
 CauseKind = Literal["machine", "options", "software", "contradiction", "unknown"]
 
@@ -18,7 +22,11 @@ _NEXT = {
     "contradiction": "mend what is certain first, then run again",
     "unknown": "go through `pytest-dsr1 docs why-low`",
 }
+_END_OTHERS = "end it, and run again"
 _PROBE = "compare the machine with its references: run again with --dsr1-probe"
+_PROBE_BOTH = (
+    "compare the machine with a good run: add --dsr1-probe to this one, and to one that meets its targets"
+)
 _PROBE_A_GOOD_RUN = "probe a good run too: add --dsr1-probe to one that meets its targets, or to a recording"
 
 
@@ -51,11 +59,7 @@ class Cause:
             case "contradiction":
                 return f"not clear, because the evidence points to more than one cause: {seen}"
             case "unknown":
-                return (
-                    f"not known: {seen}"
-                    if seen
-                    else "not known: no evidence about machine, options or software"
-                )
+                return f"not known: {seen}"
             case "software":
                 changed = f"; {'; '.join(self.changed)}" if self.changed else ""
                 return f"the software: machine and options are excluded ({seen}){changed}"
@@ -81,46 +85,54 @@ def cause_of(evidence: Evidence) -> Cause:
         both = [*(f"machine: {each}" for each in machine), *(f"options: {each}" for each in options)]
         return _cause("contradiction", both)
     if machine == [OTHER_WORK]:
-        return Cause("machine", (OTHER_WORK,), "end it, and run again")
+        return Cause("machine", (OTHER_WORK,), _END_OTHERS)
     if machine:
         return _cause("machine", machine)
     if options:
         return _cause("options", options)
-    suspected = [*([] if machine_fine else found("machine", "suspects")), *found("options", "suspects")]
-    if machine_fine and options_fine and not suspected:
+    suspected = [
+        *found("machine", "suspects"),
+        *([] if machine_fine else found("machine", "doubts")),
+        *found("options", "suspects"),
+    ]
+    unclear, unlike = found("machine", "unclear"), found("software", "unlike")
+    if machine_fine and options_fine and not (suspected or unclear or unlike):
         excluded = [*machine_fine, *options_fine]
-        if compiled := found("software", "unlike"):
-            return Cause("unknown", (*compiled, *excluded), "run again")
         if software and software_fine:
             return _cause("contradiction", [*software, *software_fine])
-        return (
-            _cause("unknown", [*excluded, *software_fine])
-            if software_fine
-            else Cause("software", tuple(excluded), _NEXT["software"], tuple(software))
-        )
-    unclear = found("machine", "unclear")
-    return Cause(
-        "unknown",
-        (*suspected, *software, *machine_fine, *unclear, *options_fine),
-        _next_step(evidence),
-    )
+        if software_fine:
+            return _cause("unknown", [*excluded, *software_fine])
+        of_software = [*found("software", "convicts"), *software]
+        return Cause("software", tuple(excluded), _NEXT["software"], tuple(of_software))
+    seen = (*unlike, *suspected, *software)
+    if not (unlike and evidence.result == "INVALID"):  # nothing would acquit or convict anybody then
+        lacking = (*found("options", "unclear"), *found("software", "unclear"))
+        seen += (*machine_fine, *unclear, *options_fine, *lacking)
+    return Cause("unknown", seen, _next_step(evidence))
 
 
-def unfit(mismatches: Sequence[str]) -> Cause:
+def unfit(mismatches: Sequence[Finding]) -> Cause:
     """Return the cause if the preflight refused the machine.
 
     Args:
-        mismatches: what was found.
+        mismatches: what was found, at least one.
     """
-    more = f", and {len(mismatches) - 1} more" if len(mismatches) > 1 else ""
-    return _cause("machine", [f"it does not fit the scenario: {mismatches[0]}{more}"])
+    first, *others = sentences(mismatches)
+    more = f", and {len(others)} more" if others else ""
+    only_shared = all(finding.subject.endswith(SHARING) for finding in mismatches)
+    step = _END_OTHERS if only_shared else _NEXT["machine"]
+    return Cause("machine", (f"it does not fit the scenario: {first}{more}",), step)
 
 
 def _next_step(evidence: Evidence) -> str:
     """Return what to do about an unknown cause."""
+    if evidence.result == "INVALID":
+        return "do what the message says, and run again"
+    if "compile-cache" in evidence.clues:
+        return "run again"
     if evidence.watched is not None and evidence.probed is None:
-        return _PROBE
-    if evidence.probed is not None and evidence.probed.against == "peers":
+        return _PROBE if evidence.good_was_probed else _PROBE_BOTH
+    if evidence.probed is not None and not (evidence.probed.as_when_good or evidence.probed.other_work):
         return _PROBE_A_GOOD_RUN
     return _NEXT["unknown"]
 

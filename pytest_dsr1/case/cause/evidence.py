@@ -30,6 +30,8 @@ class Probed:
         single: by GPU, the difference by probe of a GPU that is not like the others.
         smallest: by probe, the smallest difference that it can tell.
         other_work: whether another process used the GPUs meanwhile.
+        slower_after: what became slower during the run, by probe.
+        of_good: whether the references that they were compared with are of good runs.
     """
 
     against: Against
@@ -37,6 +39,8 @@ class Probed:
     single: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     smallest: Mapping[str, float] = field(default_factory=dict)
     other_work: bool = False
+    slower_after: Mapping[str, float] = field(default_factory=dict)
+    of_good: bool = True
 
     def slow(self) -> dict[str, float]:
         """Return what is slower by more than a probe can tell: ``memory_bandwidth of GPU 5`` to percent."""
@@ -47,10 +51,14 @@ class Probed:
             }
         return found
 
+    def fast(self) -> dict[str, float]:
+        """Return what is faster by more than a probe can tell, by probe in percent."""
+        return {name: gain for name, gain in self.overall.items() if self._tells(name, -gain)}
+
     @property
     def as_when_good(self) -> bool:
         """Whether they were compared with those of a good run, and nothing else used the GPUs meanwhile."""
-        return self.against != "peers" and not self.other_work
+        return self.against != "peers" and self.of_good and not self.other_work
 
     def of_single(self) -> list[float]:
         """Return the differences of single GPUs."""
@@ -68,12 +76,14 @@ class Watched:
         throttled_share: the share of the time in which heat or the hardware slowed down a GPU.
         power_capped: whether GPUs were at their power cap, at a clock clearly below the usual one.
         locked_clock: whether a clock stayed below its highest without a reason.
-        clock_loss_percent: how far the lowest SM clock of a GPU was below its highest, in percent.
+        clock_loss_percent: how far the lowest SM clock of a GPU was below the usual one, in percent.
         lost: whether a GPU fell off the bus.
         shared: whether another process used the GPUs.
-        xid: the code of an Xid error.
+        xid: the code of an Xid error, one of the hardware if there is any.
         ecc_grew: whether uncorrectable memory errors were added.
-        unseen: whether GPUs of the run were not watched.
+        not_allowed: how heat, the hardware or a power cap slowed down GPUs by more than the scenario allows,
+            so that the run does not count.
+        unseen: the GPUs and the time about which nothing is known, a sentence each.
     """
 
     throttled_share: float | None = None
@@ -84,7 +94,8 @@ class Watched:
     shared: bool | None = None
     xid: int | None = None
     ecc_grew: bool = False
-    unseen: bool = False
+    not_allowed: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +123,19 @@ class Evidence:
 
     Attributes:
         result: what needs a cause.
-        gpus: the number of GPUs of the run.
+        gpus: the number of GPUs of the run; 0 on the CPU.
+        one_at_a_time: whether one request was in flight at a time.
+        why_invalid: why the run does not count; empty if it does.
+        above_peak: whether a figure is above what the GPUs can reach.
         share_of_target: measured / expected; None if unknown.
         probed: the machine's probes; None if it was not probed.
         watched: the telemetry; None without any.
-        unverified: preflight warnings that rest on documentation alone.
+        good_was_probed: whether references have probes of these GPUs.
+        doubts: warnings about the machine that probes can refute.
+        seen: what speaks against the machine, and what probes before the run say nothing about.
         options: options that differ from what was asked for or published.
-        options_read: whether the options in effect were read.
+        options_read: whether options in effect were read.
+        options_not_read: options that were asked for and change what is measured, but were not read.
         options_as_published: whether all options that were asked for are the published ones; None if nothing
             was published.
         green: what ``changed`` compares with.
@@ -131,12 +148,18 @@ class Evidence:
 
     result: Result
     gpus: int = 1
+    one_at_a_time: bool = False
+    why_invalid: tuple[str, ...] = ()
+    above_peak: bool = False
     share_of_target: float | None = None
     probed: Probed | None = None
     watched: Watched | None = None
-    unverified: tuple[str, ...] = ()
+    good_was_probed: bool = False
+    doubts: tuple[str, ...] = ()
+    seen: tuple[str, ...] = ()
     options: tuple[OptionDifference, ...] = ()
     options_read: bool = False
+    options_not_read: tuple[str, ...] = ()
     options_as_published: bool | None = None
     green: Literal["run", "references", "never"] = "never"
     changed: Mapping[str, ChangedRole] = field(default_factory=dict)

@@ -8,22 +8,31 @@ from statistics import median
 from pytest_dsr1.case.cause.evidence import Against, Probed
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.references import References
-from pytest_dsr1.machine.probe.judge import slower_percent
+from pytest_dsr1.machine.probe.judge import fast_ones
 from pytest_dsr1.machine.probe.values import KINDS, PREFIX, numbers
 from pytest_dsr1.machine.values import FactValue
 from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.measurement.probing import AFTER
 
 WHAT: Mapping[str, str] = {
     "memory_bandwidth_gb_s": "memory_bandwidth",
     "memory_read_gb_s": "memory_read",
     "bf16_tflops": "bf16",
     "fp8_tflops": "fp8",
+    "all_reduce_64kib_us": "allreduce_small",
     "all_reduce_256mib_gb_s": "allreduce",
     "peer_gb_s": "peer_copy",
+    "peer_side_by_side_gb_s": "peer_ring",
     "host_to_gpu_gb_s": "host_link_to",
     "gpu_to_host_gb_s": "host_link_from",
 }
 """The probes that count as evidence, with the names that the rules have for them."""
+
+
+def accepted(references: References | None, measurement: Measurement) -> Mapping[str, tuple[float, ...]]:
+    """Return the probes of the accepted references on the GPUs of a run; empty without any."""
+    node = comparability.node(measurement.fingerprint.facts)
+    return references.probes_on(node) if references else {}
 
 
 def probed(
@@ -32,6 +41,7 @@ def probed(
     green: Mapping[str, FactValue],
     *,
     other_work: bool,
+    of_good: bool = True,
 ) -> Probed | None:
     """Return how the machine's probes compare; None if it was not probed before the run.
 
@@ -40,20 +50,22 @@ def probed(
         references: the accepted references; None without any.
         green: the probes of the last green run that was probed; they count if references have none.
         other_work: whether another process used the GPUs.
+        of_good: whether the references are of good runs; others count only if no green run was probed.
     """
     facts = measurement.fingerprint.facts
     now = {name: found for name in WHAT if (found := numbers(facts.get(PREFIX + name)))}
     if not now:
         return None
-    usual = references.probes_on(comparability.node(facts)) if references else {}
+    usual = accepted(references, measurement)
+    before = {name: found for name in WHAT if (found := numbers(green.get(PREFIX + name)))}
+    of_references, of_green = _compared(now, usual), _compared(now, before)
     against: Against = "references"
-    differences = _compared(now, usual)
-    if not differences:
-        before = {name: found for name in WHAT if (found := numbers(green.get(PREFIX + name)))}
-        differences, against = _compared(now, before), "green run"
+    differences = of_references
+    if not of_references or (of_green and not of_good):
+        differences, against = of_green, "green run"
     if not differences:
         differences = {
-            name: _differences(name, values, [median(values)])
+            name: _differences(name, values, [median(fast_ones(values, KINDS[name].cards_percent))])
             for name, values in now.items()
             if len(values) > 1
         }
@@ -64,6 +76,14 @@ def probed(
         single=_by_gpu(differences, measurement.telemetry.gpus),
         smallest={WHAT[name]: _smallest(name, among_peers=against == "peers") for name in differences},
         other_work=other_work,
+        of_good=of_good or against != "references",
+        slower_after={
+            WHAT[name]: worst
+            for name, before in now.items()
+            if (after := numbers(facts.get(AFTER + name)))
+            and _matches(after, before)
+            and (worst := min(_differences(name, after, before))) < -KINDS[name].smallest_percent
+        },
     )
 
 
@@ -99,8 +119,9 @@ def _matches(now: Sequence[float], usual: Sequence[float]) -> bool:
 
 
 def _differences(name: str, now: Sequence[float], usual: Sequence[float]) -> list[float]:
-    """Return by how many percent each GPU differs; negative is slower."""
+    """Return by how many percent each GPU differs in speed, also by a time; negative is slower."""
     length = max(len(now), len(usual))
     values, before = (list(each) * (length if len(each) == 1 else 1) for each in (now, usual))
-    kind = KINDS[name]
-    return [-slower_percent(kind, value, old) for value, old in zip(values, before, strict=True)]
+    if KINDS[name].lower_is_better:
+        values, before = before, values
+    return [100 * (value / old - 1) for value, old in zip(values, before, strict=True)]

@@ -199,7 +199,7 @@ class TrtllmBench(TensorRtLlm):
     request_records: bool | None = None
     """Ask for a record of each request (`--request_json`, which decodes every answer); by default on for runs of up to 20 million output tokens."""  # noqa: E501
 
-    script_is_whole: ClassVar[bool] = True
+    whole_script: ClassVar[str] = "command.sh"
     settings_for: ClassVar[Mapping[Purpose, str]] = {
         **TensorRtLlm.settings_for,
         "output_over_time": "engine.llm_api.print_iter_log: true",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 
-from pytest_dsr1.engines.in_effect import NOT_ASKED, Option
+from pytest_dsr1.engines.in_effect import NOT_ASKED, NOT_READ, Option
 
 SHARED: Mapping[str, tuple[str, ...]] = {
     "quantization": ("quant_config.quant_algo",),
@@ -46,20 +46,20 @@ def by_shared_names(options: Mapping[str, object]) -> dict[str, object]:
 
 
 def options_in_effect(asked: Mapping[str, object], effective: object, read_from: str) -> Iterator[Option]:
-    """Yield each option of the LLM API that its own settings object has: shared ones, and those asked for.
+    """Yield each option of the LLM API that its own settings object has, and those that were asked for.
 
     Args:
         asked: option to value; nested options are mappings.
         effective: the engine's settings, such as ``LLM.args``; None if it has none that can be read.
         read_from: what to call these settings.
     """
-    if effective is None:
-        return
     given = by_shared_names(asked)
     for name in (*SHARED, *(name for name in given if name not in SHARED)):
         value = _shared(effective, name) if name in SHARED else _at(effective, name)
-        if value is not _MISSING:
+        if value is not _MISSING and effective is not None:
             yield Option(name, _plain(value), read_from, given.get(name, NOT_ASKED))
+        elif name in given:
+            yield Option(name, NOT_READ, "", given[name])
 
 
 def _shared(settings: object, name: str) -> object:

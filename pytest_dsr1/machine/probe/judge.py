@@ -6,8 +6,9 @@ Pure functions. A difference that a probe cannot show does not count.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median, median_high
 from typing import Literal
 
@@ -100,24 +101,59 @@ def _to(percent: float) -> str:
     return f"{math.ceil(round(percent * 10, 6)) / 10:.1f}%"
 
 
+def _groups(values: Sequence[float], percent: float) -> list[list[int]]:
+    """Return the places of values in groups, fastest first: between groups more than this is missing."""
+    order = sorted(range(len(values)), key=lambda place: -values[place])
+    groups = [order[:1]]
+    for before, place in pairwise(order):
+        if 100 * (1 - values[place] / values[before]) > percent:
+            groups.append([])
+        groups[-1].append(place)
+    return groups
+
+
+def _fast_group(groups: Sequence[Sequence[int]]) -> int:
+    """Return which group is as fast as GPUs should be: one fast GPU makes no other slow, except of two."""
+    several = (number for number, group in enumerate(groups) if len(group) > 1)
+    return next(several, (len(groups) - 1) // 2)
+
+
+def fast_ones(values: Sequence[float], percent: float) -> list[float]:
+    """Return the values of the GPUs that are as fast as they should be, by those of all.
+
+    Args:
+        values: rates of all GPUs.
+        percent: those of healthy GPUs differ by at most this.
+    """
+    groups = _groups(values, percent)
+    return [values[place] for place in groups[_fast_group(groups)]]
+
+
+def _gpus(probe: Probe, places: Iterable[int]) -> list[int]:
+    return sorted(gpu for place in places for gpu in probe.gpus[place])
+
+
 def _against_others(probe: Probe) -> Iterator[Judged]:
     kind, count = probe.kind, len(probe.values)
     if count < 2:
         return
-    slow = False
-    for place, (gpus, value) in enumerate(zip(probe.gpus, probe.values, strict=True)):
-        usual = median(each for other, each in enumerate(probe.values) if other != place)
-        slower = slower_percent(kind, value, usual)
-        if slower > kind.cards_percent:
-            slow = True
-            yield Judged(
-                "convicted",
-                "gpus",
-                probe.name,
-                gpu_list(gpus),
-                f"{kind.does} {slower:.1f}% slower than {_others(count - 1)} "
-                f"({figure(value)} against {figure(usual)} {kind.unit})",
-            )
+    groups = _groups(probe.values, kind.cards_percent)
+    fast = _fast_group(groups)
+    usual = median(probe.values[place] for place in groups[fast])
+    slow = groups[fast + 1 :]
+    for group in slow:
+        value, gpus = median(probe.values[place] for place in group), _gpus(probe, group)
+        alone = len(gpus) == 1 and len(groups) == 2
+        others = _others(count - 1) if alone else gpu_list(_gpus(probe, groups[fast]))
+        yield Judged(
+            "convicted",
+            "gpus",
+            probe.name,
+            gpu_list(gpus),
+            f"{kind.does if len(gpus) == 1 else _plural(kind.does)} "
+            f"{slower_percent(kind, value, usual):.1f}% slower than {others} "
+            f"({figure(value)} against {figure(usual)} {kind.unit})",
+        )
     spread = spread_percent(probe.values)
     if not slow and spread <= kind.cards_percent:
         yield Judged(

@@ -202,10 +202,10 @@ class Probes:
 
     @property
     def not_probed(self) -> tuple[str, ...]:
-        """A sentence for each reason why probes are missing."""
+        """A sentence for each reason why probes are missing, in one line."""
         reasons: dict[str, list[str]] = {}
         for name, why in self.missing.items():
-            reasons.setdefault(why, []).append(name)
+            reasons.setdefault(" ".join(why.split()), []).append(name)
         everything = not self.probes and len(reasons) == 1
         return tuple(
             f"not probed: {'' if everything else f'{_labels(names)}: '}{why}"

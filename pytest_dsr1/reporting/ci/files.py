@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -15,9 +17,12 @@ from pytest_dsr1.reporting.ci.markdown import joined, summary
 from pytest_dsr1.reporting.formats import Report, ReportFormat
 from pytest_dsr1.reporting.terminal.overview import Line
 from pytest_dsr1.session.state import NOT_WRITTEN, RunState, ScenarioOutcome
+from pytest_dsr1.storage.files import write_atomically
 from pytest_dsr1.text import shown_path
 from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status
 
+CAUSE = "cause.json"
+"""The file in the folder of a run with a bad result, for machines to read."""
 STEP_LIMIT = 1024 * 1024
 """The most bytes of a step's summary; GitHub shows nothing of a longer one."""
 _FAILED = (EXIT_STATUS[Status.FAIL], EXIT_STATUS[Status.INVALID])
@@ -77,6 +82,22 @@ def causes_so_far(state: RunState) -> dict[str, Cause]:
         return {}
     causes = {name: cause_so_far(state, outcome, status) for name, outcome in state.outcomes.items()}
     return {name: cause for name, cause in causes.items() if cause is not None}
+
+
+def keep_causes(cases: Iterable[Case]) -> list[Line]:
+    """Write ``cause.json`` into the folder of each run with a bad result; return lines about failures."""
+    written = [
+        _try_to_write(shown_path(folder / CAUSE), partial(_write_cause, folder, case.cause), "the log has it")
+        for case in cases
+        if case.cause is not None and (folder := case.run.folder) is not None
+    ]
+    return [line for line in written if line[1] == NOT_WRITTEN]
+
+
+def _write_cause(folder: Path, cause: Cause) -> None:
+    document = {"cause": cause.word, **asdict(cause)}
+    del document["kind"]
+    write_atomically(folder / CAUSE, json.dumps(document, indent=1))
 
 
 def is_wanted(files: Mapping[Path, ReportFormat], environ: Mapping[str, str]) -> bool:

@@ -280,7 +280,7 @@ def _facts(case: Case, measurement: Measurement) -> Iterator[tuple[str, tuple[Fa
     )
     for role, what in _ROLES:
         values = comparability.with_role(role, facts, under_test)
-        equal = "" if before is None or role == "shown" else "same"  # references keep only compared facts
+        equal = "" if before is None or role == "shown" else "same"  # references keep few of them
         keys = sorted({*values, *(key for key in unequal if comparability.role(key, under_test) == role)})
         rows = tuple(
             Fact(key, comparability.shown(values.get(key)), comparability.shown(unequal[key]), differs=True)

@@ -143,7 +143,7 @@ def _script(loaded: LoadedScenario, options: PlanOptions, *, is_new: bool = Fals
     profile = scenario.name if scenario.point is None else scenario.point.sweep
     known = profile in options.profiles
     options = replace(options, overrides=(*options.overrides, *_of_point(scenario)))
-    if not scenario.engine.script_is_whole:
+    if not scenario.engine.whole_script:
         yield from (line for line in rest if line.startswith("#"))
         if is_new:
             return  # the command of the old side runs both

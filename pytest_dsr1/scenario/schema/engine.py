@@ -84,8 +84,8 @@ class EngineSettings(Part):
     type: str
     """The engine."""
 
-    script_is_whole: ClassVar[bool] = False
-    """Whether the engine's script repeats the whole run without pytest."""
+    whole_script: ClassVar[str] = ""
+    """The script in a run's folder `engine/` that repeats all of it without pytest; empty without one."""
     keeps_schedules: ClassVar[bool] = False
     """Whether it can send requests at given times (`load.arrival`, `load.ramp_s`, `load.duration_s`)."""
     answers_questions: ClassVar[bool] = False

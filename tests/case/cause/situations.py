@@ -1,4 +1,7 @@
-"""Situations with their causes, from ``situations.yaml``: written before the rules, without sight of them."""
+"""Situations with their causes, from ``situations.yaml``.
+
+Probes tell as much as those of the product, unless a situation says what they tell.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from typing import Any
 import yaml
 
 from pytest_dsr1.case.cause.evidence import Evidence, OptionDifference, Probed, Watched
+from pytest_dsr1.case.cause.probes import WHAT
+from pytest_dsr1.machine.probe.values import KINDS
 
+TELLS = {**{WHAT[name]: KINDS[name].smallest_percent for name in WHAT}, "host_link": 5.0}
 FILE = Path(__file__).with_name("situations.yaml")
 
 
@@ -42,13 +48,17 @@ def evidence(of: Mapping[str, Any]) -> Evidence:
     return Evidence(
         result=of["status"],
         gpus=of.get("gpus", 8),
+        one_at_a_time=of.get("one_at_a_time", False),
+        why_invalid=tuple(of.get("reasons", ())),
+        above_peak=of.get("above_peak", False),
         share_of_target=of.get("share_of_target"),
         probed=_probed(of.get("probes")),
         watched=_watched(
             of.get("telemetry"),
             locked_on_purpose=any("lock_sm_clock" in each["what"] for each in of.get("options", ())),
         ),
-        unverified=tuple(each["what"] for each in findings if not each["verified"]),
+        doubts=tuple(each["what"] for each in findings if not each.get("in_the_run")),
+        seen=tuple(each["what"] for each in findings if each.get("in_the_run")),
         options=tuple(
             OptionDifference(
                 each["what"],
@@ -58,9 +68,10 @@ def evidence(of: Mapping[str, Any]) -> Evidence:
                 each.get("cost_percent"),
             )
             for each in of.get("options", ())
-            if each["matters"] != "no"  # such options are not compared
+            if each["matters"] != "no"  # gather.py leaves out such options
         ),
         options_read=of.get("options_read", False),
+        options_not_read=tuple(of.get("options_not_read", ())),
         options_as_published=of.get("options_as_published"),
         green=of.get("green", "never"),
         changed={each["key"]: each["role"] for each in changed},
@@ -79,8 +90,9 @@ def _probed(of: Mapping[str, Any] | None) -> Probed | None:
         of["against"],
         of.get("all", {}),
         of.get("gpus", {}),
-        of.get("smallest", {}),
+        {**TELLS, **of.get("smallest", {})},
         of.get("other_work", False),
+        of.get("slower_after", {}),
     )
 
 
@@ -94,5 +106,6 @@ def _watched(of: Mapping[str, Any] | None, *, locked_on_purpose: bool) -> Watche
         xid=of.get("xid"),
         ecc_grew=of.get("ecc_grew", False),
         shared=of.get("shared"),
-        unseen=of.get("unseen_gpus", False),
+        not_allowed=tuple(of.get("not_allowed", ())),
+        unseen=("nothing is known of 1 of its GPUs",) if of.get("unseen_gpus") else (),
     )

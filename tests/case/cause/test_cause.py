@@ -11,7 +11,8 @@ import pytest
 from pytest_dsr1.case.cause.cause import cause_of, unfit
 from pytest_dsr1.case.cause.evidence import ChangedRole, Evidence, OptionDifference, Probed, Watched
 from pytest_dsr1.case.cause.rules import RULES
-from tests.case.cause.situations import Situation, situations
+from pytest_dsr1.findings import Finding
+from tests.case.cause.situations import TELLS, Situation, situations
 
 SITUATIONS = situations()
 AT_REST = Watched(throttled_share=0.0, power_capped=False, locked_clock=False, shared=False)
@@ -58,11 +59,15 @@ def test_an_option_that_may_not_matter_is_a_suspicion() -> None:
     """Whatever was read of the other options, these are not as they were asked for."""
     other = OptionDifference("print_iter_log", "on", "off", matters=False)
     found = cause_of(Evidence("FAIL", share_of_target=0.9, options=(other,), options_read=True))
-    assert (found.kind, found.evidence) == ("unknown", ("print_iter_log was off instead of on",))
+    assert (found.kind, found.evidence) == (
+        "unknown",
+        ("print_iter_log was off instead of on", "the machine was not probed"),
+    )
 
 
 def test_every_rule_matters_in_some_situation() -> None:
-    known = [*(each.evidence for each in SITUATIONS), CHANGED_OPTION, SLOW_CLOCK, LOST]
+    no_versions = Evidence("FAIL", green="run")
+    known = [*(each.evidence for each in SITUATIONS), CHANGED_OPTION, SLOW_CLOCK, LOST, no_versions]
     for rule in RULES:
         assert any(any(rule.find(evidence)) for evidence in known), rule
 
@@ -99,14 +104,26 @@ def test_each_verdict_in_words() -> None:
         "not clear, because the evidence points to more than one cause: machine: heat or the hardware slowed "
         "down a GPU for 40.0% of the time; options: cuda_graph was off instead of on, known to cost 86%"
     )
-    assert cause_of(Evidence("FAIL")).sentence == (
-        "not known: no evidence about machine, options or software"
+    assert cause_of(Evidence("FAIL", share_of_target=0.9)).sentence == (
+        "not known: the machine was not probed; the options in effect were not read"
     )
+    assert cause_of(Evidence("FAIL", 0, share_of_target=0.9, green="run")).sentence == (
+        "not known: a machine without GPUs cannot be probed; the options in effect were not read; it is not "
+        "recorded whether the software is as when it was good"
+    )
+    assert cause_of(Evidence("FAIL", options_read=True)).evidence[0] == "it is not known how much is missing"
 
 
 def test_the_next_step_without_a_cause() -> None:
     """A machine that was not probed can be; without GPUs there is nothing to probe."""
-    assert "--dsr1-probe" in cause_of(Evidence("FAIL", watched=AT_REST)).next_step
+    seen = Evidence("FAIL", watched=AT_REST)
+    assert cause_of(seen).next_step == (
+        "compare the machine with a good run: add --dsr1-probe to this one, and to one that meets its targets"
+    )
+    assert cause_of(replace(seen, good_was_probed=True)).next_step == (
+        "compare the machine with its references: run again with --dsr1-probe"
+    )
+    assert cause_of(replace(seen, clues={"compile-cache": "x"})).next_step == "run again"
     assert cause_of(Evidence("FAIL")).next_step == "go through `pytest-dsr1 docs why-low`"
     assert cause_of(Evidence("FAIL", watched=AT_REST, probed=FINE)).next_step == (
         "go through `pytest-dsr1 docs why-low`"
@@ -126,6 +143,8 @@ def test_a_clue_that_a_good_run_had_too_convicts_nobody(green: Literal["run", "r
         (
             "on average 40 requests waited in the server's queue, with the options of when it was good",
             "changed since it was good: driver 570 -> 575",
+            "the machine was not probed",
+            "the options in effect were not read",
         ),
     )
     for fact in ("option.load.concurrency", "model.content", "dataset.content"):
@@ -136,26 +155,31 @@ def test_a_clue_that_a_good_run_had_too_convicts_nobody(green: Literal["run", "r
 
 def test_a_run_does_not_count_because_of_what_can_spoil_it() -> None:
     """Failed requests made it INVALID; a moment of heat and a queue did not."""
-    spoiled = Evidence("INVALID", watched=replace(AT_REST, throttled_share=0.004), clues=QUEUE)
+    reason = "1 of 10 requests failed, the first: the server said no"
+    heat = replace(AT_REST, throttled_share=0.006)
+    spoiled = Evidence("INVALID", watched=heat, clues=QUEUE, why_invalid=(reason,))
     found = cause_of(spoiled)
-    assert (found.kind, found.evidence) == (
-        "unknown",
-        (
-            "heat or the hardware slowed down a GPU for 0.4% of the time",
-            "on average 40 requests waited in the server's queue",
-        ),
+    assert (found.kind, found.next_step) == ("unknown", "do what the message says, and run again")
+    assert found.evidence == (
+        reason,
+        "heat or the hardware slowed down a GPU for 0.6% of the time",
+        "on average 40 requests waited in the server's queue",
     )
-    assert cause_of(replace(spoiled, watched=replace(AT_REST, throttled_share=0.005))).kind == "machine"
+    too_hot = cause_of(replace(spoiled, watched=replace(heat, not_allowed=("GPU 0 throttled: heat",))))
+    assert (too_hot.kind, too_hot.evidence) == ("machine", ("GPU 0 throttled: heat",))
     wrong = {"number-format": "the engine reports FP8, but the scenario expects NVFP4: correct it"}
-    assert cause_of(replace(spoiled, clues=wrong)).kind == "options"
+    assert cause_of(replace(spoiled, clues=wrong)).kind == "unknown"
+    assert cause_of(replace(spoiled, clues=wrong, above_peak=True)).kind == "options"
     lost = cause_of(replace(spoiled, watched=replace(AT_REST, xid=79)))
     assert lost.sentence == "the machine: Xid 79 (GPU has fallen off the bus) during the run"
 
 
 def test_options_that_change_by_themselves_are_not_suspects() -> None:
     """The port of a server is new in every run."""
-    evidence = Evidence("FAIL", green="run", changed={"option.engine.url": "shown"}, software_same=True)
-    assert cause_of(evidence).evidence == ("options as when it was good",)
+    evidence = Evidence(
+        "FAIL", share_of_target=0.9, green="run", changed={"option.engine.url": "shown"}, software_same=True
+    )
+    assert cause_of(evidence).evidence == ("the machine was not probed", "options as when it was good")
 
 
 SLOW_CLOCK = Evidence(
@@ -168,7 +192,15 @@ SLOW_CLOCK = Evidence(
 def test_a_clock_cannot_cost_more_than_its_share() -> None:
     """A clock that is 6% low does not explain a miss of 80%, but one of 10%."""
     found = cause_of(SLOW_CLOCK)
-    assert (found.kind, len(found.evidence)) == ("unknown", 2)
+    assert (found.kind, found.evidence) == (
+        "unknown",
+        (
+            "the GPUs were at their power cap, at a clock clearly below the usual one",
+            "a clock stayed below its highest without a reason, so it is locked",
+            "the machine was not probed",
+            "the options in effect were not read",
+        ),
+    )
     found = cause_of(replace(SLOW_CLOCK, share_of_target=0.9))
     assert (found.kind, len(found.evidence)) == ("machine", 2)
 
@@ -187,13 +219,16 @@ def test_a_changed_setting_of_the_machine_is_a_suspicion() -> None:
         "cpu.model": "under_test",
         "gpu.persistence": "shown",
     }
-    evidence = Evidence("FAIL", watched=AT_REST, green="run", changed=changed, software_same=True)
+    evidence = Evidence(
+        "FAIL", share_of_target=0.9, watched=AT_REST, green="run", changed=changed, software_same=True
+    )
     found = cause_of(evidence)
     assert (found.kind, found.evidence) == (
         "unknown",
         (
             "changed since it was good: gpu.vboost",
             "changed since it was good: cpu.model",
+            "the machine was not probed",
             "options as when it was good",
         ),
     )
@@ -215,7 +250,7 @@ def test_a_small_loss_is_not_why_a_run_does_not_count() -> None:
     slow = Probed("references", {"memory_bandwidth": -4.0}, smallest={"memory_bandwidth": 0.3})
     cause = cause_of(Evidence("INVALID", probed=slow, watched=AT_REST))
     assert cause.kind == "unknown"
-    assert cause.evidence == ("memory bandwidth -4.0% against the references",)
+    assert cause.evidence == ("the run does not count", "memory bandwidth -4.0% against the references")
     capped = replace(AT_REST, power_capped=True, clock_loss_percent=6.0)
     assert cause_of(Evidence("INVALID", watched=capped)).kind == "unknown"
 
@@ -264,6 +299,130 @@ def test_probes_of_a_green_run_excuse_the_machine() -> None:
     assert cause_of(SLOWER).sentence == (
         "the software: machine and options are excluded (probes as in the last green run that was probed, to "
         "0.2%; options in effect as asked for); changed since it was good: python.path  -> /opt/new"
+    )
+
+
+def test_one_request_at_a_time_waits_for_memory() -> None:
+    """Matrix rates hide nothing from it, and do not convict; a small all-reduce of several GPUs does both."""
+    alone = replace(SLOWER, share_of_target=0.98, one_at_a_time=True, probed=replace(FINE, smallest=TELLS))
+    assert cause_of(alone).kind == "software"
+    assert cause_of(replace(alone, one_at_a_time=False)).kind == "unknown"
+    several = cause_of(replace(alone, gpus=8))
+    assert "not probed now and in a good run: allreduce small" in several.evidence
+    reduced = replace(FINE, overall={**SAME, "allreduce_small": -0.4}, smallest=TELLS)
+    coarse = cause_of(replace(alone, gpus=8, probed=reduced))
+    assert (
+        "probes as in the references, but they can hide a loss of 12%, and 2.0% are missing"
+        in coarse.evidence
+    )
+    assert cause_of(replace(alone, gpus=8, probed=reduced, share_of_target=0.75)).kind == "software"
+    slow = replace(FINE, overall={**SAME, "bf16": -3.7}, smallest=TELLS)
+    for one_at_a_time, kind in ((True, "unknown"), (False, "machine")):
+        seen = replace(alone, share_of_target=0.935, probed=slow, one_at_a_time=one_at_a_time)
+        assert cause_of(seen).kind == kind
+
+
+def test_what_became_slower_during_the_run() -> None:
+    after = replace(FINE, slower_after={"memory_bandwidth": -6.1})
+    found = cause_of(replace(SLOWER, probed=after))
+    assert (found.kind, found.evidence[0]) == (
+        "unknown",
+        "memory bandwidth -6.1% after the run against before it",
+    )
+    little = replace(SLOWER, probed=after, share_of_target=0.7)
+    assert cause_of(little).kind == "software", "a quarter of what is missing is ignored"
+
+
+def test_probes_that_are_too_fast_acquit_nobody() -> None:
+    """Except by less than matters, and where the run hardly needs what is fast."""
+    fast = replace(FINE, overall={**SAME, "memory_bandwidth": 19.8})
+    found = cause_of(replace(SLOWER, probed=fast))
+    assert (found.kind, found.evidence) == (
+        "unknown",
+        (
+            "changed since it was good: python.path  -> /opt/new",
+            "memory bandwidth +19.8% against the references, so one of the two probes is not right",
+            "options in effect as asked for",
+        ),
+    )
+    link = replace(FINE, overall={**SAME, "host_link_to": 30.0})
+    assert cause_of(replace(SLOWER, probed=link)).kind == "software"
+    little = replace(FINE, overall={**SAME, "memory_bandwidth": 1.5})
+    assert cause_of(replace(SLOWER, probed=little)).kind == "software"
+
+
+def test_what_stands_beside_fine_probes_is_no_acquittal() -> None:
+    grew = "GPU 1 repaired errors: grew during the run: PCIe replays from 0 to 9,000"
+    found = cause_of(replace(SLOWER, seen=(grew,)))
+    assert (found.kind, found.evidence[0]) == ("unknown", grew)
+    lanes = cause_of(replace(SLOWER, doubts=("GPU 0 PCIe: 8 of 16 lanes",)))
+    assert lanes.kind == "software", "probes refute a state in which they ran"
+    for watched, lacking in (
+        (None, "the GPUs were not watched during the run"),
+        (replace(AT_REST, throttled_share=None), "it was not read whether GPUs were slowed down"),
+        (
+            replace(AT_REST, unseen=("samples cover 10% of the measured time",)),
+            "samples cover 10% of the measured time",
+        ),
+    ):
+        found = cause_of(replace(SLOWER, watched=watched))
+        assert (found.kind, lacking in found.evidence) == ("unknown", True)
+
+
+def test_options_that_were_not_read_are_named() -> None:
+    found = cause_of(replace(SLOWER, options_not_read=("cuda_graphs", "moe_backend")))
+    assert (found.kind, found.evidence[-1]) == (
+        "unknown",
+        "asked for, but not read: cuda_graphs, moe_backend",
+    )
+    assert (
+        "options as when it was good"
+        in cause_of(
+            replace(SLOWER, options_not_read=("tp",), software_same=True, software_changed=())
+        ).evidence
+    )
+
+
+def test_a_clue_that_follows_from_the_scenario_is_no_evidence_after_a_good_run() -> None:
+    waves = {"ramp-and-drain": "8 requests are only 4.0 waves: raise it"}
+    assert cause_of(replace(SLOWER, clues=waves)).kind == "software"
+    changed = replace(SLOWER, clues=waves, changed={"option.load.num_requests": "known"})
+    assert cause_of(changed).kind == "options"
+
+
+def test_a_kernel_that_failed_is_of_the_software() -> None:
+    """It is why the run does not count; any other reason is not, whatever changed."""
+    spoiled = replace(
+        SLOWER, result="INVALID", share_of_target=None, why_invalid=("1 of 10 requests failed",)
+    )
+    found = cause_of(spoiled)
+    assert (found.kind, found.evidence) == (
+        "unknown",
+        ("1 of 10 requests failed", "changed since it was good: python.path  -> /opt/new"),
+    )
+    kernel = cause_of(replace(spoiled, watched=replace(AT_REST, xid=13)))
+    assert kernel.sentence == (
+        "the software: machine and options are excluded (probes as in the last green run that was probed, to "
+        "0.2%; options in effect as asked for); Xid 13 (graphics engine exception) during the run; changed "
+        "since it was good: python.path  -> /opt/new"
+    )
+    assert cause_of(replace(spoiled, watched=replace(AT_REST, xid=45))).kind == "unknown"
+    unprobed = cause_of(replace(spoiled, watched=replace(AT_REST, xid=13), probed=None))
+    assert unprobed.evidence == (
+        "changed since it was good: python.path  -> /opt/new",
+        "the machine was not probed",
+        "options in effect as asked for",
+    )
+
+
+def test_references_that_were_never_good_acquit_no_machine() -> None:
+    found = cause_of(replace(SLOWER, green="never", probed=FINE))
+    assert (
+        found.kind,
+        "no good run was probed on these GPUs, so the machine is not excluded" in found.evidence,
+    ) == (
+        "unknown",
+        True,
     )
 
 
@@ -318,16 +477,22 @@ def test_a_clue_cannot_cost_more_than_it_lost() -> None:
     )
     for read in (False, True):
         found = cause_of(replace(short, options_read=read))
-        assert (found.kind, found.evidence) == ("unknown", ("ramp-up and drain cost 10%",))
+        assert (found.kind, found.evidence[0]) == ("unknown", "ramp-up and drain cost 10%")
     assert cause_of(replace(short, share_of_target=0.8)).kind == "options"
     assert cause_of(replace(short, clue_costs={})).kind == "options"
 
 
 def test_a_machine_that_the_preflight_refuses() -> None:
-    cause = unfit(["GPU count: expected 8, found 1", "GPU 0 memory: expected 139 GiB, found 80"])
+    count = Finding("mismatch", "GPU count", "expected 8, found 1")
+    memory = Finding("mismatch", "GPU 0 memory", "expected 139 GiB, found 80")
+    cause = unfit([count, memory])
     assert cause.sentence == (
         "the machine: it does not fit the scenario: GPU count: expected 8, found 1, and 1 more"
     )
-    assert unfit(["GPU count: expected 8, found 1"]).evidence == (
-        "it does not fit the scenario: GPU count: expected 8, found 1",
+    assert unfit([count]).evidence == ("it does not fit the scenario: GPU count: expected 8, found 1",)
+    assert unfit([count]).next_step == (
+        "mend the machine, or run on another one, before you look at anything else"
     )
+    busy = Finding("mismatch", "GPU 1 sharing", "other compute processes are on this GPU: pid 7")
+    assert unfit([busy]).next_step == "end it, and run again"
+    assert unfit([busy, count]).next_step.startswith("mend the machine")

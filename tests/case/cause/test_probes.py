@@ -27,12 +27,13 @@ def found(
     *,
     green: dict[str, FactValue] | None = None,
     other_work: bool = False,
+    of_good: bool = True,
     gpus: tuple[int, ...] = (0, 1),
     **probes: FactValue,
 ) -> Probed | None:
     facts = {**NODE_FACT, **{f"probe.{name}": value for name, value in probes.items()}}
     made = measurement(fingerprint=Fingerprint(facts), telemetry=Telemetry(gpus=gpus))
-    return probed(made, accepted, green or {}, other_work=other_work)
+    return probed(made, accepted, green or {}, other_work=other_work, of_good=of_good)
 
 
 def test_a_run_that_was_not_probed() -> None:
@@ -49,6 +50,22 @@ def test_against_the_references_of_this_node() -> None:
     assert seen.overall == pytest.approx({"memory_bandwidth": -1.0})
     assert seen.single == {}
     assert seen.slow() == pytest.approx({"memory_bandwidth": -1.0})
+
+
+def test_references_that_miss_the_target_show_no_good_machine() -> None:
+    """They still show that it is slower than it was; a green run that was probed is better."""
+    accepted, now = with_probes(memory_bandwidth_gb_s=4000.0), 3960.0
+    seen = found(accepted, memory_bandwidth_gb_s=now, of_good=False)
+    assert seen is not None
+    assert (seen.against, seen.as_when_good) == ("references", False)
+    assert seen.overall == pytest.approx({"memory_bandwidth": -1.0})
+    green: dict[str, FactValue] = {"probe.memory_bandwidth_gb_s": 3960.0}
+    seen = found(accepted, green=green, memory_bandwidth_gb_s=now, of_good=False)
+    assert seen is not None
+    assert (seen.against, seen.as_when_good) == ("green run", True)
+    seen = found(accepted, green=green, memory_bandwidth_gb_s=now)
+    assert seen is not None
+    assert (seen.against, seen.as_when_good) == ("references", True)
 
 
 def test_a_gpu_that_differs_from_its_own_references() -> None:
@@ -79,7 +96,7 @@ def test_without_references_gpus_are_held_against_each_other() -> None:
     seen = found(None, memory_bandwidth_gb_s=["4000", "3600"], bf16_tflops=400.0)
     assert seen is not None
     assert seen.against == "peers"
-    assert seen.single[1] == pytest.approx({"memory_bandwidth": -100 * 200 / 3800})
+    assert seen.single[1] == pytest.approx({"memory_bandwidth": -10.0})
     assert set(seen.smallest) == {"memory_bandwidth"}, "GPUs that agree have one value"
     other_node = references(runs=tuple(replace(run(n), node="GPU-z", probes={}) for n in range(10)))
     assert found(other_node, memory_bandwidth_gb_s=4000.0) == Probed("peers")
@@ -103,6 +120,38 @@ def test_a_time_is_slow_if_it_is_longer() -> None:
     assert seen is not None
     assert seen.overall == pytest.approx({"allreduce": -50.0})
     assert seen.other_work
+
+
+def test_a_time_that_doubles_is_half_the_speed() -> None:
+    accepted = with_probes(all_reduce_64kib_us=66.0, peer_side_by_side_gb_s=388.0)
+    seen = found(accepted, all_reduce_64kib_us=132.0, peer_side_by_side_gb_s=194.0)
+    assert seen is not None
+    assert seen.overall == pytest.approx({"allreduce_small": -50.0, "peer_ring": -50.0})
+    assert seen.smallest == {"allreduce_small": 12.0, "peer_ring": 1.0}
+
+
+def test_probes_after_the_run_are_held_against_those_before_it() -> None:
+    """A difference that a probe cannot tell does not count, nor does one without a probe before the run."""
+    after: dict[str, Any] = {
+        "after.memory_bandwidth_gb_s": ["4255", "3995"],
+        "after.bf16_tflops": 660.0,
+        "after.fp8_tflops": 600.0,
+        "after.all_reduce_64kib_us": 33.0,
+    }
+    before: dict[str, Any] = {"memory_bandwidth_gb_s": 4255.0, "bf16_tflops": 680.0}
+    seen = found(None, all_reduce_64kib_us=66.0, **before, **after)
+    assert seen is not None
+    assert seen.slower_after == pytest.approx({"memory_bandwidth": -6.11}, abs=0.01)
+
+
+@pytest.mark.parametrize("slow", [1, 4, 5, 6])
+def test_slow_gpus_are_held_against_the_fast_ones(slow: int) -> None:
+    """However many are slow, also most of them."""
+    values = ["4255"] * (8 - slow) + ["3995"] * slow
+    seen = found(None, gpus=tuple(range(8)), memory_bandwidth_gb_s=values)
+    assert seen is not None
+    names = [f"memory_bandwidth of GPU {gpu}" for gpu in range(8 - slow, 8)]
+    assert [name for name in seen.slow() if "of GPU" in name] == names
 
 
 def test_references_of_another_number_of_gpus_do_not_count() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.engines.in_effect import NOT_ASKED, Option
+from pytest_dsr1.engines.in_effect import NOT_ASKED, NOT_READ, Option
 from pytest_dsr1.engines.trtllm_options.in_effect import SHARED, by_shared_names, options_in_effect
 
 
@@ -46,8 +46,11 @@ def test_each_option_is_read_under_its_shared_name_or_its_own() -> None:
         Option("cuda_graphs", True, "LLM.args"),
         Option("cuda_graph_batch_sizes", [1, 2], "LLM.args"),
         Option("moe_config.max_num_tokens", 256, "LLM.args", 512),
+        Option("not_there", NOT_READ, "", 1),
+        Option("kv_cache_config.not_there", NOT_READ, "", True),
     ]
-    assert read(asked, None) == [], "an engine without settings that can be read"
+    unread = read({"tensor_parallel_size": 8, "max_batch_size": 128}, None)
+    assert unread == [Option("tp", NOT_READ, "", 8), Option("max_batch_size", NOT_READ, "", 128)]
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,27 @@ def test_a_slow_gpu_is_convicted_by_the_others() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("slow", "sentence"),
+    [
+        (4, "GPUs 4-7 read memory 6.0% slower than GPUs 0-3 (3,996 against 4,251 GB/s)"),
+        (5, "GPUs 3-7 read memory 6.0% slower than GPUs 0-2 (3,996 against 4,251 GB/s)"),
+        (6, "GPUs 2-7 read memory 6.0% slower than GPUs 0-1 (3,996 against 4,251 GB/s)"),
+    ],
+)
+def test_slow_gpus_are_named_together(slow: int, sentence: str) -> None:
+    found = judge(probes(probe(READ, *[4251.0] * (8 - slow), *[3996.0] * slow)))
+    assert said(found, "gpus") == [f"convicted: {sentence}"]
+
+
+def test_gpus_that_are_slow_in_different_ways_are_named_apart() -> None:
+    found = judge(probes(probe(READ, *[4251.0] * 6, 3996.0, 2000.0)))
+    assert said(found, "gpus") == [
+        "convicted: GPU 6 reads memory 6.0% slower than GPUs 0-5 (3,996 against 4,251 GB/s)",
+        "convicted: GPU 7 reads memory 53.0% slower than GPUs 0-5 (2,000 against 4,251 GB/s)",
+    ]
+
+
 def test_gpus_that_are_alike_are_acquitted() -> None:
     found = judge(probes(probe(READ, *[4251.0] * 7, 4257.0)))
     assert said(found, "gpus") == ["acquitted: all eight GPUs read memory alike, to 0.2%"]

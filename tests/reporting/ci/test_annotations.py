@@ -52,8 +52,7 @@ def test_a_missed_target_at_its_line(here: Path) -> None:
         "total output throughput 8 tok/s is 20.0% below the target 10 (tolerance 5%: at least 9.5 tok/s)\n\n"
         "Yes: the run is valid, and total output throughput misses its bound by more than twice the "
         "standard deviation between engine starts (0.01%, presumed by gate.presumed_noise_percent).\n"
-        "The run shows none of the causes in `pytest-dsr1 docs why-low`: look at what else ran on the "
-        "machine.",
+        "Look at the log of the run.",
     )
     assert "title=FAIL%3A small%2C total output throughput::" in line
     assert "20.0%25 below" in line

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.case.case import Case, case_of
+from pytest_dsr1.case.cause.cause import Cause
 from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.in_effect import Option, saved
 from pytest_dsr1.errors import UserError
@@ -247,11 +248,16 @@ def test_a_gate_alone_says_the_noise_of_its_references(tmp_path: Path) -> None:
     assert f" \N{PLUS-MINUS SIGN}{2 * GATE.noise_percent:.2g}% " in text
     told = f"standard deviation between engine starts ({label} from {GATE.references.runs} accepted"
     assert f"{told} references)." in text
-    assert "What do I do? Look at what changed since the references: driver: 575 -> 580. " in text
-    write_gate(run.folder, replace(GATE, changed=()))
-    case = case_of(outcome, tmp_path / "store", NOW)
-    text = " ".join(page(tmp_path / "report.html", case).text.split())
-    assert "All recorded software versions and options are the same as in the references. " in text
+    assert "What do I do? Do what the clues say, or set back what differs, and run again. " in text
+    unknown = Cause("unknown", ("the machine was not probed",), "run again with --dsr1-probe")
+    for differs, told in (
+        (GATE.changed, "Look at what changed since the references: driver: 575 -> 580. Look at the clues"),
+        ((), "All recorded software versions and options are the same as in the references; what is not"),
+    ):
+        write_gate(run.folder, replace(GATE, changed=differs))
+        case = replace(case_of(outcome, tmp_path / "store", NOW), cause=unknown)
+        text = " ".join(page(tmp_path / "report.html", case).text.split())
+        assert f"What do I do? {told}" in text
 
 
 def test_a_gate_is_judged_by_references_and_run_again_as_one(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def _ask_for_options(job: Job, engine: TrtllmBench, dialect: Dialect, observer: 
 def _write_artifacts(job: Job, call: Invocation) -> None:
     if call.options:
         write_atomically(job.artifacts / OPTIONS_FILE, file_text(call.options), private=True)
-    write_atomically(job.artifacts / "command.sh", command.script(job, call), private=True)
+    write_atomically(job.artifacts / TrtllmBench.whole_script, command.script(job, call), private=True)
     shown = {name: value for name, value in os.environ.items() if _SHOWN_VARIABLES.match(name)}
     rows = {**shown, **call.environment}
     hidden = {name: NOT_SHOWN for name, value in rows.items() if is_secret(name, value)}
