@@ -100,7 +100,7 @@ def run(
     from pytest_dsr1.workload.questions import Questions
 
     state, workload = request.config.stash[STATE], inputs.workload
-    if state.mode is not None:  # a gate counts engine starts
+    if state.mode is not None and not drains:  # a gate counts engine starts; those of probes are its search's
         shared: SharedResources = request.getfixturevalue("_dsr1_shared")
         shared.end_engines()
     if requests is not None:

@@ -15,6 +15,7 @@ from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.gate.eligibility import compared, refuse_unfit
 from pytest_dsr1.gate.reference_file import load
 from pytest_dsr1.gate.references import References
+from pytest_dsr1.gate.searched import facts_of
 from pytest_dsr1.machine.nvidia_smi import shell_lines
 from pytest_dsr1.machine.probe.values import expected_s as probes_take_s
 from pytest_dsr1.masking import masked_setting
@@ -245,7 +246,7 @@ def _pairs(loaded: LoadedScenario) -> Iterable[str]:
 
     scenario = loaded.scenario
     try:
-        refuse_unfit(loaded, scenario, lambda: _job(scenario).workload)
+        refuse_unfit(loaded, scenario, lambda: _job(scenario).workload, searches=False)
         seconds = expected_s(scenario)
         lines = pairs_plan(scenario, seed=0, again="").statement(seconds)
         lines += () if seconds is None else ("hours are without the time to start the engine",)
@@ -260,7 +261,8 @@ def _facts(scenario: Scenario, references: References) -> dict[str, FactValue]:
     known = options_of(scenario)
     if scenario.dataset.path is None:
         known["dataset.content"] = content_key(scenario.dataset, scenario.load)
-    return {**others, **known}
+    found = {**others, **known}
+    return facts_of(found, scenario) if scenario.gates_search else found
 
 
 def _options(options: PlanOptions, prefix: str) -> Iterable[str]:

@@ -7,6 +7,7 @@ a slow reader never delays the streams. The end of the socket ends the process.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sys
 import threading
@@ -70,8 +71,9 @@ class _Reporter:
         self._records = []
 
     def _write(self) -> None:
-        while (report := self._reports.get()) is not None:
-            self._connection.send(report)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # pytest-dsr1 has ended
+            while (report := self._reports.get()) is not None:
+                self._connection.send(report)
 
 
 async def _work(connection: Connection, task: Task, shares: Sequence[Share], reporter: _Reporter) -> None:
@@ -82,13 +84,7 @@ async def _work(connection: Connection, task: Task, shares: Sequence[Share], rep
     me = asyncio.current_task()
     assert me is not None
 
-    def take() -> None:
-        try:
-            command: Command = connection.recv()
-        except EOFError:  # pytest-dsr1 has ended
-            running.remove_reader(connection.fileno())
-            me.cancel()
-            return
+    def take(command: Command) -> None:
         match command:
             case Prepare():
                 prepare.set_result(None)
@@ -97,7 +93,15 @@ async def _work(connection: Connection, task: Task, shares: Sequence[Share], rep
             case End(drain):
                 part.end(drain=drain)
 
-    running.add_reader(connection.fileno(), take)
+    def listen() -> None:
+        with contextlib.suppress(EOFError, OSError, RuntimeError):  # RuntimeError: the loop has ended
+            while True:
+                running.call_soon_threadsafe(take, connection.recv())
+        with contextlib.suppress(RuntimeError):
+            running.call_soon_threadsafe(me.cancel)
+
+    # Not a reader of the loop, which would make the socket non-blocking for the thread that writes.
+    threading.Thread(target=listen, name="dsr1-commands", daemon=True).start()
     try:
         reporter.report(await part.warm_up())
         await prepare
@@ -105,7 +109,6 @@ async def _work(connection: Connection, task: Task, shares: Sequence[Share], rep
         reporter.report(Prepared())
         reporter.result(await part.measure(await start))
     finally:
-        running.remove_reader(connection.fileno())
         await part.close()
 
 
