@@ -342,7 +342,8 @@ def _asked(accuracy: Accuracy, asked: Asking) -> str:
     for task, questions in zip(accuracy.tasks, asked.questions, strict=True):
         number = "all of its file" if questions is None else f"{questions:,}"
         parts.append(f"{task.test_name} {number} x at most {task.max_output_tokens:,} output tokens")
-    speed = "the target speed of a user" if asked.by == "target" else f"{asked.tok_s_user:g} tok/s per user"
+    speed = f"{asked.tok_s_user:.3g} tok/s per user"
+    speed += ", as the targets ask" if asked.by == "targets" else ""
     longest = "" if asked.seconds is None else f"; at most {_time(asked.seconds)} at {speed}"
     return f"after the measured part, {', '.join(parts)}{longest}"
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pytest_dsr1.errors import Dsr1Error
+from pytest_dsr1.errors import Dsr1Error, InvalidRunError
 from pytest_dsr1.measurement.expected import expected_s, run_timeout_s
 from pytest_dsr1.reporting.terminal.listing import listing
 from pytest_dsr1.reporting.terminal.plan import PlanOptions, plan
@@ -453,7 +453,7 @@ def test_a_plan_with_targets_needs_no_line_for_the_load(tmp_path: Path) -> None:
     assert [line for line in lines if line.startswith("# load:")] == []
 
 
-ASKED = "accuracy: {same_answers: {}, tasks: [{}, {path: gsm8k.jsonl, limit: 5000}]}"
+ASKED = "accuracy: {same_answers: {}, tasks: [{}, {path: '${DSR1_DATASET}/gsm8k.jsonl', limit: 5000}]}"
 PER_USER = "  - metric: per_user_output_throughput\n    value: 64.0\n"
 
 
@@ -475,20 +475,31 @@ def test_questions_are_in_the_plan(tmp_path: Path) -> None:
     )
     # One at a time, then 200 at once, then 5 times at most 1,024 at once: 32 x 64 + 6 x 16,384 tokens.
     time, line = asked_lines(tmp_path, ASKED)
-    assert line == f"{whole}; at most 335 min at 5 tok/s per user"
-    assert time == (  # 20,070 s more on 8 GPUs
-        "15 min measuring at target rates, at most 46.63 GPU-hours with the questions, plus loading the "
+    # A target of 11,489 tok/s for 1,024 users.
+    assert line == f"{whole}; at most 149 min at 11.2 tok/s per user, as the targets ask"
+    assert time == (  # 8,944 s more on 8 GPUs
+        "15 min measuring at target rates, at most 21.90 GPU-hours with the questions, plus loading the "
         "weights"
     )
     time, line = asked_lines(tmp_path, ASKED, PER_USER)
-    assert line == f"{whole}; at most 26 min at the target speed of a user"
+    assert line == f"{whole}; at most 26 min at 64 tok/s per user, as the targets ask"
     assert time == (
         "3 min measuring at target rates, at most 3.84 GPU-hours with the questions, plus loading the weights"
     )
     short = "accuracy: {tasks: [{limit: 7, max_output_tokens: 64}]}"
     assert asked_lines(tmp_path, short, PER_USER)[1] == (
-        "questions 7 x at most 64 output tokens; at most 1 s at the target speed of a user"
+        "questions 7 x at most 64 output tokens; at most 1 s at 64 tok/s per user, as the targets ask"
     )
+
+
+def test_without_a_target_of_speed_questions_are_as_slow_as_users_may_be(tmp_path: Path) -> None:
+    text = GOOD.replace("type: trtllm-bench", "type: trtllm").partition("targets:\n")[0]
+    (line,) = [
+        line
+        for line in plan([load_text(tmp_path, f"{text}accuracy: {{tasks: [{{}}]}}\n")], PlanOptions("off"))
+        if line.startswith("# accuracy: ")
+    ]
+    assert line.endswith("questions 200 x at most 16,384 output tokens; at most 55 min at 5 tok/s per user")
 
 
 def test_the_questions_of_a_file_are_counted_for_a_plan(tmp_path: Path) -> None:
@@ -499,13 +510,27 @@ def test_the_questions_of_a_file_are_counted_for_a_plan(tmp_path: Path) -> None:
         tasks = f"accuracy: {{tasks: [{{path: '{path}', max_output_tokens: 64{more}}}]}}"
         return asked_lines(tmp_path, tasks, PER_USER)[1]
 
-    assert line() == "sums 3 x at most 64 output tokens; at most 1 s at the target speed of a user"
+    assert line() == "sums 3 x at most 64 output tokens; at most 1 s at 64 tok/s per user, as the targets ask"
     assert line(", limit: 2").startswith("sums 2 x ")
     assert line(", limit: 9").startswith("sums 3 x ")
 
 
-@pytest.mark.parametrize("path", ["nowhere.jsonl", "/dev/zero", "/", "${DSR1_NOWHERE}/sums.jsonl"])
-def test_a_file_that_cannot_be_read_costs_a_plan_only_its_time(tmp_path: Path, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("nowhere.jsonl", "there is no such file of questions; correct `path` in accuracy.tasks"),
+        ("/dev/zero", "the questions cannot be read: "),
+        ("/", "the questions cannot be read: "),
+    ],
+)
+def test_a_file_that_a_run_would_refuse_is_refused(tmp_path: Path, path: str, problem: str) -> None:
+    with pytest.raises(InvalidRunError) as caught:
+        asked_lines(tmp_path, f"accuracy: {{tasks: [{{name: sums, path: '{path}'}}]}}")
+    assert f"{path}: {problem}" in str(caught.value)
+
+
+def test_a_file_behind_a_variable_costs_a_plan_only_its_time(tmp_path: Path) -> None:
+    path = "${DSR1_NOWHERE}/sums.jsonl"
     time, line = asked_lines(tmp_path, f"accuracy: {{tasks: [{{name: sums, path: '{path}'}}]}}")
     assert line == "sums all of its file x at most 16,384 output tokens"
     assert time == (
