@@ -127,18 +127,19 @@ def run(
 
 def _probing(request: pytest.FixtureRequest, scenario: Scenario, machine: Machine) -> Probing | None:
     """Return how the GPUs of a run are probed; None on the CPU."""
-    if scenario.hardware.gpu is None:
-        return None
     from pytest_dsr1.gate.comparability import NODE, node
     from pytest_dsr1.gate.reference_file import accepted_probes
-    from pytest_dsr1.measurement.probing import Probing
+    from pytest_dsr1.measurement.probing import ATTACHED, NO_GPU, Probing
 
     state, shared = request.config.stash[STATE], request.getfixturevalue("_dsr1_shared")
+    if scenario.hardware.gpu is None:
+        state.notify(f"{scenario.name}: {NO_GPU}")
+        return None
     name = node({NODE: [gpu.uuid for gpu in machine.gpus]})
 
     def occupied() -> str | None:
         if scenario.engine.attached_url:
-            return "the server of engine.url is running on the GPUs"
+            return ATTACHED
         return "a server is running on the GPUs, kept for later scenarios" if shared.keeps_server else None
 
     return Probing(
