@@ -45,6 +45,7 @@ class RequestRecord:
         events: number of stream events with tokens; None if the engine has no such events.
         engine: its times inside the engine, if the engine reports them.
         resent: whether it was sent twice, because the server closed the idle connection while it was sent.
+        server: the position of its server in `engine.url`, from 0, if that is a list.
     """
 
     id: int
@@ -59,6 +60,7 @@ class RequestRecord:
     events: int | None = None
     engine: EngineTimes | None = None
     resent: bool = False
+    server: int | None = None
 
     @property
     def start_s(self) -> float:

@@ -121,6 +121,7 @@ ACROSS = (
     "plugin",
     "scenario/test_suites.py",
     "search/test_search_simulation.py",
+    "search/test_waves_simulation.py",
     "test_docs.py",
     "test_english.py",
     "test_layout.py",

@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.gating.components import components
 from pytest_dsr1.gate.recordings import RecordedRun, alike, read
-from pytest_dsr1.scenario.loading import load_named
+from pytest_dsr1.scenario.named import load_named
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.steady.figure import SteadyFigure, steady_figure, warmup_of
 from pytest_dsr1.study.eligibility import gated_metric

@@ -12,13 +12,14 @@ import argparse
 import json
 import shutil
 import tempfile
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
 from benchmarks.loadgen.clients import PEERS, Client, Load, Ours, Reported
 from benchmarks.loadgen.running import Cost, run
-from benchmarks.loadgen.truth import Truth, TruthServer, compile_server
+from benchmarks.loadgen.truth import Truth, TruthServer, compile_server, together
 
 LOADS = (
     Load("1,024 streams", 1024, 8 * 1024, 256, 100_000, 10_000),
@@ -26,6 +27,17 @@ LOADS = (
     Load("unpaced", 256, 8 * 1024, 256, 0, 0),
     Load("Poisson", 8192, 40_000, 8, 100_000, 10_000, rate_req_s=2000),
 )
+
+
+RACK_LOADS = (
+    Load("8,192 streams on 8 servers", 8192, 4 * 8192, 256, 100_000, 10_000, servers=8),
+    Load("16,384 streams with MTP", 16_384, 3 * 16_384, 512, 100_000, 20_000, servers=8, tokens_per_event=2),
+    Load("20,000 requests/s", 32_768, 200_000, 8, 100_000, 10_000, 20_000, servers=4, input_tokens=16),
+    Load(
+        "100,000 streams", 100_000, 100_000, 120, 1_000_000, 1_000_000, servers=8, input_tokens=16, ramp_s=20
+    ),
+)
+"""Loads for a machine with 16 cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +64,31 @@ class Run:
 def once(load: Load, client: Client, program: Path, folder: Path) -> Run:
     """Run one load with one client."""
     folder.mkdir(parents=True)
-    with TruthServer(program, load.ttft_us, load.gap_us) as server:
-        argv = client.command(load, server.url, folder)
-        server.forget(client.warmup)
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(TruthServer(program, load.ttft_us, load.gap_us, load.tokens_per_event))
+            for _ in range(load.servers)
+        ]
+        argv = client.command(load, [server.url for server in servers], folder)
+        for server in servers:
+            server.forget(client.warmup // load.servers)
         cost = run(argv, folder, {"PYTHONDONTWRITEBYTECODE": ""})
-        truth = server.truth()
+        truth = together([server.truth() for server in servers])
         try:
             reported = client.read(folder)
         except (OSError, LookupError, ValueError) as error:
             tail = (folder / "output.txt").read_text()[-500:]
             print(f"{client.name}: no result ({error}), exit status {cost.status}:\n{tail}")
             reported = None
-        apart_ms = _apart_p99_ms(reported, server) if load.rate_req_s and reported else None
+        apart_ms = _apart_p99_ms(reported, servers) if load.rate_req_s and reported else None
     return Run(load.name, client.name, truth, cost, reported, apart_ms)
 
 
-def _apart_p99_ms(reported: Reported, server: TruthServer) -> float | None:
+def _apart_p99_ms(reported: Reported, servers: list[TruthServer]) -> float | None:
     if not reported.sent_s:
         return None
-    apart_s = sorted(a - s for a, s in zip(server.arrivals_s(), reported.sent_s, strict=True))
+    arrivals_s = sorted(time_s for server in servers for time_s in server.arrivals_s())
+    apart_s = sorted(a - s for a, s in zip(arrivals_s, reported.sent_s, strict=True))
     return apart_s[int(len(apart_s) * 0.99)] * 1e3
 
 
@@ -139,11 +157,12 @@ def _kept(run_: Run) -> dict[str, object]:
 
 def main() -> None:
     """Measure and print."""
+    every = (*LOADS, *RACK_LOADS)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--load", action="append", choices=[load.name for load in LOADS])
+    parser.add_argument("--load", action="append", choices=[load.name for load in every])
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=PROGRAM")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep all files that are written")
     options = parser.parse_args()
@@ -157,7 +176,7 @@ def main() -> None:
         folder: Path = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         program = compile_server(folder)
-        for load in (each for each in LOADS if not options.load or each.name in options.load):
+        for load in (each for each in every if each.name in (options.load or [one.name for one in LOADS])):
             runs = []
             for repetition in range(options.repetitions):
                 for client in clients:

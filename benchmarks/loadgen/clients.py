@@ -8,15 +8,16 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Protocol
 
 import yaml
 
-INPUT_TOKENS = 128
 _ROOT = Path(__file__).parents[2]
 
 
@@ -27,8 +28,12 @@ class Load:
     Attributes:
         streams: requests in flight (a closed loop), or the most of them (an open loop).
         ttft_us: the server's time to first token; 0 for as fast as the client reads.
-        gap_us: the server's time between tokens; 0 for as fast as the client reads.
+        gap_us: the server's time between events; 0 for as fast as the client reads.
         rate_req_s: the rate of a Poisson process; None for a closed loop.
+        servers: the number of servers; each gets an equal share.
+        tokens_per_event: the tokens of each event.
+        input_tokens: the tokens of each prompt.
+        ramp_s: the time over which a closed loop starts.
     """
 
     name: str
@@ -38,6 +43,10 @@ class Load:
     ttft_us: int
     gap_us: int
     rate_req_s: float | None = None
+    servers: int = 1
+    tokens_per_event: int = 1
+    input_tokens: int = 128
+    ramp_s: float = 0.0
 
     @property
     def ideal_tok_s(self) -> float | None:
@@ -46,7 +55,7 @@ class Load:
             return self.rate_req_s * self.output_tokens
         if not self.gap_us:
             return None
-        wave_s = (self.ttft_us + (self.output_tokens - 1) * self.gap_us) / 1e6
+        wave_s = (self.ttft_us + (self.output_tokens / self.tokens_per_event - 1) * self.gap_us) / 1e6
         return self.streams * self.output_tokens / wave_s
 
 
@@ -86,7 +95,7 @@ class Client(Protocol):
         """The number of requests that it sends before it measures."""
         ...
 
-    def command(self, load: Load, url: str, folder: Path) -> list[str]:
+    def command(self, load: Load, urls: Sequence[str], folder: Path) -> list[str]:
         """Return the command line; write the files that it needs in the folder."""
         ...
 
@@ -104,7 +113,7 @@ class Ours:
     name = "pytest-dsr1"
     warmup = 16
 
-    def command(self, load: Load, url: str, folder: Path) -> list[str]:
+    def command(self, load: Load, urls: Sequence[str], folder: Path) -> list[str]:
         """Return the command that runs pytest on a scenario."""
         arrival = {"type": "poisson", "rate_req_s": load.rate_req_s, "seed": 1}
         scenario = {
@@ -113,14 +122,15 @@ class Ours:
             "source": {"document": "benchmarks/loadgen"},
             "hardware": {},
             "model": {"name": "deepseek-ai/DeepSeek-R1"},
-            "dataset": {"input_tokens": INPUT_TOKENS, "output_tokens": load.output_tokens, "seed": 1},
+            "dataset": {"input_tokens": load.input_tokens, "output_tokens": load.output_tokens, "seed": 1},
             "load": {
                 "concurrency": load.streams,
                 "num_requests": load.requests,
                 "warmup_requests": self.warmup,
                 **({"arrival": arrival} if load.rate_req_s else {}),
+                "ramp_s": load.ramp_s,
             },
-            "engine": {"type": "openai", "server": "vllm", "url": url},
+            "engine": {"type": "openai", "server": "vllm", "url": list(urls)},
             # MLPerf's limits for a server, or the times that the load itself needs.
             "slo": {
                 "ttft_ms": max(2000.0, 2 * load.ttft_us / 1e3),
@@ -167,36 +177,42 @@ class Ours:
 
 @dataclass(frozen=True, slots=True)
 class VllmRust:
-    """vLLM's client in Rust, ``vllm-rs bench serve``, a program in vLLM's wheel."""
+    """vLLM's client in Rust, ``vllm-rs bench serve``, a program in vLLM's wheel; one for each server."""
 
     program: str
     name: str = "vLLM (Rust)"
     warmup: int = 0
 
-    def command(self, load: Load, url: str, folder: Path) -> list[str]:
+    def command(self, load: Load, urls: Sequence[str], folder: Path) -> list[str]:
         """Return the command with random token ids of exact length, as ours."""
+        tokenizer = str(_tokenizer(folder))
+        each = [self._one(load, url, tokenizer, folder / str(number)) for number, url in enumerate(urls)]
+        return ["sh", "-c", " ".join(f"{shlex.join(words)} &" for words in each) + " wait"]
+
+    def _one(self, load: Load, url: str, tokenizer: str, folder: Path) -> list[str]:
         loop = (
-            ["--request-rate", str(load.rate_req_s)]
+            ["--request-rate", str(load.rate_req_s / load.servers)]
             if load.rate_req_s
-            else ["--max-concurrency", str(load.streams)]
+            else ["--max-concurrency", str(load.streams // load.servers)]
         )
         return [
             *(self.program, "bench", "serve", "--backend", "openai", "--base-url", url, "--model", "truth"),
-            *("--tokenizer", str(_tokenizer(folder)), "--prompt-token-ids", "--ignore-eos"),
-            *("--random-input-len", str(INPUT_TOKENS), "--random-output-len", str(load.output_tokens)),
-            *("--num-prompts", str(load.requests), *loop, "--disable-tqdm", "--temperature", "0"),
+            *("--tokenizer", tokenizer, "--prompt-token-ids", "--ignore-eos"),
+            *("--random-input-len", str(load.input_tokens), "--random-output-len", str(load.output_tokens)),
+            *("--num-prompts", str(load.requests // load.servers), *loop, "--disable-tqdm"),
+            *("--temperature", "0", "--percentile-metrics", "ttft,tpot,itl"),
             *("--save-result", "--result-dir", str(folder), "--result-filename", "result.json"),
-            *("--percentile-metrics", "ttft,tpot,itl"),
         ]
 
     def read(self, folder: Path) -> Reported | None:
-        """Read its JSON."""
-        result = json.loads((folder / "result.json").read_text())
+        """Read its JSON; several clients have the same load, so the mean of each figure is that of all."""
+        paths = sorted(folder.glob("*/result.json"))
+        results = [json.loads(path.read_text()) for path in paths]
         return Reported(
-            tok_s=result["output_throughput"],
-            ttft_mean_ms=result["mean_ttft_ms"],
-            ttft_p99_ms=result["p99_ttft_ms"],
-            tpot_mean_ms=result["mean_tpot_ms"],
+            tok_s=sum(result["output_throughput"] for result in results),
+            ttft_mean_ms=fmean(result["mean_ttft_ms"] for result in results),
+            ttft_p99_ms=fmean(result["p99_ttft_ms"] for result in results),
+            tpot_mean_ms=fmean(result["mean_tpot_ms"] for result in results),
         )
 
 
@@ -208,15 +224,24 @@ class Aiperf:
     name: str = "AIPerf"
     warmup: int = 0
 
-    def command(self, load: Load, url: str, folder: Path) -> list[str]:
+    def command(self, load: Load, urls: Sequence[str], folder: Path) -> list[str]:
         """Return the command with synthetic prompts, without its screen."""
         loop = ["--concurrency", str(load.streams)]
         if load.rate_req_s:
             loop = ["--request-rate", str(load.rate_req_s), "--arrival-pattern", "poisson"]
         return [
-            *(self.program, "profile", "--model", "truth", "--url", url, "--endpoint-type", "completions"),
+            *(
+                self.program,
+                "profile",
+                "--model",
+                "truth",
+                "--url",
+                urls[0],
+                "--endpoint-type",
+                "completions",
+            ),
             *("--streaming", "--tokenizer", str(_tokenizer(folder)), "--use-server-token-count"),
-            *("--synthetic-input-tokens-mean", str(INPUT_TOKENS)),
+            *("--synthetic-input-tokens-mean", str(load.input_tokens)),
             *("--output-tokens-mean", str(load.output_tokens), "--request-count", str(load.requests)),
             *(*loop, "--ui", "none", "--artifact-dir", str(folder / "result")),
         ]
@@ -240,7 +265,7 @@ class Guidellm:
     name: str = "guidellm"
     warmup: int = 0
 
-    def command(self, load: Load, url: str, folder: Path) -> list[str]:
+    def command(self, load: Load, urls: Sequence[str], folder: Path) -> list[str]:
         """Return the command with prompts from a file; synthetic ones need a tokenizer of English."""
         _prompts(folder / "prompts.jsonl", load)
         loop = f"kind=concurrent,streams={load.streams}"
@@ -248,7 +273,7 @@ class Guidellm:
             loop = f"kind=poisson,rate={load.rate_req_s}"
         return [
             *(self.program, "run", "--disable-console"),
-            *("--backend", f"kind=openai_http,target={url},request_format=/v1/completions"),
+            *("--backend", f"kind=openai_http,target={urls[0]},request_format=/v1/completions"),
             *("--profile", loop, "--constraint", f"kind=max_requests,count={load.requests}"),
             *("--tokenizer", f"kind=hf_auto,model={_tokenizer(folder)}"),
             *("--data", f"kind=json_file,path={folder / 'prompts.jsonl'}"),
@@ -316,8 +341,8 @@ _WORDS = [f"w{i}" for i in range(1000)]
 def _prompts(path: Path, load: Load) -> None:
     """Write random words, one prompt per line."""
     chosen = random.Random(1)
-    lengths = {"prompt_tokens_count": INPUT_TOKENS, "output_tokens_count": load.output_tokens}
+    lengths = {"prompt_tokens_count": load.input_tokens, "output_tokens_count": load.output_tokens}
     with path.open("w") as lines:
         for _ in range(load.requests):
-            prompt = " ".join(chosen.choices(_WORDS, k=INPUT_TOKENS))
+            prompt = " ".join(chosen.choices(_WORDS, k=load.input_tokens))
             lines.write(json.dumps({"prompt": prompt, **lengths}) + "\n")

@@ -7,8 +7,10 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from types import TracebackType
 
 from pydantic import TypeAdapter
@@ -59,6 +61,38 @@ class Truth:
         return self.tokens / self.seconds if self.seconds else 0.0
 
 
+def together(truths: Sequence[Truth]) -> Truth:
+    """Return what servers with equal loads did, as one.
+
+    Counts are sums; the time is that of the slowest server. Of times, means and percentiles are means over
+    the servers, and the maximum is the largest.
+    """
+
+    def times(name: str) -> Times:
+        each: list[Times] = [getattr(truth, name) for truth in truths]
+        return Times(
+            fmean(t.mean for t in each),
+            fmean(t.p50 for t in each),
+            fmean(t.p99 for t in each),
+            max(t.max for t in each),
+        )
+
+    return Truth(
+        requests=sum(truth.requests for truth in truths),
+        completed=sum(truth.completed for truth in truths),
+        aborted=sum(truth.aborted for truth in truths),
+        tokens=sum(truth.tokens for truth in truths),
+        connections=sum(truth.connections for truth in truths),
+        most_in_flight=sum(truth.most_in_flight for truth in truths),
+        seconds=max(truth.seconds for truth in truths),
+        cpu_s=sum(truth.cpu_s for truth in truths),
+        ttft_ms=times("ttft_ms"),
+        tpot_ms=times("tpot_ms"),
+        gap_ms=times("gap_ms"),
+        late_ms=times("late_ms"),
+    )
+
+
 def compile_server(folder: Path) -> Path:
     """Build the program with the machine's C compiler; return its path."""
     program = folder / "truth_server"
@@ -72,15 +106,16 @@ class TruthServer:
     Args:
         program: compiled.
         ttft_us: the time from a request to its first token.
-        gap_us: the time from token to token; 0 for as fast as the client reads.
+        gap_us: the time from event to event; 0 for as fast as the client reads.
+        tokens_per_event: the tokens of each event.
     """
 
-    def __init__(self, program: Path, ttft_us: int, gap_us: int) -> None:
+    def __init__(self, program: Path, ttft_us: int, gap_us: int, tokens_per_event: int) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port: int = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        self._argv = [str(program), str(port), str(ttft_us), str(gap_us)]
+        self._argv = [str(program), *map(str, (port, ttft_us, gap_us, tokens_per_event))]
 
     def __enter__(self) -> TruthServer:
         self._process = subprocess.Popen(self._argv)

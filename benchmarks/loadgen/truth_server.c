@@ -1,17 +1,17 @@
 /* A server that streams tokens on an exact schedule and records what it really did, to compare a client's
  * report with the truth. One thread, epoll, no dependencies, loopback only.
  *
- *     cc -O2 -o truth_server truth_server.c && ./truth_server PORT TTFT_US GAP_US
+ *     cc -O2 -o truth_server truth_server.c -lm && ./truth_server PORT TTFT_US GAP_US TOKENS_PER_EVENT
  *
- * POST /v1/completions, /v1/chat/completions   `max_tokens` tokens, one event each, then usage and [DONE]
+ * POST /v1/completions, /v1/chat/completions   `max_tokens` tokens in events, then usage and [DONE]
  * GET  /v1/models, /health                     as OpenAI-compatible servers answer
  * GET  /metrics                                as vLLM writes them, with as many histograms
  * GET  /truth                                  since the last reset, as JSON
  * GET  /truth/arrivals                         when each request was read, in CLOCK_MONOTONIC ns, one per line
  * GET  /truth/reset?skip=N                     reset, and do not record the next N requests: a warm-up
  *
- * The first token of a request is due TTFT_US after the request was read, the others GAP_US after each
- * other, on an absolute schedule: one late token does not delay the rest. GAP_US 0: as fast as the client
+ * The first event of a request is due TTFT_US after the request was read, the others GAP_US after each
+ * other, on an absolute schedule: one late event does not delay the rest. GAP_US 0: as fast as the client
  * reads, with the streams in turn. Times are taken before the system call that writes the token.
  */
 #define _GNU_SOURCE
@@ -35,7 +35,8 @@
 #define ROUND 4096      /* tokens sent before requests are looked at again, when the schedule is missed */
 #define BINS_A_DOUBLING 512
 
-static int64_t ttft_ns, gap_ns;
+static int64_t ttft_ns, gap_ns, tokens_per_event;
+static char tokens_text[64]; /* the text of an event */
 static int poller;
 
 static int64_t now_ns(void) {
@@ -225,27 +226,31 @@ static void say_event(Stream *stream, const char *choices, const char *more) {
 
 static void send_token(Stream *stream) {
 #define COMPLETION(reason)                                                                               \
-    "{\"index\":0,\"text\":\" tok\",\"logprobs\":null,\"finish_reason\":" reason ",\"stop_reason\":null,"    \
+    "{\"index\":0,\"text\":\"%s\",\"logprobs\":null,\"finish_reason\":" reason ",\"stop_reason\":null,"      \
     "\"prompt_token_ids\":null,\"token_ids\":null}"
 #define CHAT(reason)                                                                                     \
-    "{\"index\":0,\"delta\":{\"content\":\" tok\"},\"logprobs\":null,\"finish_reason\":" reason ","              \
+    "{\"index\":0,\"delta\":{\"content\":\"%s\"},\"logprobs\":null,\"finish_reason\":" reason ","                \
     "\"token_ids\":null}"
     static const char *text[] = {COMPLETION("null"), CHAT("null")};
     static const char *finish[] = {COMPLETION("\"length\""), CHAT("\"length\",\"stop_reason\":null")};
     int64_t now = now_ns();
-    int last = ++stream->sent == stream->wanted;
-    if (stream->sent == 1) stream->first_ns = now;
+    int first_event = !stream->sent;
+    int64_t left = stream->wanted - stream->sent, many = left < tokens_per_event ? left : tokens_per_event;
+    int last = (stream->sent += many) == stream->wanted;
+    if (first_event) stream->first_ns = now;
     if (stream->counted) {
         if (gap_ns) note(&lateness, now - stream->due_ns);
-        if (stream->sent == 1)
+        if (first_event)
             note(&first, now - stream->read_ns);
         else
             note(&single_gap, now - stream->last_ns);
         to_ns = now;
-        tokens++;
+        tokens += many;
     }
     stream->last_ns = now;
-    say_event(stream, (last ? finish : text)[stream->chat], "");
+    char choice[320];
+    snprintf(choice, sizeof choice, (last ? finish : text)[stream->chat], tokens_text + 4 * (tokens_per_event - many));
+    say_event(stream, choice, "");
     if (last) {
         char usage[160];
         snprintf(usage, sizeof usage,
@@ -498,10 +503,11 @@ static void accept_all(int listener) {
 }
 
 int main(int count, char **arguments) {
-    if (count != 4) {
-        fputs("usage: truth_server PORT TTFT_US GAP_US\n", stderr);
+    if (count != 5 || (tokens_per_event = atoll(arguments[4])) < 1 || tokens_per_event > 15) {
+        fputs("usage: truth_server PORT TTFT_US GAP_US TOKENS_PER_EVENT (1 to 15)\n", stderr);
         return 2;
     }
+    for (int i = 0; i < tokens_per_event; i++) strcat(tokens_text, " tok");
     ttft_ns = atoll(arguments[2]) * 1000;
     gap_ns = atoll(arguments[3]) * 1000;
     struct rlimit files;

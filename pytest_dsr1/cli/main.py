@@ -35,7 +35,7 @@ def _dataset(options: argparse.Namespace) -> int:
     from pytest_dsr1.cli.suites import folders
     from pytest_dsr1.errors import UserError
     from pytest_dsr1.reporting.terminal.progress import Counter
-    from pytest_dsr1.scenario.loading import load_named
+    from pytest_dsr1.scenario.named import load_named
     from pytest_dsr1.storage.files import replacing
     from pytest_dsr1.workload.synthetic import write_synthetic
 

@@ -85,6 +85,12 @@ def add(commands: Any) -> None:
     for parser in (accept, export):
         parser.add_argument("--suites", action="append", default=[], help=SUITES_HELP)
         parser.add_argument("--set", action="append", default=[], help="change a value: KEY=VALUE")
+        parser.add_argument(
+            "--sweep",
+            action="append",
+            default=[],
+            help="of a point that --dsr1-sweep has made: KEY=VALUE,VALUE",
+        )
     for parser in (show, accept, export):
         parser.set_defaults(run=_naming_the_store(parser.get_default("run")))
         parser.add_argument("--store", type=Path, help=f"the folder of references ({STORE_HELP})")
@@ -105,9 +111,10 @@ def _naming_the_store(run: Callable[[argparse.Namespace], int]) -> Callable[[arg
 
 
 def _advice(options: argparse.Namespace, text: str) -> str:
-    from pytest_dsr1.gate.references import with_store
+    from pytest_dsr1.gate.references import with_store, with_sweep
 
-    return with_store(text, None if options.store is None else str(options.store))
+    named = with_store(text, None if options.store is None else str(options.store))
+    return with_sweep(named, getattr(options, "sweep", []))
 
 
 def _store(options: argparse.Namespace) -> Path:
@@ -260,10 +267,10 @@ def _accept(options: argparse.Namespace) -> int:
     from pytest_dsr1.gate.plan import gate_plan
     from pytest_dsr1.gate.reference_file import path_of
     from pytest_dsr1.gate.references import by_node
-    from pytest_dsr1.scenario.loading import load_named
+    from pytest_dsr1.scenario.named import load_named
     from pytest_dsr1.storage.filelock import user
 
-    scenario = load_named(options.profile, folders(options.suites), options.set)
+    scenario = load_named(options.profile, folders(options.suites), options.set, options.sweep)
     store = _store(options)
     folder = store if store.is_dir() else Path.cwd()
     by = options.by or git(folder, "config", "user.name") or user()
@@ -292,11 +299,14 @@ def _export(options: argparse.Namespace) -> int:
     from pytest_dsr1.gate import recordings
     from pytest_dsr1.gate.acceptance import reference_run
     from pytest_dsr1.gate.reference_file import load
-    from pytest_dsr1.scenario.loading import load_named
+    from pytest_dsr1.scenario.named import load_named
     from pytest_dsr1.steady.figure import NoSteadyFigureError, steady_figure, warmup_of
     from pytest_dsr1.study.eligibility import gated_metric
 
-    scenario, store = load_named(options.profile, folders(options.suites), options.set), _store(options)
+    scenario, store = (
+        load_named(options.profile, folders(options.suites), options.set, options.sweep),
+        _store(options),
+    )
     metric, warmup_requests, requests = gated_metric(scenario), warmup_of(scenario), None
     rows: list[tuple[ReferenceRun, str]] = []
     try:

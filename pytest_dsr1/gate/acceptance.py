@@ -30,7 +30,7 @@ from pytest_dsr1.gate.references import (
 )
 from pytest_dsr1.machine.probe.values import KINDS, PREFIX
 from pytest_dsr1.machine.values import FactValue
-from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.catalogue import METRICS, found_by_search, metric_named
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.steady.figure import (
     READINGS_S,
@@ -84,7 +84,7 @@ def accept(
                 f"one node are required, {WANTED} are recommended; {how_to_get_more(scenario.name)}"
             )
             raise NoReferenceError("\n".join([few, *left_out]))
-        metric, warmup_requests = METRICS[gated_metric(scenario)], warmup_of(scenario)
+        metric, warmup_requests = metric_named(gated_metric(scenario)), warmup_of(scenario)
         requests = _requests(store, runs, metric.name, warmup_requests)
         found = _figures(store, runs, metric.name, warmup_requests, requests)
         accepted = References(
@@ -188,6 +188,8 @@ def _newest(found: Sequence[RecordedRun]) -> tuple[list[RecordedRun], list[str]]
 def _requests(store: Path, runs: Sequence[RecordedRun], metric: str, warmup_requests: int) -> int:
     """Return the number of requests of a gated run, from the variances at full length."""
     figures = _figures(store, runs, metric, warmup_requests, None)
+    if metric in found_by_search():
+        return 1  # search
     by_nodes: dict[str, list[float]] = defaultdict(list)
     for run, figure in zip(runs, figures, strict=True):
         by_nodes[run.node].append(math.log(figure.value))

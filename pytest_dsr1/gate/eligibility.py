@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pytest_dsr1.errors import Dsr1Error, UserError
-from pytest_dsr1.gate import comparability
+from pytest_dsr1.gate import comparability, searched
 from pytest_dsr1.gate.references import References, how_to_get_more
 from pytest_dsr1.metrics.catalogue import METRICS, gateable
 from pytest_dsr1.scenario.loading import LoadedScenario
@@ -20,21 +20,28 @@ class NotComparableError(Dsr1Error):
     """The run differs from the references in facts that must be equal (verdict NOT COMPARABLE)."""
 
 
-def refuse_unfit(loaded: LoadedScenario, scenario: Scenario, workload: Callable[[], Workload]) -> None:
+def refuse_unfit(
+    loaded: LoadedScenario, scenario: Scenario, workload: Callable[[], Workload], *, searches: bool = True
+) -> None:
     """Refuse a scenario whose runs cannot be gated or become references.
 
     Args:
         loaded: gives the file and line of a value.
         scenario: the same scenario, resolved.
         workload: returns its requests; this may take a while.
+        searches: whether the result of a search can be what is gated.
 
     Raises:
         UserError: no part of a run is steady, no metric is named, we do not start the server, the runs are
             too short, or they do not report the metric.
     """
     load, engine = scenario.load, scenario.engine
+    if scenario.gates_search:
+        if not searches:
+            raise UserError(f"{loaded.where('gate')}: {no_metric()}")
+        searched.refuse_unfit(loaded, scenario)
     waves = 1 + LATENCIES + 1
-    if load.floods:
+    if load.floods and not scenario.gates_search:
         raise UserError(
             f"{loaded.where('load.concurrency')}: with `all` no request waits until another one ends, "
             "so no part of a run is steady; references and gates need a number: set load.concurrency to at "
@@ -50,6 +57,8 @@ def refuse_unfit(loaded: LoadedScenario, scenario: Scenario, workload: Callable[
             f"{loaded.where(key)}: gates compare engine starts, and pytest-dsr1 does not start the server "
             f"at {engine.attached_url}; {remedy}"
         )
+    if scenario.gates_search:
+        return
     least = waves * load.at_once
     if load.arrival is None and load.at_once > 1 and load.num_requests < least:
         raise UserError(

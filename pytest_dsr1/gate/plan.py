@@ -17,7 +17,8 @@ from pytest_dsr1.gate.decision import Design, alpha, planned, resolved, runs_nee
 from pytest_dsr1.gate.noise import Level, level
 from pytest_dsr1.gate.reference_file import intact
 from pytest_dsr1.gate.references import ReferenceRun, References, how_to_get_more, usable
-from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.gate.searched import too_coarse, with_own_error
+from pytest_dsr1.metrics.catalogue import found_by_search, metric_named
 from pytest_dsr1.scenario.schema.scenario import LARGEST_DELTA_PERCENT, Scenario
 from pytest_dsr1.study.loop import LIMIT
 from pytest_dsr1.study.losses import in_percent, loss, worse
@@ -64,6 +65,16 @@ class GatePlan:
         return float(loss(self.metric, self.design.level.mean, value))
 
     @property
+    def _searches(self) -> bool:
+        return self.metric in found_by_search()
+
+    @property
+    def _of(self) -> str:
+        if self._searches:
+            return "by one search per run"
+        return f"of the first {self.references.requests:,} requests"
+
+    @property
     def run_s(self) -> float:
         """The time of one run, in s, including the engine's start, warm-up and drain."""
         return self._run_s(self.references.requests)
@@ -108,12 +119,12 @@ class GatePlan:
     def statement(self) -> tuple[str, ...]:
         """Return the sentences to show before the gate begins."""
         plan, name = self.design, self.scenario.name
-        whole_s = self._run_s(self.scenario.load.num_requests)
-        at_most = self._cost((self.starts - 1) * self.run_s + whole_s)
+        sent = self.references.requests if self._searches else self.scenario.load.num_requests
+        at_most = self._cost((self.starts - 1) * self.run_s + self._run_s(sent))
         return (
-            f"{name}: gate on {METRICS[self.metric].label} of the first {self.references.requests:,} "
-            f"requests, against {len(self.runs)} references {_where(self.references, self.runs)} (noise "
-            f"{plan.level.noise_percent:.2g}% between starts)",
+            f"{name}: gate on {metric_named(self.metric).label} {self._of}, against {len(self.runs)} "
+            f"references {_where(self.references, self.runs)} (noise {plan.level.noise_percent:.2g}% between "
+            "starts)",
             self.runs_and_cost,
             f"{name}: these numbers include only runs that count. Two kinds of run do not count and are "
             f"repeated: the first start of new software on this node ({self.cost(1)} more), and an INVALID "
@@ -176,8 +187,12 @@ def gate_plan(
                 "variation: a day-to-day shift of half the noise could raise the false-alarm rate to 7%; "
                 "record on more days"
             )
+    if references.metric in found_by_search():
+        found = with_own_error(found, [run.se_percent for run in runs])
     unfit = comparability.unfit(scenario.gate.under_test, references.facts)
     warnings += (f"{scenario.name}: {each}" for each in unfit)
+    if scenario.gates_search and (why := too_coarse(scenario, references.mean)):
+        raise UndecidableError(why)
     error, delta = alpha(gates_of(store)), worse(references.metric, scenario.gate.delta_percent)
     most = scenario.gate.max_runs
     made = planned(found, error, delta, most)

@@ -16,7 +16,7 @@ from pytest_dsr1.gate.plan import GatePlan
 from pytest_dsr1.gate.references import how_to_get_more
 from pytest_dsr1.gate.saved import GateRun, SavedAcceptance, SavedGate, SavedReferences
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.catalogue import metric_named
 from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.study.eligibility import figure, save_figure
 from pytest_dsr1.study.loop import Answer, InconclusiveError, Next
@@ -35,7 +35,8 @@ class GateProgress:
         changed: what under test differs from the references.
         look: the evidence of all runs that count; None before the first.
         verdict: PASS or FAIL; None before either.
-        latest: the last run that counts; None before the first.
+        latest: the last run that counts; None before the first, and of searches.
+        found: of searches, the figure of each, by the folder of its first probe.
     """
 
     plan: GatePlan
@@ -44,6 +45,7 @@ class GateProgress:
     look: Look | None = None
     verdict: Verdict | None = None
     latest: Measurement | None = None
+    found: dict[str, SteadyFigure] = field(default_factory=dict)
 
     @property
     def counted(self) -> list[SteadyFigure]:
@@ -80,13 +82,16 @@ class GateProgress:
         refs = self.plan.references
         try:
             self.changed = compared(refs, measurement.fingerprint.facts)
-            found = figure(measurement, requests=refs.requests, warmup_requests=refs.warmup_requests)
+            found = self.found.get(str(measurement.folder)) or figure(
+                measurement, requests=refs.requests, warmup_requests=refs.warmup_requests
+            )
             save_figure(measurement, found)
         except Dsr1Error as error:
             self.leave_out(point, measurement, str(error))
             raise
         self.add(GateRun(str(measurement.folder), found))
-        self.latest = measurement
+        if not self.found:
+            self.latest = measurement
 
     def add(self, run: GateRun) -> None:
         """Add one more engine start, and evaluate all figures so far."""
@@ -114,7 +119,7 @@ class GateProgress:
         """Return the evidence in one sentence."""
         plan, seen = self.plan, self.look
         assert seen is not None
-        metric = METRICS[plan.metric]
+        metric = metric_named(plan.metric)
         change = in_percent(plan.metric, float(seen.loss))
         ends = sorted(in_percent(plan.metric, float(end)) for end in (seen.low, seen.high))
         return (
@@ -148,7 +153,7 @@ class GateProgress:
     def judged(self, status: Status) -> Verdict:
         """Return the verdict in the form that targets have; ``bound`` is a loss of delta."""
         plan = self.plan
-        sign = -1 if METRICS[plan.metric].better == "higher" else 1
+        sign = -1 if metric_named(plan.metric).better == "higher" else 1
         assert self.look is not None
         delta = f"a loss of {plan.scenario.gate.delta_percent:g}%"
         meaning = {

@@ -154,6 +154,8 @@ def record(
     )
     document = {**RECORDED_RUN.head, **_RECORDED_RUN.dump_python(run, mode="json", by_alias=True)}
     del document["name"]
+    if not trace.found:
+        del document["trace"]["found"], document["trace"]["found_s"]
     if not run.answers:
         del document["answers"]
     path = folder_of(store, run.profile) / f"{run.name}.json"

@@ -23,7 +23,7 @@ from pytest_dsr1.errors import InvalidRunError, NoReferenceError, ReferencesErro
 from pytest_dsr1.gate import comparability, recordings
 from pytest_dsr1.gate.comparability import short
 from pytest_dsr1.gate.references import ReferenceRun, References, how_to_get_more, noise_by
-from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.catalogue import METRICS, found_by_search, metric_named
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.storage import yaml_loaders
 from pytest_dsr1.storage.documents import DocumentError, DocumentKind, changed, read_text
@@ -258,8 +258,9 @@ def _problems(references: References, profile: str, now: datetime, first_run: in
             f"contains references of {references.profile!r}, not of {profile!r}: the scenario was renamed, "
             "or the file copied"
         )
-    metric = METRICS.get(references.metric)
-    if metric is None or not metric.gateable:
+    searched = references.metric in found_by_search()
+    metric = metric_named(references.metric) if searched else METRICS.get(references.metric)
+    if metric is None or not (searched or metric.gateable):
         yield f"metric: {references.metric} cannot be gated"
     else:
         for key, found, expected in (

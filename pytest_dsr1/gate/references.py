@@ -248,6 +248,25 @@ def with_store(text: str, store: str | None) -> str:
     return re.sub(r"`(pytest [^`]*--dsr1-reference=record)`", lambda found: f"`{found[1]}{recorded}`", text)
 
 
+def with_sweep(text: str, swept: Sequence[str]) -> str:
+    """Return a message in which each command about a point names the sweep that made it.
+
+    Args:
+        text: the message.
+        swept: the ``KEY=VALUE,VALUE`` texts of ``--dsr1-sweep``.
+    """
+    words = [shell_word(each) for each in swept]
+    ours, pytests = ("".join(f" {option}={word}" for word in words) for option in ("--sweep", "--dsr1-sweep"))
+    text = re.sub(
+        r"`(pytest-dsr1 references (?:accept|export) (?:(?! --sweep=)[^`])+)`",
+        lambda found: f"`{found[1]}{ours}`",
+        text,
+    )
+    return re.sub(
+        r"`(pytest --dsr1-profile=(?:(?! --dsr1-sweep=)[^`])+)`", lambda found: f"`{found[1]}{pytests}`", text
+    )
+
+
 def by_node(counts: Mapping[str, int]) -> str:
     """Return the numbers of runs by node as text."""
     return ", ".join(f"{short(node)}: {count}" for node, count in sorted(counts.items())) or "none"

@@ -79,7 +79,18 @@ _FOUND_BY_SEARCH = {
         ("highest_rate", "highest request rate", "req/s"),
     )
 }
-"""What several runs show and none alone; neither a target nor a gate of a run can use it."""
+AT_SLO = Metric(
+    name="throughput_at_slo",
+    label="throughput at SLO",
+    unit="tok/s",
+    better="higher",
+    formula="the output throughput at the lower end of the interval of that load",
+    source="none in trtllm-bench; several runs",
+    kind="total",
+    compute=lambda _: None,
+)
+"""What a search shows in addition; it is not gated, because that of a run at the load can be."""
+"""What several runs show and none alone; no target can use it, and only a gate of searches."""
 
 
 def metric_named(name: str) -> Metric:
@@ -88,7 +99,12 @@ def metric_named(name: str) -> Metric:
     Raises:
         KeyError: there is none with this name.
     """
-    return _FOUND_BY_SEARCH.get(name) or METRICS[name]
+    return AT_SLO if name == AT_SLO.name else _FOUND_BY_SEARCH.get(name) or METRICS[name]
+
+
+def found_by_search() -> tuple[str, ...]:
+    """Return the names of what a search finds, which a gate of its scenario may use."""
+    return tuple(_FOUND_BY_SEARCH)
 
 
 def targetable() -> tuple[str, ...]:

@@ -97,7 +97,7 @@ class Child:
     :meth:`read`. With ``events`` the environment variable ``DSR1_EVENTS_FD`` names a descriptor that the
     command writes to; :meth:`read` returns these lines as kind ``event``, and they are not logged. With
     ``commands`` the variable ``DSR1_COMMANDS_FD`` names a descriptor where the command reads what
-    :meth:`send` writes. Standard input is empty.
+    :meth:`send` writes. It also gets the descriptors in ``inherited``. Standard input is empty.
 
     The secrets in its environment and its command are replaced in all of this output, also in the log.
 
@@ -118,6 +118,7 @@ class Child:
         log: Path,
         events: bool = False,
         commands: bool = False,
+        inherited: Sequence[int] = (),
         grace_s: float = 5.0,
     ) -> None:
         self.argv = list(argv)
@@ -126,6 +127,7 @@ class Child:
         self._cwd = cwd
         self._events = events
         self._with_commands = commands
+        self._inherited = inherited
         self._commands: int | None = None
         self._grace_s = grace_s
         self._lines: queue.SimpleQueue[Line | None] = queue.SimpleQueue()
@@ -151,7 +153,7 @@ class Child:
             with contextlib.suppress(OSError, AttributeError):  # a lower limit of the system, or not Linux
                 fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, _READ)
             status, status_write = pipe()
-            passed = [status_write]
+            passed = [status_write, *self._inherited]
             sources: dict[int, _Source] = {output: "log", status: "status"}
             if self._events:
                 events, events_write = pipe()

@@ -214,30 +214,6 @@ def _check(tree: Node, *, saved: bool = False) -> _Checked:
     return _Checked(parsed.scenario, problems, unusual, marks)
 
 
-def load_named(profile: str, suites: Sequence[str], overrides: Sequence[str]) -> Scenario:
-    """Return the one scenario that a command of ``pytest-dsr1`` names by profile or by file.
-
-    Args:
-        profile: the name of a profile, or the path of a scenario file.
-        suites: folders of scenarios, in addition to those that ship.
-        overrides: see :func:`load`.
-
-    Raises:
-        UserError: the name matches no scenario or several, or the scenario cannot be used.
-    """
-    catalogue = profiles.discover([Path(folder) for folder in suites])
-    named = Path(profile)
-    paths = [named] if named.is_file() else catalogue.select(profile)
-    found = [each for path in paths for each in load_all(path, overrides=overrides, catalogue=catalogue)]
-    if not named.is_file() and (patterns := catalogue.points(profile)):
-        chosen = profiles.named([each.scenario.name for each in found], patterns[paths[0]])
-        found = [each for each in found if each.scenario.name in chosen]
-    if len(found) != 1:
-        names = ", ".join(each.scenario.name for each in found[:3])
-        raise UserError(f"{profile}: matches {len(found)} scenarios; name one of them, such as {names}")
-    return found[0].scenario
-
-
 def _assembled(
     path: Path, catalogue: profiles.Catalogue | None, problems: list[Problem], chain: tuple[Path, ...]
 ) -> tuple[Node, Node]:
@@ -394,7 +370,6 @@ def _mark_of(marks: Mapping[str, Mark], key: str) -> Mark:
     """Return the position of a key, or of the nearest key around it."""
     path = split_key(key)
     for length in range(len(path), 0, -1):
-        mark = marks.get(join_key(path[:length]))
-        if mark is not None:
+        if (mark := marks.get(join_key(path[:length]))) is not None:
             return mark
     return marks[""]

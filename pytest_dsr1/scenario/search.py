@@ -99,6 +99,7 @@ def probe_of(
             "slo": Slo(preset=search.slo) if search.slo else scenario.slo,
             "search": None,
             "targets": [],
+            "gate": scenario.gate.model_copy(update={"metric": None}),
             "published": [],
             "accuracy": None,
         }

@@ -13,6 +13,7 @@ from pytest_dsr1.scenario.problems import Problem
 from pytest_dsr1.scenario.schema.base import NAME
 from pytest_dsr1.scenario.sweep import Point, identity_of, without_secrets_of
 from pytest_dsr1.scenario.yaml.tree import Node, join_key, node_of, split_key, with_value, without
+from pytest_dsr1.text import did_you_mean
 
 _LONGEST_NAME = 100
 LONGEST_OF_SWEEP = _LONGEST_NAME - len(".01234567")
@@ -215,4 +216,15 @@ def _mistakes_of(item: Node, at: Node, key: str, points: Sequence[Point]) -> Ite
     elif not any(fits(item, point) for point in points):
         labels = ", ".join(point.label for point in points[:_NAMED])
         more = f" and {len(points) - _NAMED} more" if len(points) > _NAMED else ""
-        yield Problem(at.mark, key, f"matches no point of the sweep; its points are {labels}{more}")
+        message = f"matches no point of the sweep; its points are {labels}{more}"
+        yield Problem(at.mark, key, "; ".join([message, *_not_swept(at, points)]))
+
+
+def _not_swept(at: Node, points: Sequence[Point]) -> Iterator[str]:
+    """Yield each key of an ``at`` that is not swept, if one that is has a similar name."""
+    swept = dict.fromkeys(name for point in points for name in point.values)
+    last = {name.rpartition(".")[2]: name for name in swept}
+    for name in at.value if isinstance(at.value, dict) else ():
+        if name not in swept:
+            meant = did_you_mean(last.get(name, name), swept)
+            yield from [f"{name} is not swept{meant}"] if meant else []

@@ -11,16 +11,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from pytest_dsr1.search.evidence import LEAST_KEPT, Probe, side
+from pytest_dsr1.search.evidence import LEAST_EFFECTIVE, LEAST_KEPT, Probe, side
 from pytest_dsr1.search.fit import Fit, fit
 from pytest_dsr1.search.placing import Plan, Question, believed, doubted, placed, planned, rounded
 
 FIT_ERROR = 0.02
 """The planned probability that the curve's interval does not hold the answer. With the errors of the sides,
 0.1% for each of at most 12 probes, it is at most 3.2%; we promise 5%, because a curve is only a model."""
+_Z = 2.326
+"""Of the normal distribution, for ``FIT_ERROR`` on both sides together."""
+_FALSE_PAIR = 0.0001
+_EXCESS = 3.719
+"""Standard errors of a normal variable that are exceeded with the probability ``_FALSE_PAIR``."""
 _NEAR = 1.35
 """Once the loads on both sides differ by less than this factor, the curve is used, for loads that close."""
 _END_FACTOR = 8.0
@@ -33,7 +38,7 @@ class Found:
 
     Attributes:
         where: ``inside`` the range; ``above`` if its highest load keeps the goal; ``below`` if its lowest
-            load does not; ``unclear`` if two probes contradict each other.
+            load does not; ``unclear`` if two probes contradict each other, or misses fall with load.
         load: the highest load that keeps the goal; the end of the range if it is above, 0 if it is below.
             If unclear, the highest load below which no probe misses the goal.
         low: the lower end of the interval; the answer is inside with a probability of at least 95%.
@@ -41,7 +46,10 @@ class Found:
         narrow: whether the interval is as narrow as asked.
         scatter: the variance of the probes around the curve over what their requests explain. Above 1, the
             difference was improbable, and the interval is wider for it.
-        contradiction: a load that misses the goal, and one at least as high that keeps it.
+        contradiction: a load that misses the goal, and one at least as high that keeps it; or a load that
+            misses more often than a higher one.
+        estimate: the answer before it is rounded to a load that can be run; 0 unless it is inside.
+        se: the standard error of its natural logarithm.
     """
 
     where: Literal["inside", "above", "below", "unclear"]
@@ -51,6 +59,8 @@ class Found:
     narrow: bool = True
     scatter: float = 1.0
     contradiction: tuple[Probe, Probe] | None = None
+    estimate: float = field(default=0.0, compare=False)
+    se: float = field(default=0.0, compare=False)
 
 
 def enough(plan: Plan, seen: Probe, goal: float) -> bool:
@@ -78,7 +88,7 @@ def decide(asked: Question, probes: Sequence[Probe]) -> Plan | Found:
     if misses and high <= asked.low:
         return Found("below", 0.0, 0.0, asked.low)
     if keeps and misses and _is_narrow(asked, low, high - 1 if asked.whole else high):
-        return Found("inside", low, low, high - 1 if asked.whole else high)
+        return _between_sides(low, high, high - 1 if asked.whole else high, narrow=True)
     unknown = [p for p, s in sides if s == "unknown" and p.effective > 0]
     last = len(probes) >= asked.most_probes
     if not last and not unknown and not (keeps and misses and high <= low * _NEAR):
@@ -86,7 +96,7 @@ def decide(asked: Question, probes: Sequence[Probe]) -> Plan | Found:
     near = [*unknown, *(p for p in (keeps, misses) if p and not p.oversaturated)]
     near += [p for p, s in sides if s != "unknown" and p not in near and _is_near(p, near)]
     if not near:
-        return Found("inside", low, low, high, narrow=False)
+        return _between_sides(low, high, high, narrow=False)
     return _refined(asked, probes, near, (low, high), last=last)
 
 
@@ -118,8 +128,10 @@ def _refined(
     low, high = ends
     near = believed(near)
     found = fit(near, asked.goal, math.log(low), math.log(high), FIT_ERROR)
-    answer = _answer(asked, found)
+    answer = _answer(asked, found, ends)
     more = doubted(asked, probes, near, found, high)
+    if (last or (answer.narrow and more is None)) and (doubt := _not_monotonic(asked, probes)):
+        return doubt
     if last:
         return replace(answer, narrow=answer.narrow and more is None)
     if answer.narrow:
@@ -127,6 +139,34 @@ def _refined(
     if found.high - found.low > math.log(_NEAR):
         return planned(asked, probes, _within(asked, near, found))
     return placed(asked, probes, near, found)
+
+
+def _not_monotonic(asked: Question, probes: Sequence[Probe]) -> Found | None:
+    """Return that misses fall with load, if two probes show it, with all loads that are in doubt.
+
+    Their shares are compared by their effective requests. With shares that are equal everywhere, a pair would
+    show it with a probability of :data:`_FALSE_PAIR`.
+    """
+    seen = [probe for probe in probes if not probe.oversaturated and probe.effective >= LEAST_EFFECTIVE]
+    pairs = [(_excess(p, q), p, q) for p in seen for q in seen if p.load < q.load]
+    shown = [(excess, p, q) for excess, p, q in pairs if excess > _EXCESS]
+    if not shown:
+        return None
+    _, worse, better = max(shown, key=lambda pair: pair[0])
+    first, last = min(p.load for _, p, _ in shown), max(q.load for _, _, q in shown)
+    sides = [(probe, side(probe, asked.goal)) for probe in probes]
+    low = max((p.load for p, s in sides if s == "keeps" and p.load < first), default=asked.low)
+    high = min((p.load for p, s in sides if s == "misses" and p.load > last), default=asked.high)
+    return Found("unclear", low, low, high, narrow=False, contradiction=(worse, better))
+
+
+def _excess(lower: Probe, higher: Probe) -> float:
+    """Return how much more the probe at the lower load misses, in standard errors of equal shares."""
+    sizes = lower.effective, higher.effective
+    missed = lower.missed_share * sizes[0] + higher.missed_share * sizes[1]
+    share = (missed + 1) / (sum(sizes) + 2)
+    error = math.sqrt(share * (1 - share) * (1 / sizes[0] + 1 / sizes[1]))
+    return (lower.missed_share - higher.missed_share) / error
 
 
 def _within(asked: Question, near: Sequence[Probe], found: Fit) -> float:
@@ -138,13 +178,26 @@ def _within(asked: Question, near: Sequence[Probe], found: Fit) -> float:
     return rounded(asked, math.exp((found.middle + longer) / 2))
 
 
-def _answer(asked: Question, found: Fit) -> Found:
-    """Return the interval of a fit; whole numbers are rounded down, which may widen it by one step."""
+def _answer(asked: Question, found: Fit, ends: tuple[float, float]) -> Found:
+    """Return the interval of a fit; whole numbers are rounded down, which may widen it by one step.
+
+    If probes scatter improbably, the curve is not the server's, and the interval is all that is between the
+    loads whose sides are known.
+    """
     low, load, high = (math.exp(each) for each in (found.low, found.middle, found.high))
+    if found.scatter > 1:
+        low, high = ends
     narrow = _is_narrow(asked, low, high)
     if asked.whole:
         low, load, high = (float(math.floor(each + 1e-9)) for each in (low, load, high))
-    return Found("inside", load, low, high, narrow, found.scatter)
+    se = (found.high - found.low) / (2 * _Z)
+    return Found("inside", load, low, high, narrow, found.scatter, estimate=math.exp(found.middle), se=se)
+
+
+def _between_sides(low: float, misses: float, high: float, *, narrow: bool) -> Found:
+    """Return an answer that is anywhere between a load that keeps the goal and one that misses it."""
+    se = math.log(misses / low) / math.sqrt(12)  # of a uniform variable
+    return Found("inside", low, low, high, narrow, estimate=math.sqrt(low * misses), se=se)
 
 
 def _unclear(asked: Question, sides: Sequence[tuple[Probe, str]], misses: Probe, keeps: Probe) -> Found:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.metrics.catalogue import AT_SLO
 from pytest_dsr1.metrics.inputs import SloLimits
 from pytest_dsr1.search.decision import Found, decide
 from pytest_dsr1.search.evidence import Probe, side
@@ -33,6 +34,8 @@ class SearchResult:
             without an answer inside the range, or if a probe has none.
         probes: every probe that counts, in order.
         sentences: the answer, and everything that a person must know about it.
+        at_ends: the throughput at the lower end of the interval, which surely keeps the SLO, and at the
+            upper end; None without ``throughput``.
     """
 
     asked: Question
@@ -40,11 +43,27 @@ class SearchResult:
     throughput: float | None
     probes: tuple[Probe, ...]
     sentences: tuple[str, ...]
+    at_ends: tuple[float, float] | None = None
 
     @property
     def requests(self) -> int:
         """The requests of all probes."""
         return sum(probe.sent for probe in self.probes)
+
+    @property
+    def metrics(self) -> dict[str, tuple[float, float, float]]:
+        """The value of each metric, with its interval; none if the probes contradict each other.
+
+        The throughput is at the lower end of the load's interval.
+        """
+        found = self.found
+        if found.where == "unclear":
+            return {}
+        values = {METRICS[self.asked.whole]: (found.load, found.low, found.high)}
+        if self.at_ends is not None:
+            low, high = self.at_ends
+            values[AT_SLO.name] = low, min(low, high), max(low, high)
+        return values
 
     def judge(self, at_least: float) -> Verdict:
         """Return the verdict on a target: the highest load must be at least this.
@@ -110,7 +129,9 @@ class SearchProgress:
         if isinstance(step, Plan):
             return Next(step, self._why(step) if self.probes else "")
         sentences = tuple(self._sentences(step))
-        return Answer(SearchResult(self.asked, step, self._throughput(step), tuple(self.probes), sentences))
+        throughputs = self._throughputs(step)
+        value, ends = (None, None) if throughputs is None else (throughputs[1], throughputs[::2])
+        return Answer(SearchResult(self.asked, step, value, tuple(self.probes), sentences, ends))
 
     def leave_out(self, point: Plan, measurement: Measurement | None, why: str) -> str:  # noqa: ARG002 - a study
         """Note a probe that does not count; return a sentence about it."""
@@ -139,15 +160,20 @@ class SearchProgress:
             f"{plan.requests:,} requests"
         )
 
-    def _throughput(self, found: Found) -> float | None:
-        """Return the throughput at the answer, on a line between the nearest probes; None if unknown."""
-        loads = sorted(self.throughputs)
-        if found.where in {"below", "unclear"} or not loads:
+    def _throughputs(self, found: Found) -> tuple[float, float, float] | None:
+        """Return the throughput at the lower end, the answer, and the upper end; None if unknown."""
+        if found.where in {"below", "unclear"} or not self.throughputs:
             return None
-        lower = max((load for load in loads if load <= found.load), default=loads[0])
-        upper = min((load for load in loads if load >= found.load), default=loads[-1])
+        low, value, high = (self._throughput_at(load) for load in (found.low, found.load, found.high))
+        return low, value, high
+
+    def _throughput_at(self, at: float) -> float:
+        """Return the throughput at a load, on a line between the nearest probes, or that of the last one."""
+        loads = sorted(self.throughputs)
+        lower = max((load for load in loads if load <= at), default=loads[0])
+        upper = min((load for load in loads if load >= at), default=loads[-1])
         one, other = self.throughputs[lower], self.throughputs[upper]
-        between = (found.load - lower) / (upper - lower) if upper > lower else 0.0
+        between = (at - lower) / (upper - lower) if upper > lower else 0.0
         return one + (other - one) * between
 
     def _sentences(self, found: Found) -> Iterator[str]:
@@ -166,6 +192,13 @@ class SearchProgress:
             interval = f"{number(found.low)} to {number(found.high)} {unit}"
             yield f"{label}: UNCLEAR, somewhere in {interval}, {after}"
             lower, upper = (shown(probe, asked) for probe in found.contradiction)
+            if side(found.contradiction[0], asked.goal) != "misses":
+                yield (
+                    f"the answer is not monotonic: more load missed less, beyond the errors: {lower}, but "
+                    f"{upper}; the server changed between them, or is faster at some loads: look at both, "
+                    "then search a narrower range"
+                )
+                return
             yield (
                 f"two probes contradict each other beyond their errors: {lower}, but {upper}; the server "
                 "changed between them, or more load does not make it slower: look at both, then search again"

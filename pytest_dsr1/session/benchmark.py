@@ -139,8 +139,10 @@ def saved_or_noted(config: pytest.Config, note: Callable[[str], None]) -> None:
 
 def gpus_of(state: RunState, selection: Selection) -> dict[str, object]:
     """Return the GPUs, for pytest-benchmark's data of the machine; empty on the CPU."""
-    if state.replay:
-        saved = [measurement.fingerprint.facts for measurement in state.replay.values()]
+    if state.replay is not None:
+        judged = (outcome.measurement for outcome in state.outcomes.values())
+        runs = [*state.replay.runs.values(), *(each for each in judged if each is not None)]
+        saved = [measurement.fingerprint.facts for measurement in runs]
         return {
             key: values[0] if len(values) == 1 else ", ".join(map(str, values))
             for key in ("gpu.name", "gpu.count", "driver")

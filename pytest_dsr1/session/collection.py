@@ -54,7 +54,9 @@ class ScenarioFile(pytest.Module):
         if searched:
             bodies.append((SEARCH, _search, "search"))
         bodies += [
-            (name, body, "gate") for name, (option, body) in GATES.items() if self.config.getoption(option)
+            (name, body, "gate")
+            for name, (option, body) in GATES.items()
+            if self.config.getoption(option) or (name == PAIR and any(map(self._in_pairs, scenarios)))
         ]
         if selection.curve(self.path) is not None:
             bodies.append((FRONTIER, _frontier, "frontier"))
@@ -72,10 +74,18 @@ class ScenarioFile(pytest.Module):
             name, params = str(item.originalname), item.callspec.params
             if not _is_of(loaded.scenario, name, params):
                 continue
+            replayed = self.config.stash[SELECTION].replay is not None
+            if name == PAIR and replayed and not self._in_pairs(loaded.scenario):
+                continue
             if name in _KEYS:
                 body, key = _KEYS[name]
                 item.obj = _located(body, name, loaded.where(key(loaded.scenario, params)))
             yield item
+
+    def _in_pairs(self, scenario: Scenario) -> bool:
+        """Return whether a replay has pairs of a scenario."""
+        replay = self.config.stash[SELECTION].replay
+        return replay is not None and scenario.name in replay.pairs
 
     def funcnamefilter(self, name: str) -> bool:  # noqa: ARG002 - pytest's signature
         """Accept every function made from the scenario as a test, whatever ``python_functions`` says."""
@@ -143,12 +153,15 @@ MEASURED = "measured"
 ACCURACY = "accuracy"
 """The test of a scenario's answers."""
 
+PAIR = "pair"
+"""The test of a comparison in pairs."""
+
 GATES: dict[str, tuple[str, Callable[..., None]]] = {
     "regression": ("--dsr1-gate", _regression),
     "reference": ("--dsr1-reference", _reference),
-    "pair": ("--dsr1-against", _pair),
+    PAIR: ("--dsr1-against", _pair),
 }
-"""Tests that exist only with an option: the option, then the test."""
+"""Tests that exist only with an option: the option, then the test. Saved pairs are judged in a replay too."""
 
 
 FRONTIER = "frontier"
@@ -174,8 +187,9 @@ def frontier_names(scenario: Scenario) -> list[str]:
 
 
 def searches(selection: Selection, scenario: Scenario) -> bool:
-    """Return whether a scenario is searched: a replay has its probes, and makes no new ones."""
-    return scenario.search is not None and not selection.replay
+    """Return whether a scenario is searched: a replay needs a saved search, and makes no new probes."""
+    replay = selection.replay
+    return scenario.search is not None and (replay is None or scenario.name in replay.searches)
 
 
 def target_index(scenario: Scenario, metric: str) -> int:

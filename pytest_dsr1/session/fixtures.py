@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from pytest_dsr1.measurement.measurement import Measurement
     from pytest_dsr1.scenario.loading import LoadedScenario
     from pytest_dsr1.scenario.schema.scenario import Scenario
+    from pytest_dsr1.session.replay import SavedStudy
     from pytest_dsr1.session.reuse import SharedResources
     from pytest_dsr1.verdict.verdict import Verdict
     from pytest_dsr1.workload.checkpoint import CheckpointFacts
@@ -64,7 +66,7 @@ def dsr1_scenario(request: pytest.FixtureRequest) -> Scenario:
     state = request.config.stash[STATE]
     prefix = request.config.stash[SELECTION].test_id_prefix(loaded.path)
     state.outcome_of(loaded, prefix)
-    if state.replay:
+    if state.replay is not None:
         return loaded.scenario
     from pytest_dsr1.scenario.variables import resolve
 
@@ -81,7 +83,9 @@ def dsr1_preflight(
 ) -> tuple[Finding, ...]:
     """The findings on the machine; raises if it does not match the scenario. Changes nothing."""
     state, outcome = request.config.stash[STATE], outcome_of(request, dsr1_scenario)
-    if state.replay:
+    if state.replay is not None:
+        if (search := state.replay.searches.get(dsr1_scenario.name)) is not None and dsr1_scenario.search:
+            return _of_first_probe(search)
         measurement: Measurement = request.getfixturevalue("dsr1_measurement")
         return measurement.findings
     from pytest_dsr1.machine.lease import RESULT_BYTES, look
@@ -100,6 +104,16 @@ def dsr1_preflight(
     if outcome.problem is not None:
         fail_setup(InvalidRunError(outcome.problem))
     return findings
+
+
+def _of_first_probe(search: SavedStudy) -> tuple[Finding, ...]:
+    """Return the findings of the first probe that counts; none without any."""
+    from pytest_dsr1.measurement.store import load
+
+    try:
+        return next((load(Path(run.folder)).findings for run in search.record.runs if not run.why), ())
+    except Dsr1Error as error:
+        fail_setup(error)
 
 
 @pytest.fixture(scope="session")
@@ -194,12 +208,13 @@ def _measure(request: pytest.FixtureRequest, scenario: Scenario, outcome: Scenar
     from pytest_dsr1.verdict.validity import invalid_reasons
 
     state = request.config.stash[STATE]
-    if state.replay:
-        if scenario.name not in state.replay:
-            raise UserError(
-                f"--dsr1-replay: expected a result of {scenario.name}, found one of {', '.join(state.replay)}"
-            )
-        measurement = replace(state.replay[scenario.name], scenario=scenario)
+    if state.replay is not None:
+        if scenario.name not in state.replay.runs:
+            found = f"one of {', '.join(state.replay.names)}"
+            if scenario.name in state.replay.searches:
+                found = "a search of it without that; `-k search` judges the search alone"
+            raise UserError(f"--dsr1-replay: expected a result of {scenario.name}, found {found}")
+        measurement = replace(state.replay.runs[scenario.name], scenario=scenario)
     else:
         if scenario.name in state.gated:
             ready(request, "_dsr1_announced")
@@ -266,7 +281,7 @@ def _dsr1_verdict(
         where = outcome.loaded.where(f"targets.{_dsr1_target}")
         verdict = replace(verdict, message=f"{verdict.message}\n{where}; results: {dsr1_measurement.folder}")
     keep(outcome.verdicts, verdict)
-    if not request.config.stash[STATE].replay:  # a replay leaves the saved verdict alone
+    if request.config.stash[STATE].replay is None:  # a replay leaves the saved verdict alone
         try:
             write_verdicts(dsr1_measurement.folder, outcome.verdicts)
         except Dsr1Error as error:
@@ -281,7 +296,7 @@ def _dsr1_measured(request: pytest.FixtureRequest, dsr1_measurement: Measurement
     """The valid run of a scenario without targets, saved with no verdicts."""
     from pytest_dsr1.gate.saved import write_verdicts
 
-    if not request.config.stash[STATE].replay:
+    if request.config.stash[STATE].replay is None:
         try:
             write_verdicts(dsr1_measurement.folder, ())
         except Dsr1Error as error:

@@ -173,6 +173,33 @@ def searched(state: RunState, profile: str) -> StudyRecord:
     return study(state, SEARCH, profile, (), {each.name for each in scenarios if each.search})[1]
 
 
+def begin_search(state: RunState, scenario: Scenario, place: str) -> StudyRecord:
+    """Return the record of a scenario's search, and keep the scenario next to it, for a replay.
+
+    Args:
+        state: of this session.
+        scenario: that is searched.
+        place: its path in test ids.
+
+    Raises:
+        UserError: there is no search to go on with, or its record cannot be read.
+        InvalidRunError: a file cannot be written.
+    """
+    from pytest_dsr1.study.record import SEARCH, keep_scenario
+
+    record = replace(searched(state, scenario.name), place=place, answer="")
+    keep(state, SEARCH, record)
+    keep_scenario(state.studies[SEARCH, scenario.name][0], scenario, place)
+    return record
+
+
+def forget_search(state: RunState, profile: str) -> None:
+    """Let the next search of a scenario begin a record of its own."""
+    from pytest_dsr1.study.record import SEARCH
+
+    state.studies.pop((SEARCH, profile), None)
+
+
 def note_probe(state: RunState, profile: str, probe: str, folder: Path | None, why: str) -> None:
     """Note that a probe of a search has ended; the arguments are as those of :func:`note`."""
     from pytest_dsr1.study.record import SEARCH, StudyRun

@@ -100,7 +100,7 @@ def run(
     from pytest_dsr1.workload.questions import Questions
 
     state, workload = request.config.stash[STATE], inputs.workload
-    if state.mode is not None:  # a gate counts engine starts
+    if state.mode is not None and not drains:  # a gate counts engine starts; those of probes are its search's
         shared: SharedResources = request.getfixturevalue("_dsr1_shared")
         shared.end_engines()
     if requests is not None:
@@ -120,20 +120,24 @@ def run(
         enough=enough,
         drains=drains,
         questions=inputs.questions if scenario.accuracy is not None else Questions(),
-        probing=_probing(request, scenario, inputs.machine) if state.probe or scenario.probe else None,
+        probing=_probing(request, scenario, outcome, inputs.machine)
+        if state.probe or scenario.probe
+        else None,
     )
     return measure(asked, state.watch, partial(setattr, outcome, "folder"))
 
 
-def _probing(request: pytest.FixtureRequest, scenario: Scenario, machine: Machine) -> Probing | None:
-    """Return how the GPUs of a run are probed; None on the CPU."""
+def _probing(
+    request: pytest.FixtureRequest, scenario: Scenario, outcome: ScenarioOutcome, machine: Machine
+) -> Probing | None:
+    """Return how the GPUs of a run are probed; None on the CPU, which a note says."""
     from pytest_dsr1.gate.comparability import NODE, node
     from pytest_dsr1.gate.reference_file import accepted_probes
     from pytest_dsr1.measurement.probing import ATTACHED, NO_GPU, Probing
 
     state, shared = request.config.stash[STATE], request.getfixturevalue("_dsr1_shared")
     if scenario.hardware.gpu is None:
-        state.notify(f"{scenario.name}: {NO_GPU}")
+        outcome.notes += [] if NO_GPU in outcome.notes else [NO_GPU]
         return None
     name = node({NODE: [gpu.uuid for gpu in machine.gpus]})
 

@@ -14,10 +14,10 @@ import pytest
 
 from pytest_dsr1.errors import Dsr1Error, UserError
 from pytest_dsr1.scenario import SUFFIXES
-from pytest_dsr1.text import harmless, shown_path
+from pytest_dsr1.session.replay import Replay, replayed
+from pytest_dsr1.text import harmless
 
 if TYPE_CHECKING:
-    from pytest_dsr1.measurement.measurement import Measurement
     from pytest_dsr1.scenario.loading import LoadedScenario
     from pytest_dsr1.scenario.overrides import Override
     from pytest_dsr1.scenario.profiles import Catalogue
@@ -47,7 +47,7 @@ class Selection:
 
     Attributes:
         paths: the scenario files to collect, in order.
-        replay: the saved results to judge again, by profile.
+        replay: the saved results to judge again; None without ``--dsr1-replay``.
         sides: the new side of each scenario, by the scenario's name; none without ``--dsr1-against``.
     """
 
@@ -62,7 +62,7 @@ class Selection:
         points: Mapping[Path, Sequence[str]],
     ) -> None:
         self.paths = tuple(dict.fromkeys((*profiles, *arguments)))
-        self.replay: dict[str, Measurement] = {}
+        self.replay: Replay | None = None
         self.sides: Sides = {}
         self._catalogue = catalogue
         self._changes = changes
@@ -110,6 +110,18 @@ class Selection:
             catalogue=self._catalogue,
             saved=saved,
         )
+
+    @property
+    def swept(self) -> bool:
+        """Whether the command line sweeps the scenarios."""
+        return bool(self._changes.swept)
+
+    def load_unswept(self, path: Path) -> list[LoadedScenario]:
+        """Return the scenarios of a file without ``--dsr1-sweep``; raises as :meth:`load`."""
+        from pytest_dsr1.scenario.loading import load_all
+
+        overrides, most = self._changes.overrides, self._changes.most_points
+        return load_all(path, overrides=overrides, most_points=most, catalogue=self._catalogue)
 
     def other_sides(self, texts: Sequence[str], folder: Path) -> Sides:
         """Return the new side of each selected scenario, by the scenario's name.
@@ -251,33 +263,6 @@ def results(config: pytest.Config) -> Path:
     return config.invocation_params.dir / str(config.getoption("--dsr1-results"))
 
 
-def _replayed(config: pytest.Config) -> dict[str, Measurement]:
-    """Return the saved results to judge again, by profile; each is loaded once.
-
-    Raises:
-        UserError: a name means no saved result, or two results have the same profile.
-    """
-    from pytest_dsr1.measurement.store import find, load
-
-    found: dict[Path, Measurement] = {}
-    for name in config.getoption("--dsr1-replay"):
-        for each in find(name, results(config), config.invocation_params.dir):
-            folder = Path(os.path.abspath(each))  # noqa: PTH100 - not through links
-            if folder not in found:
-                found[folder] = load(folder)
-    replayed: dict[str, Measurement] = {}
-    for saved in found.values():
-        profile = saved.scenario.name
-        known = replayed.setdefault(profile, saved)
-        if known is not saved:
-            both = f"{shown_path(known.folder)} and {shown_path(saved.folder)}"
-            raise UserError(
-                f"--dsr1-replay: {both} are both results of {profile}; a run judges one result of a "
-                "profile: give one of them, or the profile's name for its newest result"
-            )
-    return replayed
-
-
 def searches(selection: Selection) -> list[str]:
     """Return the names of the selected searches; a file with mistakes is reported when it is collected."""
     found = []
@@ -338,17 +323,39 @@ def _select(config: pytest.Config, arguments: list[Path]) -> Selection:
     known, profiles = catalogue(config), _profiles(config)
     chosen = known.select(profiles) if profiles else []
     prefixes: dict[Path, str] = {}
-    replay = _replayed(config) if config.getoption("--dsr1-replay") else {}
-    if replay and not profiles:
-        prefixes = {saved.folder / "scenario.yaml": saved.test_id_prefix for saved in replay.values()}
+    named, folder = config.getoption("--dsr1-replay"), config.invocation_params.dir
+    replay = replayed(named, results(config), folder) if named else None
+    if replay is not None and not profiles:
+        prefixes = replay.files()
         chosen = list(prefixes)
     points = known.points(profiles)
     selection = Selection(chosen, arguments, known, changes(config), config.rootpath, prefixes, points)
     selection.replay = replay
     for path in chosen:
         selection.load(path)
-    selection.sides = selection.other_sides(config.getoption("--dsr1-against"), config.invocation_params.dir)
+    selection.sides = selection.other_sides(config.getoption("--dsr1-against"), folder)
     return selection
+
+
+def _shown(selection: Selection, *, as_it_is: bool = False) -> tuple[list[LoadedScenario], list[str]]:
+    """Return the scenarios to show, and the mistakes of the others.
+
+    Args:
+        selection: of what is shown.
+        as_it_is: whether a scenario that ``--dsr1-sweep`` does not fit is shown without it.
+    """
+    loaded, problems = [], []
+    for path in selection.paths:
+        try:
+            loaded += selection.load(path)
+        except UserError as error:  # the others are still shown
+            try:
+                if not as_it_is:
+                    raise
+                loaded += selection.load_unswept(path)
+            except UserError:
+                problems.append(str(error))
+    return loaded, problems
 
 
 def to_show(config: pytest.Config) -> tuple[list[LoadedScenario], Catalogue, list[str], Sides]:
@@ -362,12 +369,10 @@ def to_show(config: pytest.Config) -> tuple[list[LoadedScenario], Catalogue, lis
     chosen = known.select(names) if names else []
     paths = chosen or named_files(config) or known.select("*")
     selection = Selection(paths, (), known, changes(config), config.rootpath, {}, known.points(names))
-    loaded, problems = [], []
-    for path in selection.paths:
-        try:
-            loaded += selection.load(path)
-        except Dsr1Error as error:  # the others are still shown
-            problems.append(str(error))
+    loaded, problems = _shown(selection)
+    if problems and loaded and selection.swept and not (chosen or named_files(config)):
+        # Scenarios that cannot be swept so, such as sweeps, were not chosen: they are shown as they are.
+        loaded, problems = _shown(selection, as_it_is=True)
     sides: Sides = {}
     if not problems:
         sides = selection.other_sides(config.getoption("--dsr1-against"), config.invocation_params.dir)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pytest_dsr1.pairs.progress import PairsProgress
     from pytest_dsr1.scenario.loading import LoadedScenario
     from pytest_dsr1.search.progress import SearchResult
+    from pytest_dsr1.session.replay import Replay
     from pytest_dsr1.study.record import StudyRecord
     from pytest_dsr1.verdict.accuracy import AccuracyVerdict
     from pytest_dsr1.verdict.verdict import Status, Verdict
@@ -60,6 +61,7 @@ class ScenarioOutcome:
         unjudged: by test, the status of other tests that ended without a verdict, and why; no status if
             ``dsr1_unjudged`` allows it.
         search: how its search ended: the result, or why there is none.
+        probes: the probes of its search that count, for a gate.
         answer: the answer of a search without a target; empty without one.
         notes: remarks about references, answers and searches.
     """
@@ -79,6 +81,7 @@ class ScenarioOutcome:
     refused: tuple[Status, str] | None = None
     unjudged: dict[str, tuple[Status | None, str]] = field(default_factory=dict)
     search: SearchResult | Dsr1Error | None = None
+    probes: list[Measurement] = field(default_factory=list)
     answer: str = ""
     notes: list[str] = field(default_factory=list)
 
@@ -152,7 +155,7 @@ class RunState:
         count: shows the progress of a long task.
         notify: prints a sentence at once.
         results: the folder of results.
-        replay: the saved results to judge instead of new runs, by profile.
+        replay: the saved results to judge instead of new runs; None if the session makes runs.
         gpu_setup: what to do with the GPUs' settings.
         allow_mismatch: whether a machine that differs from the scenario's hardware is only a warning.
         store: the folder of references.
@@ -177,7 +180,7 @@ class RunState:
     count: Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
     notify: Callable[[str], None]
     results: Path
-    replay: Mapping[str, Measurement]
+    replay: Replay | None
     gpu_setup: SetupMode
     allow_mismatch: bool
     store: Path

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_dsr1.errors import Dsr1Error
-from pytest_dsr1.metrics.catalogue import METRICS, gateable
+from pytest_dsr1.metrics.catalogue import METRICS, found_by_search, gateable
 from pytest_dsr1.metrics.inputs import Requests
 from pytest_dsr1.metrics.registry import Counted, Divisor, Metric
 from pytest_dsr1.metrics.token_flow import flowed, output_flow
@@ -84,6 +84,8 @@ def steady_figure(
     Raises:
         NoSteadyFigureError: the run does not show the metric, or is too short.
     """
+    if metric in found_by_search():
+        return _found(trace, metric)
     gated = METRICS[metric]
     if not gated.gateable:
         raise NoSteadyFigureError(
@@ -98,6 +100,14 @@ def steady_figure(
         raise NoSteadyFigureError(f"{metric} has no steady figure: the energy of the GPUs was not measured")
     run = _Run.of(trace, gated, requests)
     return run.rate(warmup_requests) if gated.counts else run.mean(warmup_requests)
+
+
+def _found(trace: Trace, metric: str) -> SteadyFigure:
+    """Return the figure of a search, which is a run for a gate."""
+    if metric not in trace.found:
+        raise NoSteadyFigureError(f"{metric} has no figure: this is not a search of it")
+    value, se_percent = trace.found[metric]
+    return SteadyFigure(value, se_percent, 0.0, trace.found_s, 0.0, 1, (value,))
 
 
 def warmup_of(scenario: Scenario) -> int:

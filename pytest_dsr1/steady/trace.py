@@ -35,6 +35,8 @@ class Trace:
         series_requests: the number of requests in the series.
         energy: (time, J of all GPUs since the measurement began), once per second; empty if it was not
             measured, and in files of earlier versions.
+        found: of a search, by metric, what it found and the standard error in percent; empty for a run.
+        found_s: the measured time of all probes of a search.
         settings_for: the engine's, for messages; not saved.
     """
 
@@ -46,6 +48,8 @@ class Trace:
     startup_s: float
     series_requests: int = 0
     energy: tuple[tuple[float, float], ...] = ()
+    found: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    found_s: float = 0.0
     settings_for: Annotated[Mapping[Purpose, str], Field(exclude=True)] = field(
         default_factory=dict, compare=False
     )

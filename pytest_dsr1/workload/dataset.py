@@ -78,14 +78,22 @@ def inspect_dataset(path: Path, requests: int, *, vocab_size: int | None = None)
     )
 
 
-def iter_requests(path: Path, requests: int) -> Iterator[Request]:
-    """Yield the first ``requests`` requests, one at a time.
+def iter_requests(path: Path, requests: int, first: int = 0, of: int = 1) -> Iterator[Request]:
+    """Yield requests of the first ``requests`` lines, one at a time.
+
+    Args:
+        path: the JSONL file.
+        requests: the number of lines.
+        first: the first line that is used, from 0.
+        of: every ``of``-th line from there on is used; the others are not parsed.
 
     Raises:
         InvalidRunError: a line cannot be used, or there are too few lines.
     """
     number = 0
     for number, line in _lines(path, requests):
+        if (number - 1 - first) % of or number <= first:
+            continue
         request = _request(line)
         if isinstance(request, list):
             raise _Problems(path).add(number, request).error()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def measured(folder: Path, server: TruthServer, **engine: Any) -> EngineResult:
 def test_server_forgets_the_warm_up_and_tells_as_vllm_does(
     endpoint: str, program: Path, tmp_path: Path
 ) -> None:
-    with TruthServer(program, 1000, 500) as server:
+    with TruthServer(program, 1000, 500, 1) as server:
         server.forget(skip=3)
         result = measured(tmp_path, server, endpoint=endpoint)
         truth, arrivals_s = server.truth(), server.arrivals_s()
@@ -55,7 +56,7 @@ def test_server_forgets_the_warm_up_and_tells_as_vllm_does(
 
 
 def test_metrics_are_of_prometheus_format(program: Path) -> None:
-    with TruthServer(program, 0, 0) as server, urllib.request.urlopen(f"{server.url}/metrics") as answer:
+    with TruthServer(program, 0, 0, 1) as server, urllib.request.urlopen(f"{server.url}/metrics") as answer:
         lines = answer.read().decode().splitlines()
     assert len(lines) > 300
     samples = [line.rsplit(" ", 1) for line in lines if not line.startswith("#")]
@@ -74,3 +75,16 @@ def test_our_client_runs_with_everything_on(program: Path, tmp_path: Path) -> No
     shown = table(load, [run])
     assert "readings of /metrics, SLO kept by 100.0%" in shown
     assert "broken" not in shown
+
+
+def test_several_servers_and_events_of_several_tokens(program: Path, tmp_path: Path) -> None:
+    load = Load("rack", 4, 16, 9, 2000, 1000, servers=2, tokens_per_event=2, input_tokens=8, ramp_s=0.01)
+    run = once(load, Ours(), program, tmp_path / "run")
+    assert run.reported is not None, (tmp_path / "run" / "output.txt").read_text()
+    assert (run.truth.requests, run.truth.completed, run.truth.tokens) == (16, 16, 144)
+    assert run.truth.most_in_flight == 4
+    (saved,) = (tmp_path / "run" / ".dsr1" / "loadgen").iterdir()
+    lines = [json.loads(line) for line in (saved / "requests.jsonl").read_text().splitlines()]
+    assert {line["events"] for line in lines} == {5}
+    assert sorted(line["server"] for line in lines) == [0] * 8 + [1] * 8
+    assert load.ideal_tok_s == pytest.approx(4 * 9 / 0.0055)

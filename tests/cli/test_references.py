@@ -21,7 +21,7 @@ from pytest_dsr1.gate.recordings import RecordedAnswers
 from pytest_dsr1.gate.reference_file import path_of, read, to_text, write
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.machine.values import GpuSample, Telemetry
-from pytest_dsr1.scenario.loading import load_named
+from pytest_dsr1.scenario.named import load_named
 from pytest_dsr1.scenario.writer import dump
 from tests.helpers.recorded_runs import record_nth_run, run_of
 from tests.helpers.reference_store import references, run

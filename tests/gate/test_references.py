@@ -15,6 +15,7 @@ from pytest_dsr1.gate.references import (
     too_old,
     usable,
     with_store,
+    with_sweep,
     within_node_variance,
 )
 from pytest_dsr1.verdict.targets import Noise
@@ -192,6 +193,19 @@ def test_the_noise_of_a_metric_is_that_of_like_references_or_presumed() -> None:
     assert noise(None) == noise(found, name="average_ttft") == presumed
     assert noise(found, {**FACTS, "gpu.power_limit_w": 500.0}) == presumed
     assert noise(references(1)) == presumed
+
+
+def test_commands_in_a_message_name_the_sweep_of_an_option() -> None:
+    text = f"{how_to_get_more('small.tp-8')}; run `pytest --dsr1-profile=small.tp-8 --dsr1-gate`, `git log`"
+    assert with_sweep(text, []) == text
+    swept = with_sweep(text, ["tp=4,8", "a=b c"])
+    assert swept == (
+        "record more with `pytest --dsr1-profile=small.tp-8 --dsr1-reference=record --dsr1-sweep=tp=4,8 "
+        "--dsr1-sweep='a=b c'` (and the same --dsr1-set, if any), then `pytest-dsr1 references accept "
+        "small.tp-8 --reason TEXT --sweep=tp=4,8 --sweep='a=b c'`; run `pytest --dsr1-profile=small.tp-8 "
+        "--dsr1-gate --dsr1-sweep=tp=4,8 --dsr1-sweep='a=b c'`, `git log`"
+    )
+    assert with_sweep(swept, ["tp=4,8", "a=b c"]) == swept
 
 
 def test_commands_in_a_message_name_the_store_of_an_option() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -76,3 +77,26 @@ class Suites:
     def engine_runs(self) -> list[str]:
         path = self.pytester.path / "engine-runs.txt"
         return path.read_text(encoding="utf-8").split() if path.exists() else []
+
+
+def overview(result: pytest.RunResult) -> list[str]:
+    """Return the lines of the PERFORMANCE OVERVIEW, without that of tests above and below."""
+    lines = [line.rstrip() for line in result.outlines]
+    first = next(number for number, line in enumerate(lines) if "PERFORMANCE OVERVIEW" in line)
+    last = next(
+        number for number, line in enumerate(lines) if number > first and line.startswith(("=", "dsr1: "))
+    )
+    return lines[first + 1 : last]
+
+
+def without_places(lines: list[str]) -> list[str]:
+    """Return lines without folders of results and lines of files, which a replay names otherwise."""
+    text = " ".join(" ".join(lines).split())
+    text = re.sub(r"\S*\.yaml\S*", "FILE", text)
+    return re.split(r" (?=results |note |FAIL )", re.sub(r"\S*(\.dsr1|moved)\S*", "FOLDER", text))
+
+
+def articles(page: str) -> list[str]:
+    """Return the parts of a page about scenarios, one per line."""
+    main = page.partition("<article")[2].rpartition("</article>")[0]
+    return without_places(main.splitlines())

@@ -784,3 +784,26 @@ def test_runs_are_recorded_and_gated_in_a_store_outside_the_workspace(gated: Gat
     assert f"`pytest --dsr1-profile=gated --dsr1-reference=record --dsr1-store='{store}'`" in text
     planned = gated.suites.run(PROFILE, "--dsr1-gate", "--dsr1-plan", option)
     assert planned.stdout.str().splitlines()[-1] == f"pytest {PROFILE} --dsr1-gate '{option}'"
+
+
+def test_messages_about_a_point_name_the_sweep_that_made_it(
+    gated: Gated, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The commands work: a run is recorded, and found by `accept`."""
+    monkeypatch.chdir(gated.suites.pytester.path)
+    point = ("--dsr1-profile=gated.concurrency-2", "--dsr1-sweep=load.concurrency=1,2")
+    refused = gated.suites.run(*point, "--dsr1-gate", "-k", "regression")
+    assert refused.ret == 11
+    text = " ".join(refused.stdout.str().split())
+    assert (
+        "record more with `pytest --dsr1-profile=gated.concurrency-2 --dsr1-reference=record "
+        "--dsr1-sweep=load.concurrency=1,2`"
+    ) in text
+    accept = "references accept gated.concurrency-2 --reason TEXT --sweep=load.concurrency=1,2"
+    assert f"then `pytest-dsr1 {accept}`" in text
+    assert gated.suites.run(*point, "--dsr1-reference=record", "-k", "reference").ret == 0
+    capsys.readouterr()
+    assert main([*accept.split(), "--suites", "own"]) == 1
+    said = capsys.readouterr().err
+    assert "gated.concurrency-2: too few recorded runs to accept: cpu: 1" in said
+    assert f"`pytest-dsr1 {accept}`" in said

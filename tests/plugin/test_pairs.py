@@ -15,7 +15,7 @@ from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import lease
 from pytest_dsr1.pairs.order import seed_of, sides
 from pytest_dsr1.study.record import PAIRS, newest
-from tests.helpers.suites import Suites
+from tests.helpers.suites import Suites, articles, overview, without_places
 from tests.standins.scripted_engine import ScriptedEngine
 
 PROFILE = "--dsr1-profile=rivals"
@@ -350,3 +350,104 @@ def test_a_plugin_cannot_run_pairs_again(paired: Paired, monkeypatch: pytest.Mon
     result = paired.run("-k", "pair", "--reruns=2")
     assert result.ret == 1
     assert len(paired.suites.engine_runs) == len(paired.record()["runs"])
+
+
+@pytest.mark.parametrize(("loss", "selected"), [("0.08", ()), ("0", ()), ("0.08", ("-k", "pair"))])
+def test_a_replay_judges_pairs_again(
+    paired: Paired, monkeypatch: pytest.MonkeyPatch, loss: str, selected: tuple[str, ...]
+) -> None:
+    """By the profile, whose newest run is of either side, by each run, and by the record, also if moved."""
+    monkeypatch.setenv("SCRIPTED_THREAD_LOSS", loss)
+    reports = ("--dsr1-report=r.html", "--dsr1-report=r.md")
+    ran = paired.run(*selected, *reports)
+    folder = paired.suites.pytester.path
+    summary, page = ((folder / name).read_text(encoding="utf-8") for name in ("r.md", "r.html"))
+    starts_of(paired)
+    again = paired.suites.run("--dsr1-replay=rivals", *selected, *reports)
+    assert again.ret == ran.ret
+    assert again.parseoutcomes() | {"warnings": 0} == ran.parseoutcomes() | {"warnings": 0}
+    shown = without_places(overview(again))
+    assert shown == without_places(overview(ran))
+    found, saved = ((folder / name).read_text(encoding="utf-8") for name in ("r.md", "r.html"))
+    assert without_places(found.splitlines()) == without_places(summary.splitlines())
+    assert articles(saved) == articles(page)
+    record = paired.record()
+    path = max((paired.results / "rivals").glob("pairs-*.json"))
+    for name in (f".dsr1/{record['runs'][0]['folder']}", f".dsr1/{record['runs'][-1]['folder']}"):
+        assert paired.suites.run(f"--dsr1-replay={name}", "-k", "pair").ret == ran.ret
+    paired.results.rename(folder / "moved")
+    for name in ("moved/rivals", f"moved/rivals/{path.name}"):
+        moved = paired.suites.run(f"--dsr1-replay={name}", *selected)
+        assert without_places(overview(moved)) == shown
+    assert starts_of(paired) == 0
+
+
+def test_pairs_whose_results_were_moved_go_on(paired: Paired, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finished runs are not run again, also if the record is of a version that kept whole paths."""
+    monkeypatch.setenv("SCRIPTED_THREAD_LOSS", "0.08")
+    assert paired.run("-k", "pair").ret == 1
+    starts_of(paired)
+    folder = paired.suites.pytester.path
+    document = paired.record()
+    assert all(run["folder"].startswith("rivals/") for run in document["runs"])
+    paired.results.rename(folder / "moved")
+    moved = ("--dsr1-resume", "--dsr1-results=moved", "-k", "pair")
+    assert paired.run(*moved).ret == 1
+    path = max((folder / "moved" / "rivals").glob("pairs-*.json"))
+    whole = [{**run, "folder": str(paired.results / run["folder"])} for run in document["runs"]]
+    path.write_text(json.dumps({**document, "runs": whole}), encoding="utf-8")
+    assert paired.run(*moved).ret == 1
+    assert starts_of(paired) == 0
+
+
+def test_a_replay_of_pairs_with_another_delta(paired: Paired, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRIPTED_NOISE", "0.02")
+    assert paired.run("-k", "pair").ret == 0
+    again = paired.suites.run("--dsr1-replay=rivals", "-k", "pair", "--dsr1-set=gate.delta_percent=0.5")
+    assert again.ret == 12
+    assert "saved pairs do not decide whether there is a difference of 0.5%; compare again: `pytest" in said(
+        again
+    )
+
+
+def test_a_replay_of_pairs_that_ended_without_a_verdict(
+    paired: Paired, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCRIPTED_FAIL", "interrupt")
+    monkeypatch.setenv("SCRIPTED_FAIL_RUNS", "5")
+    assert paired.suites.run_apart(PROFILE, NEW, "-k", "pair").ret == pytest.ExitCode.INTERRUPTED
+    stopped = paired.suites.run("--dsr1-replay=rivals", "-k", "pair")
+    assert stopped.ret == 12
+    assert (
+        "INCONCLUSIVE rivals: the pairs were stopped after 2 engine starts that count, before they decided: "
+        "the command of the comparison goes on with --dsr1-resume"
+    ) in said(stopped)
+    monkeypatch.setenv("SCRIPTED_FAIL", "engine")
+    monkeypatch.setenv("SCRIPTED_FAIL_RUNS", "6,7,8")
+    assert paired.run("--dsr1-resume", "-k", "pair").ret == 10
+    failed = paired.suites.run("--dsr1-replay=rivals", "-k", "pair")
+    assert failed.ret == 10
+    assert "3 engine starts in a row do not count" in said(failed)
+
+
+def test_a_plain_run_after_pairs_is_replayed_alone(paired: Paired) -> None:
+    assert paired.run("-k", "pair").ret == 0
+    assert paired.suites.run(PROFILE).ret == 0
+    again = paired.suites.run("--dsr1-replay=rivals", "-v")
+    again.assert_outcomes(passed=3)
+    assert "pair[" not in again.stdout.str()
+
+
+def test_a_replay_of_a_sweep_has_the_pairs_of_its_points(
+    paired: Paired, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of those that were compared."""
+    monkeypatch.setenv("SCRIPTED_THREAD_LOSS", "0.08")
+    paired.write("swept", extra="sweep:\n  load.concurrency: [1, 2]\n")
+    paired.suites.run("--dsr1-profile=swept", NEW, "-k", "pair and concurrency-2")
+    paired.suites.run("--dsr1-profile=swept", "-k", "concurrency-1")
+    for named in ((), ("--dsr1-profile=swept",)):
+        again = paired.suites.run("--dsr1-replay=swept.*", *named, "-v")
+        assert again.ret == 1
+        assert "pair[concurrency-2-total_output_throughput] FAILED" in again.stdout.str()
+        assert "pair[concurrency-1" not in again.stdout.str()

@@ -108,6 +108,6 @@ def test_probes_that_fail_cost_no_run(pair: Pair, program: str) -> None:
 def test_a_scenario_on_the_cpu_is_not_probed(pair: Pair) -> None:
     result = pair.run(SLOW, "--dsr1-profile=alpha", "--dsr1-probe")
     assert result.ret == 0
-    assert result.stdout.str().count("dsr1: alpha: not probed: the scenario uses no GPU\n") == 1
+    assert result.stdout.str().count("  note    not probed: the scenario uses no GPU\n") == 1
     assert "alpha: prob" not in result.stdout.str()
     assert pair.probed != {}

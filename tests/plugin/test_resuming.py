@@ -75,6 +75,21 @@ def test_a_folder_that_is_gone_runs_again(suites: Suites) -> None:
     assert len(runs_of(suites)) == 1
 
 
+def test_results_that_were_moved_are_found(suites: Suites) -> None:
+    suites.write("swept", target=8.0, extra=SWEEP)
+    suites.run("--dsr1-profile=swept", "-k", "concurrency-1")
+    runs_of(suites)
+    (suites.pytester.path / ".dsr1").rename(suites.pytester.path / "elsewhere")
+    again = suites.run(
+        "--dsr1-profile=swept", "--dsr1-resume", "-k", "concurrency-1", "--dsr1-results=elsewhere"
+    )
+    again.stdout.fnmatch_lines(["*dsr1: swept.concurrency-1: finished in *elsewhere/swept.concurrency-1/2*"])
+    assert runs_of(suites) == []
+    (record,) = (suites.pytester.path / "elsewhere" / "swept").glob("study-*.json")
+    (run,) = json.loads(record.read_text(encoding="utf-8"))["runs"]
+    assert run["folder"].startswith("swept.concurrency-1/2")
+
+
 def test_nothing_to_go_on_with(suites: Suites) -> None:
     """It is said once, before anything runs."""
     suites.write("swept", target=8.0, extra=SWEEP)

@@ -5,62 +5,14 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.helpers.suites import Suites
+from pytest_dsr1.text import number
+from tests.helpers.searched import ENGINE, said, write
+from tests.helpers.suites import Suites, articles, overview, without_places
 
-ENGINE = """\
-import os
-import random
-
-import pytest
-from pytest_dsr1.engines.protocol import EngineResult
-from pytest_dsr1.records import RequestRecord
-
-
-class Crowded:
-    '''10% of requests take longer than 1 s at a concurrency of KNEE; independent of each other.
-
-    The share of misses is 10% times (concurrency / KNEE) to the power of 4. Of an open loop, the same with
-    the rate in req/s. Run number FAILS has a failed request, or all have. Run STOPS is interrupted.
-    '''
-
-    def run(self, job, observer):
-        load = job.scenario.load
-        with open("engine-runs.txt", "a+") as runs:
-            runs.write(job.scenario.name + "\\n")
-            runs.seek(0)
-            number = len(runs.readlines())
-        observer.phase("measuring")
-        if str(number) == os.environ.get("STOPS"):
-            raise KeyboardInterrupt
-        level = load.at_once if load.arrival is None else load.arrival.rate_req_s
-        missed = min(0.1 * (level / float(os.environ.get("KNEE", "20"))) ** 4, 1)
-        draws, rows = random.Random(number), []
-        fails = os.environ.get("FAILS") in {"all", str(number)}
-        for i in range(job.workload.requests):
-            begin_s = 0.01 * i
-            latency_s = 1.5 if draws.random() < missed else 0.25 + 0.5 * draws.random()
-            error = "the server said no" if fails and i == 0 else None
-            rows.append(RequestRecord(i, begin_s, begin_s + 0.01, begin_s + latency_s, 8, 4, 4, error))
-            observer.record(rows[-1])
-            observer.progress(i + 1, 4 * (i + 1))
-            if stopped := i + 1 < job.workload.requests and job.enough is not None and job.enough(rows[-1]):
-                break
-        last_s = max(row.last_token_s for row in rows)
-        return EngineResult(tuple(rows), {}, 0.0, last_s, 0, versions={"crowded": "1.0"}, stopped=stopped)
-
-    def script(self, job):
-        return "# crowded"
-
-
-@pytest.fixture(scope="session")
-def dsr1_engine(dsr1_scenario):
-    return Crowded()
-"""
 UNCLEAR = """
 from dataclasses import replace
 from pytest_dsr1.search import progress
@@ -78,27 +30,6 @@ def unclear(monkeypatch):
 
     monkeypatch.setattr(progress, "decide", decide)
 """
-SCENARIO = """\
-name: {name}
-description: A search of the tests
-hardware: {{}}
-model:
-  name: deepseek-ai/DeepSeek-R1
-  random_weights: {{}}
-dataset:
-  input_tokens: 8
-  output_tokens: 4
-  vocab_size: 100
-load:
-  concurrency: 2
-  num_requests: 8
-engine:
-  type: transformers
-slo:
-  request_latency_ms: 1000
-search: {{{search}}}
-"""
-SEARCH = "load.concurrency: [1, 64], goal: 0.9, width_percent: 20"
 OPEN = (
     "--dsr1-set=load.arrival={type: poisson, rate_req_s: 1}",
     "--dsr1-set=model={name: deepseek-ai/DeepSeek-R1}",
@@ -115,14 +46,13 @@ def peak(suites: Suites) -> Suites:
     return suites
 
 
-def write(suites: Suites, search: str = SEARCH, name: str = "peak") -> Path:
-    path = suites.folder / f"{name}.yaml"
-    path.write_text(SCENARIO.format(name=name, search=search), encoding="utf-8")
-    return path
+def read(suites: Suites, name: str) -> str:
+    return (suites.pytester.path / name).read_text(encoding="utf-8")
 
 
-def said(result: pytest.RunResult) -> str:
-    return " ".join(result.stdout.str().split())
+def record_name(suites: Suites) -> str:
+    (path,) = suites.pytester.path.glob("*/peak/search-*.json")
+    return path.name
 
 
 def record_of(suites: Suites) -> dict[str, Any]:
@@ -170,6 +100,15 @@ def test_the_answer_without_a_target(peak: Suites) -> None:
     }
     found = cases["search[highest_concurrency]"]
     assert (found["dsr1_profile"], found["dsr1_verdict"]) == ("peak", "MEASURED")
+    answer, throughput = record_of(peak)["found"].values()
+    assert answer == [19, 18, 20]
+    assert throughput[0] == throughput[2] > throughput[1], "this server is slower in longer probes"
+    assert found["dsr1_highest_concurrency [requests in flight]"] == "19.0"
+    assert found["dsr1_highest_concurrency_interval"] == "18.0 to 20.0"
+    assert found["dsr1_throughput_at_slo [tok/s]"] == repr(throughput[0])
+    assert f"throughput at SLO: {number(throughput[0])} tok/s, at the lower end of the interval" in said(
+        result
+    )
     assert str(found["dsr1_message"]).endswith("(interval 18 to 20), after 5 probes of 4,102 requests")
     assert str(found["dsr1_where"]).startswith("own/peak.yaml:")
 
@@ -305,6 +244,101 @@ def test_a_replay_shows_the_probes(peak: Suites) -> None:
     assert again.ret == 0
     again.assert_outcomes(passed=2 * done)
     assert len(peak.engine_runs) == done
+
+
+@pytest.mark.parametrize("target", [None, 10, 40])
+def test_a_replay_judges_the_search_again(peak: Suites, target: int | None) -> None:
+    """Named by its profile, by a folder that was moved, and by its record."""
+    judged = () if target is None else (f"--dsr1-set=search.at_least={target}",)
+    reports = ("--dsr1-report=r.html", "--dsr1-report=r.md", "--junitxml=junit.xml")
+    ran = peak.run("--dsr1-profile=peak", *judged, *reports)
+    done, first = len(peak.engine_runs), read(peak, "r.md")
+    page = read(peak, "r.html")
+    again = peak.run("--dsr1-replay=peak", *reports)
+    assert again.ret == ran.ret
+    assert again.parseoutcomes() | {"warnings": 0} == ran.parseoutcomes() | {"warnings": 0}
+    shown = without_places(overview(again))
+    assert shown == without_places(overview(ran))
+    assert without_places(read(peak, "r.md").splitlines()) == without_places(first.splitlines())
+    assert articles(read(peak, "r.html")) == articles(page)
+    assert len(peak.engine_runs) == done
+    (peak.pytester.path / ".dsr1").rename(peak.pytester.path / "moved")
+    for name in ("moved/peak", f"moved/peak/{record_name(peak)}"):
+        found = peak.run(f"--dsr1-replay={name}")
+        assert found.ret == ran.ret
+        assert without_places(overview(found)) == shown
+    assert len(peak.engine_runs) == done
+
+
+def test_a_replay_of_a_search_with_another_question(peak: Suites) -> None:
+    peak.run("--dsr1-profile=peak")
+    stricter = peak.run("--dsr1-replay=peak", "--dsr1-set=search.at_least=40")
+    assert stricter.ret == 1
+    assert "misses the target of at least 40" in said(stricter)
+    narrower = peak.run(
+        "--dsr1-replay=peak", "--dsr1-set=search.width_percent=1", "--dsr1-set=search.goal=0.98"
+    )
+    assert narrower.ret == 12
+    assert (
+        "INCONCLUSIVE peak: its 5 saved probes do not answer what is asked now; search again: `pytest "
+        "--dsr1-profile=peak -k search`"
+    ) in said(narrower)
+
+
+def test_a_replay_of_a_search_that_was_stopped(peak: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STOPS", "3")
+    peak.run_apart("--dsr1-profile=peak")
+    again = peak.run("--dsr1-replay=peak")
+    assert again.ret == 12
+    assert (
+        "INCONCLUSIVE peak: the search was stopped after 2 probes, before it had an answer: `pytest "
+        "--dsr1-profile=peak --dsr1-resume` goes on"
+    ) in said(again)
+
+
+def test_a_replay_of_a_search_whose_scenario_is_gone(peak: Suites) -> None:
+    peak.run("--dsr1-profile=peak")
+    (kept,) = (peak.pytester.path / ".dsr1" / "peak").glob("search-*.yaml")
+    kept.unlink()
+    refused = peak.run("--dsr1-replay=peak")
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    refused.stderr.fnmatch_lines(
+        [
+            f"ERROR: *search-*.json: the scenario is not next to it in {kept.name}; name it with --dsr1-profile=peak"
+        ]
+    )
+    assert peak.run("--dsr1-replay=peak", "--dsr1-profile=peak").ret == 0
+
+
+def test_a_probe_for_an_earlier_question_is_not_replayed(peak: Suites) -> None:
+    """The model's answers depend on the dataset, so its earlier probes do not count for another one."""
+    peak.run("--dsr1-profile=peak")
+    ran = peak.run("--dsr1-profile=peak", "--dsr1-resume", "--dsr1-set=dataset.input_tokens=9")
+    assert ran.ret == 0
+    why = "search-8 was made for a question that the answer is not about"
+    assert [run["why"] for run in record_of(peak)["runs"]][:1] == [why]
+    again = peak.run("--dsr1-replay=peak")
+    found = "highest concurrency with 90% of requests within the SLO: "
+    assert (
+        said(again).partition(found)[2].partition(", after")[0]
+        == said(ran).partition(found)[2].partition(", after")[0]
+    )
+
+
+def test_a_target_next_to_a_search_needs_its_own_run_in_a_replay(peak: Suites) -> None:
+    path = write(peak)
+    path.write_text(path.read_text(encoding="utf-8") + "targets: [{metric: average_ttft, value: 200}]\n")
+    assert peak.run("--dsr1-profile=peak", "-k", "search").ret == 0
+    again = peak.run("--dsr1-replay=peak")
+    assert again.ret == 10
+    assert (
+        "--dsr1-replay: expected a result of peak, found a search of it without that; `-k search` judges the "
+        "search alone"
+    ) in said(again)
+    assert peak.run("--dsr1-replay=peak", "-k", "search").ret == 0
+    assert peak.run("--dsr1-profile=peak").ret == 0
+    both = peak.run("--dsr1-replay=peak")
+    both.assert_outcomes(passed=3)
 
 
 def test_a_search_that_does_not_run_is_not_judged(peak: Suites) -> None:

@@ -234,6 +234,20 @@ def test_a_limit_of_points_can_be_raised(ladder: Suites) -> None:
     assert len(collected(ladder, "--dsr1-profile=ladder", "-o", "dsr1_max_points=3")) == 9
 
 
+def test_a_sweep_of_all_scenarios_is_listed(suites: Suites) -> None:
+    """Sweeps that ship are shown as they are: nobody chose them."""
+    listed = suites.run("--dsr1-list", "--dsr1-sweep=load.concurrency=1,4")
+    assert listed.ret == 0
+    lines = [line.strip() for line in listed.outlines]
+    assert lines[lines.index("alpha") + 3] == "2 points: concurrency-1, concurrency-4"
+    assert lines[lines.index("b200-mtp-depth") + 3].startswith("8 points: ")
+    assert "concurrency-1" not in lines[lines.index("b200-mtp-depth") + 3]
+    chosen = suites.run("--dsr1-list", "--dsr1-profile=b200-mtp-depth", "--dsr1-sweep=load.concurrency=1,4")
+    assert chosen.ret == 4
+    wrong = suites.run("--dsr1-list", "--dsr1-sweep=load.concurency=1,4")
+    assert wrong.ret == 4
+
+
 def test_list_and_plan_show_each_point(ladder: Suites) -> None:
     listed = ladder.run("--dsr1-list", "--dsr1-profile=ladder")
     assert listed.ret == 0
@@ -345,7 +359,23 @@ def test_the_curve_alone_has_no_points(ladder: Suites) -> None:
     result.assert_outcomes(errors=2, deselected=7)
     missing = ", ".join(f"concurrency-{users} (was not run)" for users in USERS)
     assert f"points without a result: {missing}" in said(result)
+    assert (
+        "no test that measures a point of the sweep is selected: add them, such as with -k 'frontier or target or "
+        "measured'; with --dsr1-resume, finished points are not run again"
+    ) in said(result)
     assert ladder.engine_runs == []
+
+
+def test_a_curve_with_what_it_asks_for(ladder: Suites) -> None:
+    """As its message says, also if a sweep has made the points before."""
+    words = ("-k", "frontier or target or measured")
+    first = ladder.run("--dsr1-profile=ladder", *words)
+    runs = ladder.engine_runs
+    assert len(runs) == len(USERS)
+    assert "no test that measures a point" not in said(first)
+    again = ladder.run("--dsr1-profile=ladder", "--dsr1-resume", *words)
+    assert again.ret == first.ret
+    assert ladder.engine_runs == runs
 
 
 def test_a_point_without_the_metric_is_no_part_of_the_curve(

@@ -701,7 +701,7 @@ def test_targets_of_some_points(tmp_path: Path) -> None:
         (
             "{concurrency: 1}",
             "34:9: targets.1.at: matches no point of the sweep; its points are concurrency-1, concurrency-2, "
-            "concurrency-3, concurrency-4, concurrency-5 and 2 more",
+            "concurrency-3, concurrency-4, concurrency-5 and 2 more; concurrency is not swept (did you mean 'load.concurrency'?)",
         ),
     ],
 )
@@ -709,6 +709,22 @@ def test_targets_of_no_point(tmp_path: Path, at: str, line: str) -> None:
     text = GOOD + f"    at: {at}\nsweep: {{load.concurrency: [1, 2, 3, 4, 5, 6, 7]}}\n"
     found = mistakes(tmp_path, text)
     assert found == [f"s.yaml:{line.replace('34', str(LINE), 1)}"]
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("load.concurency", "; load.concurency is not swept (did you mean 'load.concurrency'?)"),
+        ("load.concurrency_", "; load.concurrency_ is not swept (did you mean 'load.concurrency'?)"),
+        ("engine.tp", ""),
+    ],
+)
+def test_a_key_that_is_nearly_swept(tmp_path: Path, key: str, meant: str) -> None:
+    text = GOOD + f"    at: {{{key}: 1}}\nsweep: {{load.concurrency: [1, 2]}}\n"
+    assert mistakes(tmp_path, text) == [
+        f"s.yaml:{LINE}:9: targets.1.at: matches no point of the sweep; its points are concurrency-1, "
+        f"concurrency-2{meant}"
+    ]
 
 
 def test_targets_of_points_without_a_sweep(tmp_path: Path) -> None:

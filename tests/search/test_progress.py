@@ -10,7 +10,7 @@ import pytest
 
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.metrics.catalogue import MetricValue
+from pytest_dsr1.metrics.catalogue import MetricValue, metric_named
 from pytest_dsr1.metrics.inputs import SloLimits
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.search.evidence import Probe
@@ -97,6 +97,19 @@ def test_the_throughput_is_between_those_of_the_nearest_probes() -> None:
     assert result(*probes, asked=rates, throughputs={10.0: 200.0, 30.0: 400.0}).throughput == 300
     assert result(*probes, asked=rates, throughputs={10.0: 200.0}).throughput == 200
     assert result(*probes, asked=rates).throughput is None
+
+
+def test_the_metrics_of_a_result() -> None:
+    """The throughput is that of the lower end, which surely keeps the SLO."""
+    rates = replace(ASKED, whole=False)
+    probes = [kept(10), missed(10.4)]
+    found = result(*probes, asked=rates, throughputs={10.0: 200.0, 10.4: 208.0})
+    assert found.metrics == {"highest_rate": (10, 10, 10.4), "throughput_at_slo": (200, 200, 208)}
+    assert {metric_named(name).unit for name in found.metrics} == {"req/s", "tok/s"}
+    assert result(*probes, asked=rates).metrics == {"highest_rate": (10, 10, 10.4)}
+    every = result(kept(8), kept(64), throughputs={8: 100.0, 64: 700.0})
+    assert every.metrics["throughput_at_slo"] == (700, 700, 700)
+    assert result(kept(8), missed(4)).metrics == {}
 
 
 def test_a_range_that_keeps_everything() -> None:

@@ -81,6 +81,7 @@ def serving(
     tls: ssl.SSLContext | None = None,
     seen: Seen | None = None,
     pages: Mapping[str, Callable[[], Answer]] | None = None,
+    host: str = "127.0.0.1",
 ) -> Iterator[int]:
     """Yield the port of a server that gives ``answer`` to each request; end its threads on leaving.
 
@@ -89,7 +90,8 @@ def serving(
     """
     seen = seen or Seen()
     pages = pages or {}
-    listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, 0), family=family, backlog=64)
     open_sockets: list[socket.socket] = []
     threads: list[threading.Thread] = []
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -38,11 +40,13 @@ def exact_length(server: str, tokens: int) -> dict[str, Any]:
 def prompt_start(request: Request) -> int:
     """Return a hash of the start of the prompt, to find prompts that share an entry of a prefix cache.
 
-    It covers the first 16 tokens, which is one block of vLLM's cache, or about the same amount of text.
+    It covers the first 16 tokens, which is one block of vLLM's cache, or about the same amount of text. It is
+    the same in every process.
     """
     if request.input_ids is not None:
         return hash(tuple(request.input_ids[:16]))
-    return hash((request.prompt or "")[:64])
+    start = (request.prompt or "")[:64].encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(start, digest_size=8).digest(), "big")
 
 
 def for_warm_up(request: Request) -> Request:
@@ -64,6 +68,7 @@ class Requests:
         host: the value of the header ``Host``.
         prefix: the path before ``/v1``.
         secret: the API key for the header ``Authorization``, or None. Never shown.
+        server: the server's position in `engine.url` if that is a list; it becomes part of the records.
         prompt_starts: :func:`prompt_start` of all exchanges made, except those of a warm-up.
     """
 
@@ -72,23 +77,27 @@ class Requests:
     host: str
     prefix: str = ""
     secret: str | None = None
+    server: int | None = None
     prompt_starts: set[int] = field(default_factory=set)
 
     def __repr__(self) -> str:
         return f"Requests({self.engine.server}, {self.model}, {self.host})"
 
-    def exchanges(self, workload: Workload, count: int, *, warm_up: bool = False) -> Iterator[Exchange]:
+    def exchanges(
+        self, workload: Workload, count: int, first: int = 0, of: int = 1, *, warm_up: bool = False
+    ) -> Iterator[Exchange]:
         """Yield exchanges for the first ``count`` requests of the workload.
 
-        A workload with fewer requests is repeated, which happens in a warm-up.
+        Only every ``of``-th request is used, from number ``first`` on. A workload with fewer requests is
+        repeated, which happens in a warm-up.
         """
-        number = 0
-        while number < count:
-            for request in iter_requests(workload.path, min(workload.requests, count - number)):
+        for begin in range(0, count, workload.requests):
+            lines, skipped = min(workload.requests, count - begin), (first - begin) % of
+            requests = iter_requests(workload.path, lines, skipped, of)
+            for number, request in zip(itertools.count(begin + skipped, of), requests):
                 if not warm_up:
                     self.prompt_starts.add(prompt_start(request))
                 yield self._exchange(number, for_warm_up(request) if warm_up else request)
-                number += 1
 
     def _exchange(self, number: int, request: Request) -> Exchange:
         body = json.dumps(self.body(request), separators=(",", ":"), ensure_ascii=False).encode()
@@ -100,6 +109,7 @@ class Requests:
             streaming=self.engine.streaming,
             input_tokens=None if request.input_ids is None else len(request.input_ids),
             secret=self.secret or "",
+            server=self.server,
         )
 
     def head(self, length: int | None) -> bytes:

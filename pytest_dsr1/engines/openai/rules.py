@@ -20,8 +20,12 @@ def _server_origin(engine: OpenAi, scenario: Scenario) -> Findings:
         if engine.command is not None or engine.arguments:
             key = "command" if engine.command is not None else "arguments"
             yield f"engine.{key}", "not allowed with `engine.url`, because that server is running"
-        if not engine.url.startswith(("http://", "https://", "$")):
-            yield "engine.url", f"expected http://HOST:PORT or https://HOST, found {engine.url}"
+        for index, url in enumerate(engine.urls):
+            key = "engine.url" if isinstance(engine.url, str) else f"engine.url.{index}"
+            if not url.startswith(("http://", "https://", "$")):
+                yield key, f"expected http://HOST:PORT or https://HOST, found {url}"
+            elif url in engine.urls[:index]:
+                yield key, f"expected each server once, found {url} again"
     elif engine.command is None and engine.server == "other":
         yield (
             "engine",
@@ -29,6 +33,15 @@ def _server_origin(engine: OpenAi, scenario: Scenario) -> Findings:
         )
     elif engine.command is None and model.path is None and model.random_weights is None:
         yield "model", f"expected `path` of the model that {engine.server} must serve; found none"
+
+
+@RULES.must("engine.url", "load.concurrency", "load.num_requests")
+def _enough_for_each_server(engine: OpenAi, scenario: Scenario) -> Findings:
+    """Several servers in `engine.url` need at least one request in flight each."""
+    servers, at_once = len(engine.urls), min(scenario.load.at_once, scenario.load.num_requests)
+    if at_once < servers:
+        message = f"expected at least {servers}, one for each server in `engine.url`, found {at_once}"
+        yield "load.concurrency", message
 
 
 @RULES.must("engine.endpoint", "engine.server", "dataset.path")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from pytest_dsr1.engines.openai import acceptance
 from pytest_dsr1.engines.trtllm_options.acceptance import cannot_force, forced_by_hand
@@ -35,6 +35,17 @@ OTHER_OPTIONS = ("--config", "--extra_llm_api_options", "--set")
 """The arguments of trtllm-serve that give it further options of the LLM API."""
 
 
+def _kind_of_url(value: object) -> str:
+    return "array" if isinstance(value, list) else "string"
+
+
+Urls = Annotated[
+    Annotated[ExpandedStr, Tag("string")] | Annotated[list[ExpandedStr], Field(min_length=1), Tag("array")],
+    Discriminator(_kind_of_url),
+]
+"""One address, or several. The tags are the types that the JSON Schema gives these forms."""
+
+
 class OpenAi(EngineSettings):
     """Any OpenAI-compatible server: a running one (`url`), or one that pytest-dsr1 starts and stops. Takes `model.path`, or with vLLM and SGLang `model.random_weights`. Keeps a schedule (`load.arrival`, `load.ramp_s`, `load.duration_s`)."""  # noqa: E501
 
@@ -42,8 +53,8 @@ class OpenAi(EngineSettings):
     """A server with OpenAI's API."""
     server: Literal["trtllm-serve", "vllm", "sglang", "transformers", "other"] = "other"
     """The kind of server: decides its command, the names of its options, and how to ask for exact output lengths."""  # noqa: E501
-    url: ExpandedStr | None = None
-    """The address of a running server, such as `http://host:8000`, without `/v1`; it is not started or stopped."""  # noqa: E501
+    url: Urls | None = None
+    """The address of a running server, such as `http://host:8000`, without `/v1`; it is not started or stopped. A list divides the load evenly among several servers of one model."""  # noqa: E501
     command: Annotated[list[ExpandedText], Field(min_length=1)] | None = None
     """The command that starts the server, instead of the usual one; `{port}` and `{model}` in it are replaced."""  # noqa: E501
     arguments: list[ExpandedText] = Field(default_factory=list)
@@ -172,9 +183,14 @@ class OpenAi(EngineSettings):
         return [word for word in self.arguments if word.partition("=")[0] in OTHER_OPTIONS]
 
     @property
+    def urls(self) -> tuple[str, ...]:
+        """The addresses of the running servers; empty if pytest-dsr1 starts the server."""
+        return (self.url,) if isinstance(self.url, str) else tuple(self.url or ())
+
+    @property
     def attached_url(self) -> str | None:
         """The scenario's value."""
-        return self.url
+        return " and ".join(self.urls) or None
 
     @property
     def records_its_versions(self) -> bool:

@@ -13,7 +13,7 @@ from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.history import History, PastRun
 from pytest_dsr1.machine.values import FORCED
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.catalogue import METRICS, metric_named
 from pytest_dsr1.reporting.charts.request_data import RATE
 from pytest_dsr1.reporting.charts.run import Picture
 from pytest_dsr1.reporting.charts.vega import (
@@ -104,7 +104,7 @@ def _against_references(case: Case) -> Iterator[Picture]:
     references, gate = case.background.comparable, case.judgment.gate
     if references is None:
         return
-    runs, metric = references.runs, METRICS[references.metric]
+    runs, metric = references.runs, metric_named(references.metric)
     mean = sum(math.log(run.value) for run in runs) / len(runs)
     of_gate = [run.evidence.value for run in gate.runs if run.evidence] if gate else []
     here = of_gate or ([case.background.figure] if case.background.figure is not None else [])
@@ -221,7 +221,7 @@ def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) 
 
     If the scenario gates none, it is the output throughput.
     """
-    metric = METRICS[case.scenario.gated_metric or RATE]
+    metric = metric_named(case.scenario.gated_metric or RATE)
     own = measurement.metrics.get(metric.name)
     sent = measurement.fingerprint.facts.get(REQUESTS)
     runs = [
@@ -250,7 +250,7 @@ def _steady_over_runs(case: Case, measurement: Measurement) -> Iterator[Picture]
     references, figure = case.background.comparable, case.background.figure
     if references is None or figure is None:
         return
-    metric = METRICS[references.metric]
+    metric = metric_named(references.metric)
     accepted = [(run.at, run.value) for run in references.runs]
     groups = {"references": (DIM, accepted), "this run": (ACCENT, [(_began(measurement), figure)])}
     caption = (

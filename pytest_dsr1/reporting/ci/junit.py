@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pytest_dsr1.case.cause.cause import Cause
 from pytest_dsr1.case.judgment import judgment_of
 from pytest_dsr1.metrics.catalogue import METRICS, metric_named
+from pytest_dsr1.session.collection import SEARCH
 from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.verdict.accuracy import AccuracyVerdict
 from pytest_dsr1.verdict.verdict import NOTHING_TO_JUDGE, Status, Verdict
@@ -42,6 +43,10 @@ def properties(
     for verdict in judgment.judged:
         if verdict.subject == subject:
             yield from _judged(verdict)
+    if subject.startswith(f"{SEARCH}[") and outcome.search and not isinstance(outcome.search, Exception):
+        for name, (value, low, high) in outcome.search.metrics.items():
+            yield f"dsr1_{name} [{metric_named(name).unit}]", repr(value)
+            yield f"dsr1_{name}_interval", f"{low!r} to {high!r}"
     of_answers = [verdict for verdict in judgment.accuracy if verdict.subject == subject]
     for found in of_answers:
         yield from _judged_answers(found)

@@ -15,6 +15,7 @@ from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.gate.eligibility import compared, refuse_unfit
 from pytest_dsr1.gate.reference_file import load
 from pytest_dsr1.gate.references import References
+from pytest_dsr1.gate.searched import facts_of
 from pytest_dsr1.machine.nvidia_smi import shell_lines
 from pytest_dsr1.masking import masked_setting
 from pytest_dsr1.measurement.expected import asking, expected, run_timeout_s
@@ -244,7 +245,8 @@ def _gate(loaded: LoadedScenario, store: Path) -> tuple[Sequence[str], int]:
         references = load(store, scenario, now)
         compared(references, _facts(scenario, references))
         made = gate_plan(store, references, scenario, None, now)
-        return _without_name(scenario, made.statement()), made.starts
+        each = _starts(scenario) if scenario.gates_search else 1
+        return _without_name(scenario, made.statement()), made.starts * each
     except Dsr1Error as error:
         return _without_name(scenario, str(error).splitlines()), 1
 
@@ -256,7 +258,7 @@ def _pairs(loaded: LoadedScenario) -> tuple[Sequence[str], int]:
 
     scenario = loaded.scenario
     try:
-        refuse_unfit(loaded, scenario, lambda: _job(scenario).workload)
+        refuse_unfit(loaded, scenario, lambda: _job(scenario).workload, searches=False)
         seconds = expected_s(scenario)
         made = pairs_plan(scenario, seed=0, again="")
         lines = made.statement(seconds)
@@ -276,7 +278,8 @@ def _facts(scenario: Scenario, references: References) -> dict[str, FactValue]:
     known = options_of(scenario)
     if scenario.dataset.path is None:
         known["dataset.content"] = content_key(scenario.dataset, scenario.load)
-    return {**others, **known}
+    found = {**others, **known}
+    return facts_of(found, scenario) if scenario.gates_search else found
 
 
 def _options(options: PlanOptions, prefix: str) -> Iterable[str]:

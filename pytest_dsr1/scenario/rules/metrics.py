@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.catalogue import METRICS, metric_named
 from pytest_dsr1.metrics.registry import Need
 from pytest_dsr1.scenario.rules.registry import Rules
 from pytest_dsr1.scenario.schema.rule import Findings
@@ -24,7 +24,7 @@ def _judged(scenario: Scenario, need: Need) -> Iterator[tuple[str, str]]:
             if need in METRICS[metric].needs:
                 yield f"frontier.{index}.{key}", metric
     gated = scenario.gate.metric
-    if gated is not None and need in METRICS[gated].needs:
+    if gated is not None and need in metric_named(gated).needs:
         yield "gate.metric", gated
 
 

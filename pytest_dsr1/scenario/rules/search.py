@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_dsr1.metrics.catalogue import found_by_search
 from pytest_dsr1.metrics.goodput import PRESETS
 from pytest_dsr1.scenario.rules.registry import Rules
 from pytest_dsr1.scenario.schema.load import TraceArrival
@@ -86,6 +87,15 @@ def _target_in_range(scenario: Scenario) -> Findings:
     if not min(ends) <= search.at_least <= max(ends):
         found = f"{min(ends):.10g} to {max(ends):.10g}, found {search.at_least:.10g}"
         yield "search.at_least", f"expected a load of the range, {found}"
+
+
+@must("gate.metric", "search")
+def _gated_search(scenario: Scenario) -> Findings:
+    """`gate.metric` may be what `search` finds, if there is one: `highest_concurrency` or `highest_rate`."""
+    metric, search = scenario.gate.metric, scenario.search
+    if metric in found_by_search() and metric != (search.metric if search else None):
+        found = f"found a search of {search.metric}" if search else "found no `search`"
+        yield "gate.metric", f"{metric} needs a `search` of it, {found}"
 
 
 def _mean(length: Length) -> float:

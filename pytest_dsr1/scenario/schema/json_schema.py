@@ -89,7 +89,8 @@ def _schema_of_keys(holder: Schema) -> Schema:
 
 def _step(schema: Schema, part: str | int) -> Schema:
     if isinstance(part, int):
-        return cast("Schema", schema.get("items", {}))
+        forms = [schema, *map(resolve, options_of(schema).values())]
+        return cast("Schema", next((form["items"] for form in forms if "items" in form), {}))
     known = schema.get("properties", {})
     if part in known:
         return cast("Schema", known[part])
@@ -140,17 +141,18 @@ def expanded_paths() -> tuple[Path, ...]:
     found: list[Path] = []
     for path, schema in fields():
         inner = resolve(schema)
-        if inner.get("x-dsr1-expanded"):
-            found.append(path)
-        elif (inner.get("items") or _other_values(inner)).get("x-dsr1-expanded"):
-            found.append((*path, ANY))
+        for form in options_of(inner).values() or [inner]:
+            if form.get("x-dsr1-expanded"):
+                found.append(path)
+            elif (form.get("items") or _other_values(form)).get("x-dsr1-expanded"):
+                found.append((*path, ANY))
     return tuple(dict.fromkeys(found))
 
 
 def expanded_keys() -> list[str]:
     """Return the dotted keys of these values, without :data:`ANY`; N is the number of an item in a list."""
     numbered = (tuple("N" if part == 0 else part for part in path) for path in expanded_paths())
-    return [join_key(path).removesuffix(f".{ANY}") for path in numbered]
+    return list(dict.fromkeys(join_key(path).removesuffix(f".{ANY}") for path in numbered))
 
 
 def is_expanded(path: Path) -> bool:

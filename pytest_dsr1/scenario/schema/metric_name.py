@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from pytest_dsr1.metrics.catalogue import gateable, targetable
+from pytest_dsr1.metrics.catalogue import found_by_search, gateable, targetable
 from pytest_dsr1.storage.documents import FIND_PLUGIN, UNKNOWN_METRIC
 
 
@@ -38,4 +38,4 @@ class _OneOf:
 
 
 MetricName = Annotated[str, _OneOf(targetable)]
-GatedMetricName = Annotated[str, _OneOf(gateable)]
+GatedMetricName = Annotated[str, _OneOf(lambda: (*found_by_search(), *gateable()))]

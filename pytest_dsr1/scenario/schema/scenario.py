@@ -228,7 +228,7 @@ class GateSettings(Part):
     """The comparison with accepted references, by `--dsr1-gate`."""
 
     metric: GatedMetricName | None = None
-    """The gated metric; by default that of the first target. Without targets it is needed."""
+    """The gated metric; by default that of the first target, without targets that of `search`. Without either it is needed."""  # noqa: E501
     delta_percent: Annotated[float, Field(gt=0, le=LARGEST_DELTA_PERCENT)] = 2.0
     """The loss that the gate must detect, as a percentage of the references' mean."""
     presumed_noise_percent: Annotated[float, Field(gt=0, le=50)] = 1.0
@@ -342,8 +342,13 @@ class Scenario(Part):
     @property
     def gated_metric(self) -> str | None:
         """The name of the metric that `--dsr1-gate` judges; None if the scenario names none."""
-        first = self.targets[0].metric if self.targets else None
-        return self.gate.metric or first
+        found = self.search.metric if self.search else None
+        return self.gate.metric or (self.targets[0].metric if self.targets else found)
+
+    @property
+    def gates_search(self) -> bool:
+        """Whether `--dsr1-gate` judges the result of `search`, and not a run."""
+        return self.search is not None and self.gated_metric == self.search.metric
 
 
 def _with_all_engines() -> None:

@@ -44,7 +44,7 @@ def _dsr1_accuracy_verdict(
 ) -> AccuracyVerdict:
     """The verdict on the answers of a scenario's measurement."""
     from pytest_dsr1.gate.accuracy.judge import judge, only_recorded
-    from pytest_dsr1.gate.references import with_store
+    from pytest_dsr1.gate.references import with_store, with_sweep
     from pytest_dsr1.gate.saved import write_accuracy
     from pytest_dsr1.verdict.verdict import GOOD, Status
 
@@ -56,10 +56,11 @@ def _dsr1_accuracy_verdict(
         verdict = judge(_dsr1_accuracy, asked, _dsr1_accepted, gated=state.mode == "gate")
     if verdict.status not in GOOD:
         where = outcome.loaded.where(accuracy_keys(dsr1_measurement.scenario)[_dsr1_accuracy])
-        said = with_store(verdict.message, request.config.getoption("--dsr1-store"))
+        option = request.config.getoption
+        said = with_sweep(with_store(verdict.message, option("--dsr1-store")), option("--dsr1-sweep"))
         verdict = replace(verdict, message=f"{said}\n{where}; results: {dsr1_measurement.folder}")
     keep(outcome.accuracy, verdict)
-    if not state.replay:  # a replay leaves the saved verdict alone
+    if state.replay is None:  # a replay leaves the saved verdict alone
         try:
             write_accuracy(dsr1_measurement.folder, outcome.accuracy)
         except Dsr1Error as error:
@@ -77,7 +78,8 @@ def _as_asked(request: pytest.FixtureRequest, name: str, measurement: Measuremen
     from pytest_dsr1.gate.accuracy.answers import as_asked, asked_otherwise
 
     today = measurement.scenario
-    saved = request.config.stash[STATE].replay.get(today.name)
+    replay = request.config.stash[STATE].replay
+    saved = replay.runs.get(today.name) if replay else None
     if saved is None:
         return measurement
     if otherwise := asked_otherwise(saved.scenario, today, name):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -19,9 +20,10 @@ from pytest_dsr1.errors import (
     ReferencesError,
     UserError,
 )
+from pytest_dsr1.session.judging.search_probes import Searches
+from pytest_dsr1.session.judging.takes import takes
 from pytest_dsr1.session.run import outcome_of, ready, run
 from pytest_dsr1.session.state import INTERRUPTIONS, STATE, ScenarioOutcome, ended_by, fail_setup
-from pytest_dsr1.session.takes import takes
 
 if TYPE_CHECKING:
     from pytest_dsr1.gate.plan import GatePlan
@@ -51,10 +53,11 @@ def _status_of(error: Dsr1Error) -> Status:
 
 
 def _named(request: pytest.FixtureRequest, text: str) -> str:
-    """Return a message whose commands name the store that ``--dsr1-store`` names."""
-    from pytest_dsr1.gate.references import with_store
+    """Return a message whose commands name what ``--dsr1-store`` and ``--dsr1-sweep`` name."""
+    from pytest_dsr1.gate.references import with_store, with_sweep
 
-    return with_store(text, request.config.getoption("--dsr1-store"))
+    option = request.config.getoption
+    return with_sweep(with_store(text, option("--dsr1-store")), option("--dsr1-sweep"))
 
 
 def _refuse(request: pytest.FixtureRequest, error: Dsr1Error) -> NoReturn:
@@ -102,11 +105,14 @@ def _dsr1_gate_plan(request: pytest.FixtureRequest, dsr1_scenario: Scenario, _ds
     from pytest_dsr1.gate.eligibility import compared
     from pytest_dsr1.gate.plan import gate_plan
     from pytest_dsr1.gate.reference_file import load
+    from pytest_dsr1.gate.searched import facts_of
     from pytest_dsr1.measurement.run import facts_before
 
     try:
         model, dataset, machine = ready(request, "dsr1_model", "dsr1_dataset", "dsr1_gpu")
         facts = facts_before(machine, model, dataset, dsr1_scenario).facts
+        if dsr1_scenario.gates_search:
+            facts = facts_of(facts, dsr1_scenario)
         now = datetime.now(timezone.utc)
         references = load(_dsr1_store, dsr1_scenario, now)
         # The engine has not reported its software yet, so that is assumed equal; the run is compared in full.
@@ -196,10 +202,11 @@ def _decide(
 
     try:
         take = takes(request, scenario, shared, another)
+        searches = Searches(request, scenario, shared) if scenario.gates_search else None
         outcome.word = answer(
             gate,
-            lambda _: take(),
-            lambda measurement: why_not(measurement, starts),
+            lambda _: take() if searches is None else _searched(searches, gate),
+            lambda measurement: "" if searches else why_not(measurement, starts),
             state.notify,
             lambda: _save(gate),
         )
@@ -215,6 +222,16 @@ def _decide(
             _save(gate, ours)
         if not isinstance(error, (Dsr1Error, pytest.fail.Exception)):
             raise  # with its traceback
+
+
+def _searched(searches: Searches, gate: GateProgress) -> Measurement:
+    """Return the next search of a gate as a run, whose figure the gate knows."""
+    from pytest_dsr1.steady.figure import steady_figure
+
+    measurement, found = searches()
+    figure = steady_figure(found, gate.plan.metric, warmup_requests=0)
+    gate.found[str(measurement.folder)] = figure
+    return measurement
 
 
 def _save(gate: GateProgress, error: Dsr1Error | None = None) -> None:
@@ -256,7 +273,8 @@ def _dsr1_recorded(
     from pytest_dsr1.gate import recordings
     from pytest_dsr1.gate.accuracy.answers import recorded as recorded_answers
     from pytest_dsr1.gate.references import WANTED
-    from pytest_dsr1.metrics.catalogue import METRICS
+    from pytest_dsr1.metrics.catalogue import metric_named
+    from pytest_dsr1.steady.figure import steady_figure
     from pytest_dsr1.steady.trace import trace
     from pytest_dsr1.study.eligibility import figure, gated_metric, save_figure, why_not
     from pytest_dsr1.study.loop import next_that_counts
@@ -268,15 +286,21 @@ def _dsr1_recorded(
         state.notify(f"{dsr1_scenario.name}: this run is not recorded: {why}")
 
     take = takes(request, dsr1_scenario, _dsr1_shared, lambda unseen: run(request, dsr1_scenario, unseen))
+    searches = Searches(request, dsr1_scenario, _dsr1_shared) if dsr1_scenario.gates_search else None
     try:
         # Another run would not change a failure of these.
         ready(request, "dsr1_model", "dsr1_dataset", "dsr1_gpu")
         again = f"pytest --dsr1-profile={dsr1_scenario.name} --dsr1-reference=record"
-        measurement = next_that_counts(take, lambda measured: why_not(measured, _dsr1_starts), note, again)
-        found = figure(measurement)
+        if searches is None:
+            counts = partial(why_not, starts=_dsr1_starts)
+            measurement = next_that_counts(take, counts, note, again)
+            found, traced = figure(measurement), trace(measurement)
+        else:
+            measurement, traced = searches()
+            found = steady_figure(traced, gated_metric(dsr1_scenario), warmup_requests=0)
         save_figure(measurement, found)
-        answers = recorded_answers(measurement)
-        path = recordings.record(_dsr1_store, measurement, trace(measurement), answers)
+        answers = recorded_answers(measurement) if searches is None else {}
+        path = recordings.record(_dsr1_store, measurement, traced, answers)
         recorded, problems = recordings.read(_dsr1_store, dsr1_scenario.name)
     except Dsr1Error as error:
         _refuse(request, error)
@@ -284,7 +308,7 @@ def _dsr1_recorded(
     alike = recordings.alike(recorded, facts)
     made = _named(request, f"`pytest-dsr1 references accept {name} --reason TEXT` makes them references")
     outcome.notes.append(
-        f"recorded {number(found.value)} {METRICS[gated_metric(dsr1_scenario)].unit} in "
+        f"recorded {number(found.value)} {metric_named(gated_metric(dsr1_scenario)).unit} in "
         f"{shown_path(path)}: comparable runs on this node: {len(alike)} of the {WANTED} recommended; "
         f"{made}"
     )

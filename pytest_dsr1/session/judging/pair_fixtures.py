@@ -11,6 +11,7 @@ import pytest
 from pytest_dsr1.errors import Dsr1Error, UserError
 from pytest_dsr1.session import resume
 from pytest_dsr1.session.judging.pair_sides import Pairing, go_on, new_side, start_s, take_of
+from pytest_dsr1.session.judging.replayed import replayed_pairs
 from pytest_dsr1.session.run import outcome_of, ready
 from pytest_dsr1.session.state import INTERRUPTIONS, STATE, ended_by, fail_setup
 
@@ -36,7 +37,7 @@ def _dsr1_pairing(
     state, name = request.config.stash[STATE], dsr1_scenario.name
     loaded = outcome_of(request, dsr1_scenario).loaded
     try:
-        refuse_unfit(loaded, dsr1_scenario, lambda: ready(request, "dsr1_dataset")[0])
+        refuse_unfit(loaded, dsr1_scenario, lambda: ready(request, "dsr1_dataset")[0], searches=False)
         ready(request, "dsr1_preflight", "dsr1_model", "dsr1_dataset")
         new = new_side(request, dsr1_scenario, _dsr1_shared)
         time_s, of = start_s(request, dsr1_scenario)
@@ -72,16 +73,21 @@ def _dsr1_pair_verdict(
     request: pytest.FixtureRequest,
     dsr1_scenario: Scenario,
     _dsr1_shared: SharedResources,
-    _dsr1_pairing: Pairing,
     _dsr1_starts: Starts,
 ) -> Verdict:
-    """The verdict on the new side, after as many pairs as it needs."""
+    """The verdict on the new side, after as many pairs as it needs, or as an earlier session made."""
     from pytest_dsr1.study.loop import InconclusiveError
     from pytest_dsr1.verdict.verdict import Status
 
     outcome = outcome_of(request, dsr1_scenario)
-    if outcome.word is None:
-        _decide(request, dsr1_scenario, _dsr1_shared, _dsr1_pairing, _dsr1_starts)
+    if outcome.word is None and (replay := request.config.stash[STATE].replay) is not None:
+        try:
+            outcome.word = replayed_pairs(dsr1_scenario, outcome, replay.pairs[dsr1_scenario.name])
+        except Dsr1Error as error:
+            outcome.word = error
+    elif outcome.word is None:
+        pairing: Pairing = request.getfixturevalue("_dsr1_pairing")
+        _decide(request, dsr1_scenario, _dsr1_shared, pairing, _dsr1_starts)
     word = outcome.word
     assert word is not None
     if isinstance(word, Dsr1Error):

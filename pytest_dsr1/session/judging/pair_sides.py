@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_dsr1.errors import InvalidRunError, UserError, on_failure
+from pytest_dsr1.session.judging.takes import takes
 from pytest_dsr1.session.run import inputs_of, ready, run
 from pytest_dsr1.session.selection import SELECTION
 from pytest_dsr1.session.state import STATE, ScenarioOutcome, allowed
-from pytest_dsr1.session.takes import takes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +83,7 @@ def new_side(request: pytest.FixtureRequest, old: Scenario, shared: SharedResour
     loaded = selection.sides[old.name]
     prefix = selection.test_id_prefix(loaded.path)
     scenario = as_start(resolve(loaded.scenario, os.environ))
-    refuse_unfit(loaded, scenario, lambda: ready(request, "dsr1_dataset")[0])
+    refuse_unfit(loaded, scenario, lambda: ready(request, "dsr1_dataset")[0], searches=False)
     findings = look(
         scenario, state.gpu_setup, os.environ, state.results, RESULT_BYTES, reused=shared.keeps_server
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -56,11 +57,23 @@ def _dsr1_frontier_verdict(
     try:
         verdict = judge(wanted, name, points, missing, dsr1_scenario.name)
     except InvalidRunError as error:
-        fail_setup(InvalidRunError(f"{error}\n{where}"))
+        fail_setup(InvalidRunError("\n".join([str(error), *_none_selected(state, dsr1_scenario), where])))
     if verdict.status is not Status.PASS:
         verdict = replace(verdict, message=f"{verdict.message}\n{where}")
     keep(outcome.verdicts, verdict)
     return verdict
+
+
+def _none_selected(state: RunState, sweep: Scenario) -> Iterator[str]:
+    """Yield what to select, if no test was selected that measures a point."""
+    points = (test.loaded.scenario for test in state.tests.values() if test.loaded.scenario.point)
+    if state.replay is None and not any(
+        each.point and each.point.sweep == sweep.name and each.name in state.whole for each in points
+    ):
+        yield (
+            "no test that measures a point of the sweep is selected: add them, such as with -k 'frontier or "
+            "target or measured'; with --dsr1-resume, finished points are not run again"
+        )
 
 
 def _measured(state: RunState, profile: str) -> Measurement | str:

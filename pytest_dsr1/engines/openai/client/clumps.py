@@ -119,12 +119,11 @@ class Clumps:
     """The search for clumps in the streams of a run. Costs about 10 us for an answer without any."""
 
     def __init__(self) -> None:
-        import numpy as np
-
-        self._np = np
         self._tokens = 0
         self._found = array("d")
         """Of each clump: time of its first event, wait before it, its length, its events, its tokens."""
+        self._lags_s = array("d")
+        """How late the client was at each clump."""
 
     def add(self, sent_s: float, times_s: array[float], tokens: int) -> None:
         """Add the events of an answer of ``tokens`` tokens; its request was sent at ``sent_s``."""
@@ -136,7 +135,8 @@ class Clumps:
             if tokens >= _MANY and wait_s >= LEAST_MAKING_S * tokens:
                 self._found.extend((times_s[0], wait_s, 0.0, 1, tokens))
             return
-        np = self._np
+        import numpy as np
+
         at_s = np.frombuffer(times_s)
         gaps_s = np.diff(at_s, prepend=sent_s)
         each = tokens / len(times_s)
@@ -151,7 +151,8 @@ class Clumps:
             gaps_s: the wait before each.
             each: the tokens of an event, on average.
         """
-        np = self._np
+        import numpy as np
+
         parts = [(0, len(at_s))]
         while parts:
             begin, end = parts.pop()
@@ -178,13 +179,27 @@ class Clumps:
             if len(edges) > 2:
                 parts += pairwise(edges)
 
-    def judged(self, load: ClientLoad) -> Clumped:
+    def note_lags(self, load: ClientLoad) -> None:
+        """Note how late the client was at each clump; call it once, after the last answer."""
+        import numpy as np
+
+        if self._found:
+            self._lags_s.extend(load.lags_at(np.frombuffer(self._found)[::5]))
+
+    def merge(self, other: Clumps) -> None:
+        """Add the answers of another search whose lags are noted."""
+        self._tokens += other._tokens
+        self._found += other._found
+        self._lags_s += other._lags_s
+
+    def judged(self) -> Clumped:
         """Return the clumps that lateness of the client does not explain, and those that it may explain."""
-        np = self._np
+        import numpy as np
+
         if not self._found:
             return Clumped()
-        at_s, waits_s, lengths_s, counts, tokens = np.frombuffer(self._found).reshape(-1, 5).T
-        lags_s = load.lags_at(at_s)
+        _, waits_s, lengths_s, counts, tokens = np.frombuffer(self._found).reshape(-1, 5).T
+        lags_s = np.frombuffer(self._lags_s)
         # Spread over the time in which the client did not look, the events are still too close together.
         after = np.where(counts > 1, tokens - tokens / counts, tokens - 1)
         shortest_s = np.maximum(_LATE_FASTEST_S * (counts - 1), 2 * _APART_S * after)

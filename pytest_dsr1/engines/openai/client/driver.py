@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pytest_dsr1.engines.openai.client.clumps import Clumps
 from pytest_dsr1.engines.openai.client.event_gaps import Gaps, TokensOverTime
@@ -49,6 +49,15 @@ class Plan:
     schedule: list[float] | None = None
     duration_s: float | None = None
 
+    def part(self, first: int, of: int) -> Plan:
+        """Return the plan for every ``of``-th request and slot, from number ``first`` on."""
+        return replace(
+            self,
+            requests=len(range(first, self.requests, of)),
+            concurrency=len(range(first, self.concurrency, of)),
+            schedule=None if self.schedule is None else self.schedule[first::of],
+        )
+
 
 @dataclass
 class Tally:
@@ -74,6 +83,21 @@ class Tally:
     clumps: Clumps = field(default_factory=Clumps)
     series: TokensOverTime = field(default_factory=TokensOverTime)
     hopeless: str | None = None
+
+    def add(self, other: Tally) -> None:
+        """Add a pass over other requests that began at the same time."""
+        self.began_s = other.began_s
+        self.records += other.records
+        self.tokens += other.tokens
+        self.failed += other.failed
+        self.waited += other.waited
+        self.unsent += other.unsent
+        self.stopped |= other.stopped
+        self.finished_early |= other.finished_early
+        self.gaps.merge(other.gaps)
+        self.clumps.merge(other.clumps)
+        self.series.merge(other.series)
+        self.hopeless = self.hopeless or other.hopeless
 
 
 class LoadDriver:
@@ -142,15 +166,19 @@ class LoadDriver:
         """Make the bytes of the first requests, which takes some time."""
         self._make_ahead(float("inf"))
 
-    async def run(self, client: ConnectionPool) -> Tally:
+    async def run(self, client: ConnectionPool, began_s: float | None = None) -> Tally:
         """Send all requests and wait until all have ended.
+
+        Args:
+            client: sends them.
+            began_s: the start of the pass on the monotonic clock, just past; None for now.
 
         Raises:
             EngineError: raised by ``on_tick``.
         """
         self._client = client
         tally = self.tally
-        tally.began_s = time.monotonic()
+        tally.began_s = time.monotonic() if began_s is None else began_s
         tally.series.begin(tally.began_s)
         if self._plan.schedule is None:
             self._start_closed()
@@ -326,4 +354,5 @@ def record_of(exchange: Exchange, answer: Answer) -> RequestRecord:
         scheduled_s=exchange.scheduled_s,
         events=len(times_s) or None,
         resent=exchange.resent,
+        server=exchange.server,
     )

@@ -18,7 +18,6 @@ class Gaps:
     def __init__(self) -> None:
         import numpy as np
 
-        self._np = np
         self._counts = np.zeros(_BINS, dtype=np.int64)
         self._sum_s = 0.0
         self._max_s = 0.0
@@ -28,7 +27,8 @@ class Gaps:
         """Add the gaps between these times, which must not decrease."""
         if len(times_s) < 2:
             return
-        np = self._np
+        import numpy as np
+
         gaps = np.diff(np.frombuffer(times_s, dtype=np.float64))
         bins = np.log(np.maximum(gaps, _SMALLEST_S) * (1 / _SMALLEST_S)) * (1 / _LOG_STEP)
         np.add.at(self._counts, np.minimum(bins.astype(np.int64), _BINS - 1), 1)
@@ -36,14 +36,23 @@ class Gaps:
         self._max_s = max(self._max_s, float(gaps.max()))
         self.count += len(gaps)
 
+    def merge(self, other: Gaps) -> None:
+        """Add the gaps of another histogram."""
+        self._counts += other._counts
+        self._sum_s += other._sum_s
+        self._max_s = max(self._max_s, other._max_s)
+        self.count += other.count
+
     def metrics(self) -> dict[str, float]:
         """Return the metrics ``inter_event_gap_...`` in ms; empty if there was no gap."""
         if not self._max_s:
             return {}
-        cumulated = self._np.cumsum(self._counts)
+        import numpy as np
+
+        cumulated = np.cumsum(self._counts)
 
         def percentile_ms(share: float) -> float:
-            index = int(self._np.searchsorted(cumulated, int(self.count * share), side="right"))
+            index = int(np.searchsorted(cumulated, int(self.count * share), side="right"))
             middle_s: float = _SMALLEST_S * math.exp((index + 0.5) * _LOG_STEP)
             return min(middle_s, self._max_s) * 1e3
 
@@ -60,7 +69,6 @@ class TokensOverTime:
     def __init__(self) -> None:
         import numpy as np
 
-        self._np = np
         self._from_s = 0.0
         self._tokens = np.zeros(0)
 
@@ -72,13 +80,23 @@ class TokensOverTime:
         """Add the events of one request, which have ``tokens`` tokens together."""
         if not times_s:
             return
-        np = self._np
+        import numpy as np
+
         seconds = (np.frombuffer(times_s, dtype=np.float64) - self._from_s).clip(0).astype(np.int64)
         if seconds[-1] >= len(self._tokens):
             self._tokens = np.concatenate([self._tokens, np.zeros(int(seconds[-1]) + 64)])
         first = int(seconds[0])
         counts = np.bincount(seconds - first) * (tokens / len(times_s))
         self._tokens[first : first + len(counts)] += counts
+
+    def merge(self, other: TokensOverTime) -> None:
+        """Add the tokens of another one that began at the same time."""
+        import numpy as np
+
+        self._from_s = other._from_s
+        known = max(len(self._tokens), len(other._tokens))
+        self._tokens = np.pad(self._tokens, (0, known - len(self._tokens)))
+        self._tokens[: len(other._tokens)] += other._tokens
 
     def series(self, to_s: float) -> tuple[tuple[float, float], ...]:
         """Return (monotonic time, tokens per second) of each whole second of the measurement."""

@@ -64,6 +64,7 @@ class Exchange:
         exact: whether another number of tokens is an error.
         input_tokens: the number of tokens sent; None for text.
         secret: the API key in the payload, never to be shown; empty without one.
+        server: the position of its server in `engine.url`, if that is a list.
         scheduled_s: when the request is due; None in a closed loop.
         sent_s: when it was written to the connection; 0 before.
         event_times_s: when each event with text arrived.
@@ -84,6 +85,7 @@ class Exchange:
     streaming: bool
     input_tokens: int | None
     secret: str = field(default="", repr=False)
+    server: int | None = None
     scheduled_s: float | None = None
     sent_s: float = 0.0
     event_times_s: array[float] = field(default_factory=lambda: array("d"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import re
@@ -45,6 +46,11 @@ def unreachable(error: Exception, limit_s: float) -> str:
         return "connection refused: no server listens there; start it, or correct engine.url"
     if isinstance(error, ConnectionResetError | http.client.HTTPException):
         return f"the answer is not HTTP ({error}); {_SCHEME}"
+    if isinstance(error, OSError) and error.errno == errno.EADDRNOTAVAIL:
+        return (
+            "no local port is left for another connection to this server; wait for those of earlier runs to "
+            "end, list more servers in engine.url, or lower load.concurrency"
+        )
     return f"no connection: {error}"
 
 

@@ -79,23 +79,34 @@ def no_collection() -> Iterator[None]:
             gc.enable()
 
 
-@contextlib.contextmanager
-def open_files(connections: int) -> Iterator[None]:
-    """Raise the limit of open files for this number of connections.
+def check_files(connections: int) -> None:
+    """Check that a process may open the files for this number of connections.
 
     Raises:
-        EngineError: the hard limit is lower.
+        EngineError: the hard limit of the operating system is lower.
     """
     needed = connections + _SPARE_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        yield
-        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise EngineError(
             f"load.concurrency: {connections} connections need {needed} open files, but the limit is {hard}; "
             f"raise it (ulimit -Hn {needed}, or LimitNOFILE), or lower load.concurrency"
         )
+
+
+@contextlib.contextmanager
+def open_files(connections: int) -> Iterator[None]:
+    """Raise the limit of open files for this number of connections.
+
+    Raises:
+        EngineError: see :func:`check_files`.
+    """
+    check_files(connections)
+    needed = connections + _SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        yield
+        return
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
     try:
         yield

@@ -11,8 +11,8 @@ import json
 import math
 import re
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from statistics import fmean
 from typing import Any
 
@@ -205,6 +205,20 @@ class Window:
         before = sum(1 for sample in samples if sample.time_s <= from_s)
         return cls(samples[max(0, before - 1) :], before > 0 and samples[-1].time_s >= to_s)
 
+    @classmethod
+    def together(cls, windows: Sequence[Window]) -> Window:
+        """Return the samples of several servers, taken at about the same times, as those of one.
+
+        Requests and counters are sums, the KV cache is the fullest one, the acceptance length is a mean. A
+        metric that one server does not report is unknown.
+        """
+        if len(windows) == 1:
+            return windows[0]
+        count = min(len(each.samples) for each in windows)
+        columns = [[each.samples[n] for each in windows] for n in range(count - 1)]
+        columns.append([each.samples[-1] for each in windows])
+        return cls([_together(column) for column in columns], all(each.whole for each in windows))
+
     def grown(self, counter: str) -> float | None:
         """Return the growth of a counter; None if it is not reported. If missing at first, it began at 0."""
         last = getattr(self.samples[-1], counter)
@@ -249,3 +263,19 @@ class Window:
         found["prefix_cache_hit_share"] = self.prefix_cache_hit_share()
         found["acceptance_length"] = self.acceptance_length()
         return {name: round(value, 4) for name, value in found.items() if value is not None}
+
+
+_HOW: Mapping[str, Callable[[Sequence[float]], float]] = {
+    "time_s": max,
+    "kv_cache_used_share": max,
+    "acceptance_length": fmean,
+}
+
+
+def _together(samples: Sequence[ServerSample]) -> ServerSample:
+    """Return one sample of each of several servers as one."""
+    found: dict[str, float | None] = {}
+    for name in (each.name for each in fields(ServerSample)):
+        values = [getattr(sample, name) for sample in samples]
+        found[name] = None if None in values else _HOW.get(name, sum)(values)
+    return ServerSample(**found)  # type: ignore[arg-type]  # every sample has a time

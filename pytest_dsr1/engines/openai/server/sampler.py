@@ -12,7 +12,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -59,10 +59,10 @@ class ServerSummary:
 class ServerMetrics:
     """A sampler of a server's metrics during a ``with`` block, which is the measurement."""
 
-    def __init__(self, where: Site, server: str, folder: Path) -> None:
-        self._where = where
+    def __init__(self, where: Site, server: str, path: Path) -> None:
+        self.where = where
         self._paths = list(_PATHS.get(server, ("/metrics",)))
-        self._path = folder / FILE
+        self._path = path
         self._samples: list[ServerSample] = []
         self._missed = 0
         self._why: dict[str, str] = {}
@@ -81,9 +81,13 @@ class ServerMetrics:
         self._from_s = time.monotonic()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """End the measurement; the last sample follows."""
         self._to_s = time.monotonic()
         self._stop.set()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
         self._thread.join(_PATIENCE_S)
         if self._thread.is_alive():
             self._given_up.set()
@@ -93,45 +97,31 @@ class ServerMetrics:
                     sock.shutdown(socket.SHUT_RDWR)
             self._thread.join(_CLOSE_S)
 
-    def summary(self, tokens: int | None) -> ServerSummary:
-        """Return the server's metrics of the measurement.
+    @property
+    def why_none(self) -> str | None:
+        """Why there are no samples; None if there are some."""
+        if self._samples:
+            return None
+        return "; ".join(f"GET {path}: {reason}" for path, reason in self._why.items()) or _LATE
 
-        Args:
-            tokens: output tokens of all answers; None if some of them never reached us.
-        """
-        samples = list(self._samples)
-        if not samples:
-            why = "; ".join(f"GET {path}: {reason}" for path, reason in self._why.items())
-            why = why or _LATE
-            return ServerSummary(
-                report={},
-                server_metrics=ServerStatistics(why_none=why),
-                not_measured={
-                    "acceptance_length": f"the server reports no metrics ({why}); switch them on "
-                    "(`pytest-dsr1 docs openai`), or remove the target"
-                },
-                warnings=(),
-            )
-        window = Window.of(samples, self._from_s, self._to_s)
-        length, not_measured = window.acceptance_length(), {}
-        if length is None:
-            not_measured["acceptance_length"] = (
-                f"the server's metrics ({self._paths[0]}) report no drafts, so it seems not to use "
-                "speculative decoding (MTP); switch it on, or remove the target"
-            )
-        return ServerSummary(
-            report={} if length is None else {"acceptance_length": length},
-            server_metrics=ServerStatistics(
-                path=self._paths[0],
-                file=FILE,
-                samples=len(samples),
-                missed_samples=self._missed,
-                complete=window.whole,
-                **window.figures(),
-            ),
-            not_measured=not_measured,
-            warnings=tuple(_warnings(window, tokens)),
-        )
+    @property
+    def path(self) -> str:
+        """Where the server has its metrics."""
+        return self._paths[0]
+
+    @property
+    def samples(self) -> int:
+        """The number of samples."""
+        return len(self._samples)
+
+    @property
+    def missed(self) -> int:
+        """The number of times that the server gave no sample."""
+        return self._missed
+
+    def window(self) -> Window:
+        """Return the samples of the measurement; there must be some."""
+        return Window.of(list(self._samples), self._from_s, self._to_s)
 
     # In the thread
 
@@ -174,7 +164,7 @@ class ServerMetrics:
             except (OSError, http.client.HTTPException) as error:
                 self._drop()
                 self._missed += 1
-                why = hidden(str(error) or type(error).__name__, self._where.secret or "")
+                why = hidden(str(error) or type(error).__name__, self.where.secret or "")
             except (ValueError, RecursionError) as error:
                 self._missed += 1
                 why = str(error)
@@ -198,19 +188,19 @@ class ServerMetrics:
             ValueError: the answer is not a page of metrics.
         """
         if self._connection is None:
-            self._connection = self._where.connection(_TIMEOUT_S)
+            self._connection = self.where.connection(_TIMEOUT_S)
         if self._connection.sock is None:
             self._connection.connect()
             if self._given_up.is_set():  # too late for __exit__ to have seen the socket
                 raise TimeoutError(_LATE)
-        status, body = self._where.ask(self._connection, path, _LARGEST)
+        status, body = self.where.ask(self._connection, path, _LARGEST)
         time_s = time.monotonic()
         if status != http.HTTPStatus.OK:
             raise ValueError(f"HTTP {status}")
         if body.lstrip()[:1] == b"[":
             return self._iterations.read(body, time_s)
         if not is_exposition(body):
-            start = hidden(body[:40].decode("latin-1"), self._where.secret or "")
+            start = hidden(body[:40].decode("latin-1"), self.where.secret or "")
             raise ValueError(f"not a page of metrics: {start!r}")
         return read_text(body, time_s)
 
@@ -225,6 +215,76 @@ class ServerMetrics:
             if self._file is None:
                 self._file = self._path.open("w", encoding="utf-8", buffering=1)
             self._file.write(json.dumps(asdict(sample)) + "\n")
+
+
+class SeveralMetrics:
+    """The samplers of one or several servers during a ``with`` block, which is the measurement.
+
+    Each writes a file of its own: ``server_metrics.jsonl``, then ``server_metrics-2.jsonl``.
+
+    Args:
+        sites: the servers.
+        server: their kind.
+        folder: keeps the files.
+    """
+
+    def __init__(self, sites: Sequence[Site], server: str, folder: Path) -> None:
+        self._each = [
+            ServerMetrics(where, server, folder / (FILE if number == 1 else f"server_metrics-{number}.jsonl"))
+            for number, where in enumerate(sites, 1)
+        ]
+
+    def __enter__(self) -> SeveralMetrics:
+        for each in self._each:
+            each.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each in self._each:
+            each.stop()
+        for each in self._each:
+            each.__exit__()
+
+    def summary(self, tokens: int | None) -> ServerSummary:
+        """Return the metrics of all servers together during the measurement.
+
+        Args:
+            tokens: output tokens of all answers; None if some of them never reached us.
+        """
+        several = len(self._each) > 1
+        missing = [(each.where, why) for each in self._each if (why := each.why_none) is not None]
+        if missing:
+            where, reason = missing[0]
+            why = f"{where}: {reason}" if several else reason
+            return ServerSummary(
+                report={},
+                server_metrics=ServerStatistics(why_none=why),
+                not_measured={
+                    "acceptance_length": f"the server reports no metrics ({why}); switch them on "
+                    "(`pytest-dsr1 docs openai`), or remove the target"
+                },
+                warnings=(),
+            )
+        path, window = self._each[0].path, Window.together([each.window() for each in self._each])
+        length, not_measured = window.acceptance_length(), {}
+        if length is None:
+            not_measured["acceptance_length"] = (
+                f"the server's metrics ({path}) report no drafts, so it seems not to use speculative "
+                "decoding (MTP); switch it on, or remove the target"
+            )
+        return ServerSummary(
+            report={} if length is None else {"acceptance_length": length},
+            server_metrics=ServerStatistics(
+                path=path,
+                file=FILE,
+                samples=sum(each.samples for each in self._each),
+                missed_samples=sum(each.missed for each in self._each),
+                complete=window.whole,
+                **window.figures(),
+            ),
+            not_measured=not_measured,
+            warnings=tuple(_warnings(window, tokens)),
+        )
 
 
 def _warnings(window: Window, tokens: int | None) -> list[str]:

@@ -36,7 +36,8 @@ def judged(
     for _ in range(answers):
         times_s = array("d", accumulate(gaps_s, initial=SENT_S))[1:]
         clumps.add(SENT_S, times_s, len(gaps_s) if tokens is None else tokens)
-    return clumps.judged(client(lag_s))
+    clumps.note_lags(client(lag_s))
+    return clumps.judged()
 
 
 def bursts(clumps: int, events: int, wait_s: float, inner_s: float = 2e-6) -> list[float]:
@@ -146,11 +147,12 @@ def test_shares_are_of_all_events() -> None:
     clumps.add(SENT_S, array("d"), 0)
     for gaps_s in (bursts(1, 100, 1.0), steady(300, 0.01)):
         clumps.add(SENT_S, array("d", accumulate(gaps_s, initial=SENT_S))[1:], len(gaps_s))
-    found = clumps.judged(client())
+    clumps.note_lags(client())
+    found = clumps.judged()
     assert found.held_share == 0.25
     assert found.why_not is None, "the limit itself is allowed"
     assert found.facts() == {"events_in_clumps_share": 0.25, "events_read_late_share": 0.0}
-    assert Clumps().judged(client()) == Clumped()
+    assert Clumps().judged() == Clumped()
 
 
 def test_either_the_sender_or_the_client_is_blamed() -> None:
@@ -267,4 +269,5 @@ def test_the_share_is_of_tokens() -> None:
     clumps = Clumps()
     for gaps_s in (bursts(1, 2, 1.0), steady(1000, 0.01)):
         clumps.add(SENT_S, array("d", accumulate(gaps_s, initial=SENT_S))[1:], 1000)
-    assert clumps.judged(client()).held_share == 0.5
+    clumps.note_lags(client())
+    assert clumps.judged().held_share == 0.5

@@ -380,8 +380,10 @@ def test_what_falls_due_while_requests_are_made_is_sent_first(
     """Making the last requests takes longer than their gaps: each look at the time may send some of them."""
     made = Requests.exchanges
 
-    def slowly(self: Requests, workload: Workload, count: int, **options: Any) -> Iterator[Exchange]:
-        for exchange in made(self, workload, count, **options):
+    def slowly(
+        self: Requests, workload: Workload, count: int, *args: int, **options: Any
+    ) -> Iterator[Exchange]:
+        for exchange in made(self, workload, count, *args, **options):
             time.sleep(0.0005)
             yield exchange
 

@@ -14,7 +14,7 @@ import pytest
 from pytest_dsr1.engines.openai.endpoint import Site
 from pytest_dsr1.engines.openai.engine import OpenAiEngine
 from pytest_dsr1.engines.openai.server import sampler
-from pytest_dsr1.engines.openai.server.sampler import FILE, ServerMetrics
+from pytest_dsr1.engines.openai.server.sampler import FILE, SeveralMetrics
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.metrics.catalogue import combine
 from pytest_dsr1.scenario.schema.scenario import Target
@@ -124,7 +124,7 @@ def test_series_while_measuring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         return truth.vllm()
 
     with serving(truth.answer, pages={"/metrics": page}) as port:
-        metrics = ServerMetrics(Site("127.0.0.1", port, "", None, None), "vllm", tmp_path)
+        metrics = SeveralMetrics([Site("127.0.0.1", port, "", None, None)], "vllm", tmp_path)
         with metrics:
             assert asked_often.wait(60)
             written = (tmp_path / FILE).read_text().splitlines()
@@ -137,7 +137,7 @@ def test_one_connection_is_kept(tmp_path: Path) -> None:
     seen, truth = Seen(), Truth()
     with (
         serving(truth.answer, pages={"/metrics": truth.vllm}, seen=seen) as port,
-        ServerMetrics(Site("127.0.0.1", port, "", None, "secret"), "vllm", tmp_path),
+        SeveralMetrics([Site("127.0.0.1", port, "", None, "secret")], "vllm", tmp_path),
     ):
         pass
     assert truth.asked >= 4, "two before, to see that the counters stand still, and two after"
@@ -262,7 +262,7 @@ def test_answer_that_fails_once_is_missed(tmp_path: Path, monkeypatch: pytest.Mo
         return plain("503 Busy", b"")
 
     with serving(truth.answer, pages={"/metrics": page}) as port:
-        metrics = ServerMetrics(Site("127.0.0.1", port, "", None, None), "vllm", tmp_path)
+        metrics = SeveralMetrics([Site("127.0.0.1", port, "", None, None)], "vllm", tmp_path)
         with metrics:
             truth.answer({})
     reported = metrics.summary(4).server_metrics
@@ -274,7 +274,7 @@ def test_disk_that_is_full_costs_the_file_only(tmp_path: Path) -> None:
     (tmp_path / "engine").mkdir()
     (tmp_path / "engine" / FILE).mkdir()
     with serving(truth.answer, pages={"/metrics": truth.vllm}) as port:
-        metrics = ServerMetrics(Site("127.0.0.1", port, "", None, None), "vllm", tmp_path / "engine")
+        metrics = SeveralMetrics([Site("127.0.0.1", port, "", None, None)], "vllm", tmp_path / "engine")
         with metrics:
             truth.answer({})
     assert metrics.summary(4).report == {"acceptance_length": Truth.ACCEPTANCE_LENGTH}
