@@ -107,12 +107,14 @@ class Answer:
         tokens: its token ids; None if the engine does not return them.
         text: None if the engine does not return it.
         error: why there is no answer; None if there is one.
+        cut: whether a limit of tokens ended an answer that should have ended by itself.
     """
 
     id: str
     tokens: tuple[int, ...] | None = None
     text: str | None = None
     error: str | None = None
+    cut: bool = False
 
     def __post_init__(self) -> None:
         """Replace what no file can hold: halves of surrogate pairs, which JSON of a server may have."""

@@ -98,6 +98,11 @@ class GatePlan:
         return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
     @property
+    def starts(self) -> int:
+        """The most starts of the engine, with those that do not count."""
+        return LIMIT * self.design.max_runs
+
+    @property
     def runs_and_cost(self) -> str:
         """A sentence with the number of runs that decide, and what they cost."""
         plan, gate = self.design, self.scenario.gate
@@ -115,7 +120,7 @@ class GatePlan:
         """Return the sentences to show before the gate begins."""
         plan, name = self.design, self.scenario.name
         sent = self.references.requests if self._searches else self.scenario.load.num_requests
-        starts, whole_s = LIMIT * plan.max_runs, self._run_s(sent)
+        at_most = self._cost((self.starts - 1) * self.run_s + self._run_s(sent))
         return (
             f"{name}: gate on {metric_named(self.metric).label} {self._of}, against {len(self.runs)} "
             f"references {_where(self.references, self.runs)} (noise {plan.level.noise_percent:.2g}% between "
@@ -123,7 +128,7 @@ class GatePlan:
             self.runs_and_cost,
             f"{name}: these numbers include only runs that count. Two kinds of run do not count and are "
             f"repeated: the first start of new software on this node ({self.cost(1)} more), and an INVALID "
-            f"run. At most {starts} starts in all ({self._cost((starts - 1) * self.run_s + whole_s)}, if the "
+            f"run. At most {self.starts} starts in all ({at_most}, if the "
             "first start sends all requests to judge targets too)",
             *self.warnings,
             *([] if self.sure else [_unsure(self.scenario, plan.level, self.resolved_percent)]),

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 from pytest_dsr1.metrics.catalogue import duration_s
 from pytest_dsr1.metrics.inputs import Plan
-from pytest_dsr1.scenario.schema.accuracy import Task
 from pytest_dsr1.scenario.schema.load import TraceArrival
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.dataset import mean_tokens
-from pytest_dsr1.workload.questions import OWN_QUESTIONS, count_questions
+from pytest_dsr1.workload.questions import count_questions
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +34,20 @@ def expected(scenario: Scenario) -> Expected | None:
     rate of arrivals: the longer of the two, and at most ``load.duration_s``. None if neither is known. If all
     requests are sent at once, those that wait in the engine are slower users; it has at least a slot per GPU.
     """
-    load = scenario.load
-    of_targets = (duration_s(target.metric, target.value, _sent(scenario)) for target in scenario.targets)
-    times = [Expected(each, "targets") for each in of_targets if each is not None][:1]
+    load, of_targets_s = scenario.load, _of_targets_s(scenario)
+    times = [] if of_targets_s is None else [Expected(of_targets_s, "targets")]
     if load.arrival is not None and not isinstance(load.arrival, TraceArrival):
         times.append(Expected(load.num_requests / load.arrival.rate_req_s, "arrivals"))
     longest = max(times, key=lambda each: each.seconds, default=None)
     if longest is not None and load.duration_s is not None and load.duration_s < longest.seconds:
         return Expected(load.duration_s, "duration")
     return longest
+
+
+def _of_targets_s(scenario: Scenario) -> float | None:
+    """Return the time of the first target that says one, in s."""
+    times = (duration_s(target.metric, target.value, _sent(scenario)) for target in scenario.targets)
+    return next((each for each in times if each is not None), None)
 
 
 def expected_s(scenario: Scenario) -> float | None:
@@ -67,6 +70,7 @@ def _sent(scenario: Scenario) -> Plan:
 
 SLOWEST_TOK_S_USER = 5.0
 """The output rate of a user that a run without an expected time must reach; published runs exceed 6."""
+_PER_USER = "per_user_output_throughput"
 
 
 def run_timeout_s(scenario: Scenario) -> float:
@@ -94,7 +98,7 @@ def _slowest_s(scenario: Scenario) -> float:
     if published_s and not limits:
         return published_s
     users = replace(sent, concurrency=min(limits, default=sent.gpus), slots=None)
-    seconds = duration_s("per_user_output_throughput", SLOWEST_TOK_S_USER, users) or 0.0
+    seconds = duration_s(_PER_USER, SLOWEST_TOK_S_USER, users) or 0.0
     return max(seconds, published_s)
 
 
@@ -103,38 +107,35 @@ class Asking:
     """The questions after the measured part, and the longest time that they take.
 
     Attributes:
-        questions: of each task, in order; None if only its file says how many, and it cannot be read.
+        questions: of each task, in order; None if only its file says how many, which only the run finds.
         tok_s_user: the output rate of a user that the time is for.
-        by: what says this rate: a target, or :data:`SLOWEST_TOK_S_USER`.
+        by: what says this rate: the targets, or :data:`SLOWEST_TOK_S_USER`.
         seconds: the time, if every answer is as long as it may be; None if a number of questions is unknown.
     """
 
     questions: tuple[int | None, ...]
     tok_s_user: float
-    by: Literal["target", "slowest"]
+    by: Literal["targets", "slowest"]
     seconds: float | None
 
 
 def asking(scenario: Scenario) -> Asking | None:
-    """Return the questions of `accuracy`; None without it. Files of questions are read."""
-    asked, per_user = scenario.accuracy, "per_user_output_throughput"
+    """Return the questions of `accuracy`; None without it. Files of questions are read.
+
+    Raises:
+        InvalidRunError: such a file cannot be used.
+    """
+    asked = scenario.accuracy
     if asked is None:
         return None
-    target = next((each.value for each in scenario.targets if each.metric == per_user), None)
-    tok_s_user = target or SLOWEST_TOK_S_USER
+    of_targets_s = _of_targets_s(scenario)
+    at_one_tok_s_user_s = duration_s(_PER_USER, 1.0, _sent(scenario)) or 0.0
+    tok_s_user = at_one_tok_s_user_s / of_targets_s if of_targets_s else SLOWEST_TOK_S_USER
     same = asked.same_answers
     tokens = 0 if same is None else same.prompts * same.output_tokens
-    counted = tuple(map(_most_questions, asked.tasks))
+    counted = count_questions(asked.tasks)
     for task, questions in zip(asked.tasks, counted, strict=True):
         if questions:
             tokens += math.ceil(questions / min(questions, scenario.load.at_once)) * task.max_output_tokens
     seconds = None if None in counted else tokens / tok_s_user
-    return Asking(counted, tok_s_user, "target" if target else "slowest", seconds)
-
-
-def _most_questions(task: Task) -> int | None:
-    """Return the most questions of a task; None if only its file says so, and it cannot be read."""
-    if task.path is None:
-        return min(filter(None, (OWN_QUESTIONS, task.limit)))
-    counted = count_questions(Path(task.path), task.limit)
-    return task.limit if counted is None else counted
+    return Asking(counted, tok_s_user, "targets" if of_targets_s else "slowest", seconds)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 When = Literal["before", "after"]
 
+NO_GPU = "not probed: the scenario uses no GPU"
+ATTACHED = "the server of engine.url is running on the GPUs"
+"""Why GPUs are not probed."""
+
 AFTER = f"{PREFIX}after."
 """Begins the facts of the probes after a run that was probed before it, too."""
 

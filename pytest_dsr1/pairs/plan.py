@@ -45,6 +45,11 @@ class PairsPlan:
         costs = not METRICS[self.metric].needs.isdisjoint({"energy", "price"})
         return ("worse", "better") if costs else ("slower", "faster")
 
+    @property
+    def starts(self) -> int:
+        """The most starts of the engine that count."""
+        return 2 * self.design.most_pairs
+
     def statement(self, start_s: float | None = None) -> tuple[str, ...]:
         """Return the sentences to show before the first run.
 
@@ -57,7 +62,7 @@ class PairsPlan:
         return (
             f"{self.name}: pairs on {METRICS[self.metric].label}: the old and the new side start in turn, "
             f"until the new one is shown to be {slower} or {faster}, or a difference of "
-            f"{self.delta_percent:g}% is ruled out. At most {most} pairs: {2 * most} engine starts"
+            f"{self.delta_percent:g}% is ruled out. At most {most} pairs: {self.starts} engine starts"
             f"{self._hours(most, start_s)}",
             f"{self.name}: on average it takes {equal:.1f} pairs{self._hours(equal, start_s)} if the sides "
             f"are equal, {lost:.1f}{self._hours(lost, start_s)} at a loss of {self.delta_percent:g}%, if "

@@ -213,7 +213,8 @@ def reference_page() -> str:
             "",
             "## Published shares of right answers",
             "",
-            "For `accuracy.tasks.N.at_least`:",
+            "For `accuracy.tasks.N.at_least`. Each source finds the answer in the text by a rule of its own, "
+            "so [ours](../how-to/datasets.md#questions) may give another share for the same text:",
             "",
             "| name | share | source |",
             "|---|---|---|",

@@ -120,25 +120,30 @@ def run(
         enough=enough,
         drains=drains,
         questions=inputs.questions if scenario.accuracy is not None else Questions(),
-        probing=_probing(request, scenario, inputs.machine) if state.probe or scenario.probe else None,
+        probing=_probing(request, scenario, outcome, inputs.machine)
+        if state.probe or scenario.probe
+        else None,
     )
     return measure(asked, state.watch, partial(setattr, outcome, "folder"))
 
 
-def _probing(request: pytest.FixtureRequest, scenario: Scenario, machine: Machine) -> Probing | None:
-    """Return how the GPUs of a run are probed; None on the CPU."""
-    if scenario.hardware.gpu is None:
-        return None
+def _probing(
+    request: pytest.FixtureRequest, scenario: Scenario, outcome: ScenarioOutcome, machine: Machine
+) -> Probing | None:
+    """Return how the GPUs of a run are probed; None on the CPU, which a note says."""
     from pytest_dsr1.gate.comparability import NODE, node
     from pytest_dsr1.gate.reference_file import accepted_probes
-    from pytest_dsr1.measurement.probing import Probing
+    from pytest_dsr1.measurement.probing import ATTACHED, NO_GPU, Probing
 
     state, shared = request.config.stash[STATE], request.getfixturevalue("_dsr1_shared")
+    if scenario.hardware.gpu is None:
+        outcome.notes += [] if NO_GPU in outcome.notes else [NO_GPU]
+        return None
     name = node({NODE: [gpu.uuid for gpu in machine.gpus]})
 
     def occupied() -> str | None:
         if scenario.engine.attached_url:
-            return "the server of engine.url is running on the GPUs"
+            return ATTACHED
         return "a server is running on the GPUs, kept for later scenarios" if shared.keeps_server else None
 
     return Probing(

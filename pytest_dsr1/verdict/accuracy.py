@@ -93,12 +93,14 @@ class Marks:
         wrong: the wrong answers, in order.
         unanswered: the number of questions without an answer.
         first_error: why the first of these has none; empty if all are answered.
+        cut: the number of wrong answers that a limit of tokens ended.
     """
 
     asked: int
     wrong: tuple[Wrong, ...] = ()
     unanswered: int = 0
     first_error: str = ""
+    cut: int = 0
 
     @property
     def answered(self) -> int:
@@ -197,8 +199,7 @@ def judge_task(name: str, marks: Marks, at_least: float, source: str) -> Accurac
     right, answered = marks.right, marks.answered
     bound = upper_bound(right, answered)
     bad = bound < at_least
-    without = f", {marks.unanswered} without an answer" if marks.unanswered else ""
-    found = f"{name}: {right} of {answered} answers are right, {percent(right / answered)}{without}"
+    found = f"{name}: {score(marks)}"
     confidence = f"with {CONFIDENCE:.0%} confidence"
     required = f"{percent(at_least)} required ({source})"
     if bad:
@@ -215,6 +216,14 @@ def judge_task(name: str, marks: Marks, at_least: float, source: str) -> Accurac
         bound=bound,
         wrong=marks.wrong[:SHOWN_WRONG],
     )
+
+
+def score(marks: Marks) -> str:
+    """Return the share of right answers, and what lowers it or their number, in words."""
+    right, answered = marks.right, marks.answered
+    cut = f", {marks.cut} cut off at the limit of tokens" if marks.cut else ""
+    without = f", {marks.unanswered} without an answer" if marks.unanswered else ""
+    return f"{right} of {answered} answers are right, {percent(right / answered)}{cut}{without}"
 
 
 def percent(share: float) -> str:

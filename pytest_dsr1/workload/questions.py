@@ -6,7 +6,7 @@ A task file has one JSON object per line: ours ``{"prompt": ..., "answer": ...}`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import islice
@@ -17,7 +17,7 @@ from pytest_dsr1.records import Answer, AskedQuestion, Question, QuestionSet
 from pytest_dsr1.scenario.schema.accuracy import SAME_ANSWERS, SameAnswers, Task
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.storage.files import open_regular
-from pytest_dsr1.text import json_value
+from pytest_dsr1.text import VARIABLE, json_value
 from pytest_dsr1.workload.dataset import iter_requests
 from pytest_dsr1.workload.json_lines import half_surrogate, json_object
 from pytest_dsr1.workload.workload import Workload
@@ -82,20 +82,13 @@ def questions_of(scenario: Scenario, workload: Workload) -> Questions:
         return Questions()
     sets: list[QuestionSet] = []
     expected: dict[str, str] = {}
-    problems: list[str] = []
     if scenario.accuracy.same_answers is not None:
         sets.append(QuestionSet(tuple(_prompts(scenario.accuracy.same_answers, workload)), at_once=1))
-    for task in scenario.accuracy.tasks:
-        try:
-            known = read_questions(OWN_FILE if task.path is None else Path(task.path), task.limit)
-        except InvalidRunError as error:
-            problems.append(str(error))
-            continue
+    tasks = scenario.accuracy.tasks
+    for task, known in zip(tasks, _read(tasks), strict=True):
         asked = tuple(_of_task(task, known))
         sets.append(QuestionSet(asked, at_once=min(scenario.load.at_once, len(asked))))
         expected |= {question.id: each.answer for question, each in zip(asked, known, strict=True)}
-    if problems:
-        raise InvalidRunError("\n".join(problems))
     return Questions(tuple(sets), expected)
 
 
@@ -136,17 +129,33 @@ def read_questions(path: Path, limit: int | None = None) -> tuple[KnownQuestion,
     return tuple(found)
 
 
-def count_questions(path: Path, limit: int | None = None) -> int | None:
-    """Return how many questions a task file has, if no line is wrong; None if it cannot be read.
+def count_questions(tasks: Sequence[Task]) -> tuple[int | None, ...]:
+    """Return how many questions each task has; if its path has a variable, its limit, None without one.
 
-    Args:
-        path: the file.
-        limit: the most that are counted.
+    Raises:
+        InvalidRunError: other files of questions are not usable; the message has every mistake in them.
     """
-    try:
-        return sum(1 for _ in islice(_lines(path), limit))
-    except InvalidRunError:
-        return None
+    known = iter(_read([task for task in tasks if not _is_open(task)]))
+    return tuple(task.limit if _is_open(task) else len(next(known)) for task in tasks)
+
+
+def _is_open(task: Task) -> bool:
+    """Return whether only the run knows the file of a task."""
+    return VARIABLE.search(task.path or "") is not None
+
+
+def _read(tasks: Iterable[Task]) -> list[tuple[KnownQuestion, ...]]:
+    """Return the questions of tasks. Raises InvalidRunError, whose message has every mistake in all files."""
+    found: list[tuple[KnownQuestion, ...]] = []
+    problems: list[str] = []
+    for task in tasks:
+        try:
+            found.append(read_questions(OWN_FILE if task.path is None else Path(task.path), task.limit))
+        except InvalidRunError as error:
+            problems.append(str(error))
+    if problems:
+        raise InvalidRunError("\n".join(problems))
+    return found
 
 
 def _count(number: int, what: str) -> str:

@@ -60,7 +60,7 @@ def test_the_table_and_the_sentences(
     finds(FOUND)
     assert main(["probe"]) == 0
     shown = capsys.readouterr()
-    assert shown.err == "probing GPUs 0-1, about 53 s\n"
+    assert shown.err == "probing GPUs 0-1, about 20 s\n"
     (kept,) = (tmp_path / "tmp").iterdir()
     assert shown.out.splitlines() == [
         "                      unit  GPU 0  GPU 1",

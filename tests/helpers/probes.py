@@ -39,6 +39,8 @@ file = os.fdopen(int(os.environ["DSR1_EVENTS_FD"]), "w")
 def send(**event):
     file.write(json.dumps(event) + "\\n")
     file.flush()
+def begin(*names, limit_s=60.0):
+    send(event="begin", names=names, limit_s=limit_s)
 def found(name="memory_bandwidth_gb_s", values=(4258.0, 4259.0), gpus=((0,), (1,)), seconds=1.5):
     send(event="probe", name=name, values=values, gpus=gpus, seconds=seconds)
 """

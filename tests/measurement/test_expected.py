@@ -108,14 +108,40 @@ def test_the_longest_time_of_questions(tmp_path: Path) -> None:
     engine = {"type": "openai"}
     of_user = [{"metric": "per_user_output_throughput", "value": 64.0}]
     assert asking(scenario(engine=engine)) is None
-    assert asking(scenario(engine=engine, accuracy=asked)) == Asking(
+    assert asking(scenario(engine=engine, accuracy=asked, targets=[])) == Asking(
         (3, 2), SLOWEST_TOK_S_USER, "slowest", 128 / 5
     )
     assert asking(scenario(engine=engine, accuracy=asked, targets=of_user)) == Asking(
-        (3, 2), 64.0, "target", 2.0
+        (3, 2), 64.0, "targets", 2.0
     )
-    path.unlink()
-    assert asking(scenario(engine=engine, accuracy=asked)) == Asking((3, None), 5.0, "slowest", None)
+    asked["tasks"] = [{"path": "${DSR1_SOMEWHERE}/sums.jsonl"}]
+    assert asking(scenario(engine=engine, accuracy=asked, targets=[])) == Asking(
+        (None,), 5.0, "slowest", None
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "tok_s_user"),
+    [
+        ("total_output_throughput", 32.0, 16.0),
+        ("request_throughput", 4.0, 8.0),
+        ("per_gpu_output_throughput", 32.0, 32.0),
+        ("average_ttft", 9.0, 5.0),
+    ],
+)
+def test_the_speed_of_a_user_follows_from_the_targets(metric: str, value: float, tok_s_user: float) -> None:
+    """4 requests of 4 tokens, two at a time; on two GPUs."""
+    found = asking(
+        scenario(
+            engine={"type": "openai"},
+            hardware={"gpu": "NVIDIA H200", "count": 2},
+            accuracy={"tasks": [{"limit": 2, "max_output_tokens": 64}]},
+            targets=[{"metric": metric, "value": value}],
+        )
+    )
+    assert found is not None
+    assert (found.tok_s_user, found.seconds) == (tok_s_user, 64 / tok_s_user)
+    assert found.by == ("slowest" if metric == "average_ttft" else "targets")
 
 
 @pytest.mark.parametrize(

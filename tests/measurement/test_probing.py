@@ -63,7 +63,7 @@ def test_a_slow_gpu_is_a_warning_and_a_fact(story: Story) -> None:
     assert peak == Finding(
         "ok", "memory copy", "reaches 83 to 89% of the peak of 4,800 GB/s, measured before the run"
     )
-    assert story.said == ["probing GPUs 0-1 before the run, about 53 s"]
+    assert story.said == ["probing GPUs 0-1 before the run, about 20 s"]
 
 
 def test_slower_than_the_references_is_shown_at_once(story: Story) -> None:

@@ -48,7 +48,7 @@ def test_a_measurement_comes_back_as_it_was(tmp_path: Path) -> None:
 
 ASKED = (
     AskedQuestion(None, None, Answer("same_answers/0", tokens=(5, 6))),
-    AskedQuestion("1+1?", "2", Answer("questions/0", text="It is\n2.\u2028")),
+    AskedQuestion("1+1?", "2", Answer("questions/0", text="It is\n2.\u2028", cut=True)),
     AskedQuestion("2+2?", "4", Answer("questions/1", error="HTTP 500")),
 )
 
@@ -62,7 +62,7 @@ def test_answers_come_back_as_they_were(tmp_path: Path) -> None:
     assert json.loads(lines[2]) == {
         "prompt": "2+2?",
         "expected": "4",
-        "answer": {"id": "questions/1", "tokens": None, "text": None, "error": "HTTP 500"},
+        "answer": {"id": "questions/1", "tokens": None, "text": None, "error": "HTTP 500", "cut": False},
     }
     saved_as = json.loads((folder.path / "measurement.json").read_bytes())
     assert saved_as["answers"] == 3
@@ -89,6 +89,15 @@ def test_answers_that_were_changed_are_refused(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(UserError, match="contains 0 answers, but measurement"):
         load(folder.path)
+
+
+def test_answers_of_an_older_version_were_not_cut_off(tmp_path: Path) -> None:
+    with create(tmp_path) as folder:
+        folder.complete(measurement(folder.path, asked=ASKED))
+    path = folder.path / "answers.jsonl"
+    text = path.read_text("utf-8").replace(', "cut": false', "").replace(', "cut": true', "")
+    path.write_text(text, "utf-8")
+    assert not any(each.answer.cut for each in load(folder.path).asked)
 
 
 def test_without_questions_there_is_no_file_of_answers(tmp_path: Path) -> None:

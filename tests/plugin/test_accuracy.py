@@ -203,12 +203,28 @@ def test_answers_that_are_selected_and_not_judged_are_an_error(asked: Suites) ->
     assert asked.run(PROFILE, "-k", "not accuracy").ret == 0
 
 
-def test_a_task_without_a_share_and_without_references(asked: Suites) -> None:
-    result = asked.run(PROFILE, "--dsr1-set=accuracy.tasks.0.at_least=null", "--dsr1-store=mine")
+WITHOUT_A_SHARE = "--dsr1-set=accuracy.tasks.0.at_least=null"
+
+
+def test_a_task_without_a_share_and_without_references_is_measured(asked: Suites) -> None:
+    result = asked.run(PROFILE, WITHOUT_A_SHARE, "--junitxml=junit.xml")
+    assert result.ret == 0
+    result.assert_outcomes(passed=3)
+    said = (
+        "sums: 40 of 40 answers are right, 100%; nothing to judge: at_least is not set, and no accepted "
+        "reference has answers to these questions"
+    )
+    assert f"MEASURED accuracy: {said}" in " ".join(result.stdout.str().split())
+    found = properties(asked, "accuracy[sums]")
+    assert (found["dsr1_verdict"], found["dsr1_measured"], found["dsr1_message"]) == ("MEASURED", "1.0", said)
+
+
+def test_a_gate_needs_references_for_a_task_without_a_share(asked: Suites) -> None:
+    result = asked.run(PROFILE, WITHOUT_A_SHARE, "--dsr1-store=mine", "--dsr1-gate", "-k", "not regression")
     assert result.ret == 11
     result.assert_outcomes(passed=2, errors=1)
     output = " ".join(result.stdout.str().split())
-    assert "NO REFERENCE accuracy: sums: " in output
+    assert "NO REFERENCE accuracy: sums: 40 of 40 answers are right, 100%; " in output
     assert (
         "because no references of asked have been accepted; 0 recorded runs are waiting to be "
         "accepted; record "

@@ -63,8 +63,8 @@ def test_a_run_is_probed_before_and_after(pair: Pair) -> None:
     assert result.ret == 0, result.stdout.str()
     result.stdout.fnmatch_lines(
         [
-            "dsr1: pair: probing GPUs 0-1 before the run, about 53 s",
-            "dsr1: pair: probing GPUs 0-1 after the run, about 53 s",
+            "dsr1: pair: probing GPUs 0-1 before the run, about 20 s",
+            "dsr1: pair: probing GPUs 0-1 after the run, about 20 s",
         ]
     )
     assert pair.probed == {
@@ -108,5 +108,6 @@ def test_probes_that_fail_cost_no_run(pair: Pair, program: str) -> None:
 def test_a_scenario_on_the_cpu_is_not_probed(pair: Pair) -> None:
     result = pair.run(SLOW, "--dsr1-profile=alpha", "--dsr1-probe")
     assert result.ret == 0
+    assert result.stdout.str().count("  note    not probed: the scenario uses no GPU\n") == 1
     assert "alpha: prob" not in result.stdout.str()
     assert pair.probed != {}

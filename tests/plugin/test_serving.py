@@ -313,7 +313,7 @@ def test_the_gpu_is_not_probed_under_a_kept_server(gpu: FakeMachine, serving: Su
     kept = "the run: a server is running on the GPUs, kept for later scenarios"
     said = [line for line in result.stdout.lines if line.startswith("dsr1: ")]
     assert said == [
-        "dsr1: one: probing GPU 0 before the run, about 27 s",
+        "dsr1: one: probing GPU 0 before the run, about 12 s",
         f"dsr1: one: not probed after {kept}",
         f"dsr1: two: not probed before {kept}",
         f"dsr1: two: not probed after {kept}",

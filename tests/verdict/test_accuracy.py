@@ -107,6 +107,13 @@ def test_an_unanswered_question_is_not_a_wrong_answer() -> None:
     assert verdict.message.startswith("t: 190 of 198 answers are right, 95.96%, 2 without an answer; ")
 
 
+def test_answers_that_were_cut_off_are_counted() -> None:
+    verdict = judge_task("t", Marks(200, wrong(8), 2, "timeout", cut=3), 0.95, "x")
+    assert verdict.message.startswith(
+        "t: 190 of 198 answers are right, 95.96%, 3 cut off at the limit of tokens, 2 without an answer; "
+    )
+
+
 @pytest.mark.parametrize(
     ("marks", "most", "message"),
     [

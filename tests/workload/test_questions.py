@@ -227,14 +227,31 @@ def test_the_questions_of_a_scenario(tmp_path: Path) -> None:
     assert asked[2].answer == Answer("gsm8k/0", error="the engine ended before it answered")
 
 
-def test_questions_are_counted_without_a_look_at_them(tmp_path: Path) -> None:
-    path = tmp_path / "asked.jsonl"
-    path.write_bytes(b"not JSON\n\n \n\xff\n{}")
-    assert (count_questions(path), count_questions(path, 2), count_questions(path, 9)) == (3, 2, 3)
-    assert count_questions(tmp_path) is None
-    assert count_questions(tmp_path / "gone") is None
-    assert count_questions(Path("a\0b")) is None
-    assert count_questions(OWN_FILE) == OWN_QUESTIONS
+def test_the_questions_of_tasks_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "sums.jsonl"
+    path.write_text('{"prompt": "1+1?", "answer": "2"}\n' * 3, encoding="utf-8")
+    somewhere = "${DSR1_SOMEWHERE}/sums.jsonl"
+    tasks = [
+        Task(),
+        Task(limit=7),
+        Task(path=somewhere),
+        Task(path=somewhere, limit=9),
+        Task(path=str(path)),
+        Task(path=str(path), limit=2),
+        Task(path=str(path), limit=9),
+    ]
+    assert count_questions(tasks) == (OWN_QUESTIONS, 7, None, 9, 3, 2, 3)
+
+
+def test_files_that_cannot_be_asked_are_not_counted(tmp_path: Path) -> None:
+    path = tmp_path / "sums.jsonl"
+    path.write_text("{}\n", encoding="utf-8")
+    paths = (str(path), "${DSR1_SOMEWHERE}", str(tmp_path / "gone"))
+    with pytest.raises(InvalidRunError) as caught:
+        count_questions([Task(path=each) for each in paths])
+    first, *_, last = str(caught.value).splitlines()
+    assert first == f"{path} has questions that cannot be asked (2 problems):"
+    assert last == f"{tmp_path}/gone: there is no such file of questions; correct `path` in accuracy.tasks"
 
 
 def test_without_accuracy_nothing_is_asked(tmp_path: Path) -> None:

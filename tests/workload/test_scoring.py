@@ -35,6 +35,11 @@ pytestmark = pytest.mark.versions
         ("The capital is\n  Paris  \n\n", "PARIS", "Paris"),
         (r"It is \boxed{ Paris } in the end", "paris", "Paris"),
         ("72\n", " 72 ", "72"),
+        (r"\boxed{72 \text{ dollars on day 3}}", "72", "72"),
+        (r"\boxed{72 \text{ m}^2}", "72", "72"),
+        (r"so $\boxed{72\,\mathrm{cm}^{3}}$", "72", "72"),
+        (r"\boxed{\text{72 dollars}}", "72", "72"),
+        (r"2^3 = 8", "8", "8"),
     ],
 )
 def test_right_answers(text: str, expected: str, found: str) -> None:
@@ -50,6 +55,11 @@ def test_right_answers(text: str, expected: str, found: str) -> None:
         ("18 or 19", "18", "19"),
         (r"\boxed{none}, so 18", "18", ""),
         ("18</think>", "18", ""),
+        ("<think>maybe 12, no 42", "42", ""),
+        ("\n<think>\nmaybe \\boxed{42}", "42", ""),
+        ("<think>6</think>7 <think>or 42", "42", ""),
+        ("<think>C", "C", ""),
+        (r"\boxed{\text{day 3}}", "72", "3"),
         ("5", "-5", "5"),
         ("1,234", "1", "1234"),
         ("Paris is it", "Paris", "Paris is it"),
@@ -72,6 +82,17 @@ def test_wrong_answers(text: str, expected: str, found: str) -> None:
         r"\boxed{\text{C}}",
         "so\n\n**Answer: (C)**\n",
         "c.",
+        "The correct option is **C**.",
+        "Therefore, the correct choice is option C.",
+        "The best answer must be (C).",
+        "C) 12 meters",
+        "(C) 12 meters",
+        "**C.** A current of 12 A",
+        "The answer is C: 12 meters",
+        "Answer: **C) 12 meters**",
+        r"\boxed{C) 12 \text{ meters}}",
+        r"$\boxed{\text{C}}$",
+        "C) f(x) is 2",
     ],
 )
 def test_what_is_around_a_letter_does_not_matter(text: str) -> None:
@@ -79,9 +100,31 @@ def test_what_is_around_a_letter_does_not_matter(text: str) -> None:
     assert not is_right(text, "D")
 
 
-@pytest.mark.parametrize("text", ["C or D", "AC", "not C", "(C) or (D)"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "C or D",
+        "AC",
+        "not C",
+        "(C) or (D)",
+        "C) or D)",
+        "C. D. and E. are",
+        "The answer is not C",
+        "It isn't option C.",
+        "The answer is C or D",
+        "at 5 C",
+        "Vitamin C",
+        "C is right, and so is",
+        "<think>The answer is C",
+    ],
+)
 def test_a_letter_among_other_words_is_no_answer(text: str) -> None:
     assert not is_right(text, "C")
+
+
+def test_words_are_compared_as_a_whole() -> None:
+    assert not is_right("The capital is Paris", "Paris")
+    assert not is_right("C) 12 meters", "D) 12 meters")
 
 
 def test_only_a_whole_number_is_one() -> None:

@@ -226,7 +226,8 @@ def fields(requests: Requests, question: Question) -> Mapping[str, Any]:
 def answer_of(question: Question, exchange: Exchange) -> Answer:
     """Return the answer in an exchange that has ended.
 
-    The thoughts that a server separates from a chat's answer stand in front of it again.
+    The thoughts that a server separates from a chat's answer stand in front of it again. Without a finish
+    reason, an answer with all tokens that it may have is taken for one that was cut off.
     """
     found = exchange.answer()
     if found.error is not None:
@@ -246,4 +247,6 @@ def answer_of(question: Question, exchange: Exchange) -> Answer:
     if not text and tokens is None and not question.ends:
         why = f"the server counts {found.output_tokens} tokens, but sent no text and no token ids"
         return Answer(question.id, error=why)
-    return Answer(question.id, tokens, text)
+    reason, full = found.finish_reason, found.output_tokens >= question.max_output_tokens
+    cut = question.ends and (reason == "length" or (reason is None and full))
+    return Answer(question.id, tokens, text, cut=cut)

@@ -89,6 +89,7 @@ def marks(asked: Sequence[AskedQuestion]) -> Marks:
         wrong=tuple(each for each in wrong if each is not None),
         unanswered=len(errors),
         first_error=errors[0] if errors else "",
+        cut=sum(each.answer.cut for each in asked if _why_none(each) is None),
     )
 
 
@@ -103,10 +104,12 @@ def _why_none(asked: AskedQuestion) -> str | None:
 
 
 def _wrong(asked: AskedQuestion) -> Wrong | None:
-    expected, text = asked.expected, asked.answer.text
-    if expected is None or text is None or is_right(text, expected):
+    """Return a wrong answer; None if it is right. One that was cut off is wrong, whatever it says."""
+    expected, text, cut = asked.expected, asked.answer.text, asked.answer.cut
+    if expected is None or text is None or (not cut and is_right(text, expected)):
         return None
-    return Wrong(asked.answer.id, asked.prompt or "", expected, answer_in(text, expected))
+    found = "cut off" if cut else answer_in(text, expected)
+    return Wrong(asked.answer.id, asked.prompt or "", expected, found)
 
 
 def texts(asked: Sequence[AskedQuestion]) -> tuple[Text, ...]:

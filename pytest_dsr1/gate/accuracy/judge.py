@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_dsr1.errors import NoReferenceError, ReferencesError
+from pytest_dsr1.errors import Dsr1Error, NoReferenceError, ReferencesError
 from pytest_dsr1.gate.accuracy import reference_answers
 from pytest_dsr1.gate.accuracy.answers import asked_in, basis, marks, problem, task_of, texts
 from pytest_dsr1.gate.accuracy.reference_answers import Accepted, ByRun
@@ -26,11 +26,13 @@ from pytest_dsr1.scenario.schema.accuracy import PRESETS, SAME_ANSWERS, Task
 from pytest_dsr1.verdict.accuracy import (
     SHOWN_WRONG,
     AccuracyVerdict,
+    Marks,
     Wrong,
     accuracy_subject,
     judge_task,
     percent,
     pooled,
+    score,
 )
 from pytest_dsr1.verdict.verdict import Status
 
@@ -38,13 +40,14 @@ _EXCERPT = {"tokens": 8, "characters": 40}
 """How much of an answer is shown from its first difference on."""
 
 
-def judge(name: str, measurement: Measurement, accepted: Accepted) -> AccuracyVerdict:
+def judge(name: str, measurement: Measurement, accepted: Accepted, *, gated: bool = False) -> AccuracyVerdict:
     """Return the verdict on one accuracy test of a valid measurement.
 
     Args:
         name: of the test: ``same_answers``, or a task's.
         measurement: with its answers, and the scenario that asked for them.
         accepted: the profile's references.
+        gated: whether a task without a share must have references; else its share is only measured.
     """
     invalid = problem(measurement, name)
     if invalid is not None:
@@ -56,13 +59,30 @@ def judge(name: str, measurement: Measurement, accepted: Accepted) -> AccuracyVe
     try:
         known = _comparable(name, measurement, accepted)
     except (NoReferenceError, ReferencesError) as error:
-        return AccuracyVerdict(Status.NO_REFERENCE, accuracy_subject(name), f"{name}: {error}")
+        required = gated or isinstance(error, ReferencesError)
+        return _without_references(name, None if task is None else marks(asked), error, required=required)
     if name == SAME_ANSWERS:
         return _judge_same(name, asked, [each.answers for each in known])
     right, answered = sum(each.right for each in known), sum(each.answered for each in known)
     source = f"{right:,} of {answered:,} answers in {_count(known)}, and this run's"
     given = marks(asked)
     return judge_task(name, given, pooled(given, right, answered), source)
+
+
+def _without_references(name: str, given: Marks | None, why: Dsr1Error, *, required: bool) -> AccuracyVerdict:
+    """Return the verdict on answers that only references could judge; ``given`` are the marks of a task."""
+    if given is None:
+        return AccuracyVerdict(Status.NO_REFERENCE, accuracy_subject(name), f"{name}: {why}")
+    nothing = (
+        "nothing to judge: at_least is not set, and no accepted reference has answers to these questions"
+    )
+    return AccuracyVerdict(
+        Status.NO_REFERENCE if required else Status.MEASURED,
+        accuracy_subject(name),
+        f"{name}: {score(given)}; {why if required else nothing}",
+        measured=given.right / given.answered,
+        wrong=given.wrong[:SHOWN_WRONG],
+    )
 
 
 def only_recorded(name: str, measurement: Measurement) -> AccuracyVerdict | None:
@@ -74,11 +94,11 @@ def only_recorded(name: str, measurement: Measurement) -> AccuracyVerdict | None
     if problem(measurement, name) is not None or (task is not None and task.least_share is not None):
         return None
     given = marks(asked_in(measurement, name))
-    score = "" if task is None else f", {given.right} of them right"
+    found = f"{given.answered} answers" if task is None else score(given)
     return AccuracyVerdict(
         Status.MEASURED,
         accuracy_subject(name),
-        f"{name}: {given.answered} answers{score}; nothing to judge, because the run may become a reference",
+        f"{name}: {found}; nothing to judge, because the run may become a reference",
         measured=None if task is None else given.right / given.answered,
     )
 

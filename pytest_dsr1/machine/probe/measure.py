@@ -4,12 +4,14 @@
 descriptor in ``DSR1_EVENTS_FD``, or to standard output if that is not set:
 
 * ``software``: the versions of ``torch`` and ``cuda``, and the ``model`` of each GPU;
+* ``begin``: the ``names`` of the next probes, and ``limit_s``, after which they hang;
 * ``probe``: a ``name`` of :data:`~pytest_dsr1.machine.probe.values.KINDS`, its ``values``, the ``gpus`` of
   each value by their position in CUDA, and the ``seconds`` it took;
 * ``missing``: the ``names`` of probes that failed, and ``why``.
 
-It needs torch, and pynvml for the SM clock under load. It changes no setting. With the argument
-``cpu`` it copies memory and reduces with gloo on the processors, for tests.
+It needs torch, and pynvml for the SM clock under load. It changes no setting. Arguments are the names of
+probes to measure, each with its group; without any, all are measured. With the argument ``cpu`` it copies
+memory and reduces with gloo on the processors, for tests.
 """
 
 from __future__ import annotations
@@ -55,6 +57,8 @@ LOOK_S = 0.02
 """The time between two readings of the SM clock."""
 RANKS_S = 90.0
 """The longest time for the processes of an all-reduce."""
+GROUP_S = 40.0
+"""The longest time for a group of probes, without such processes; the first also starts CUDA on all GPUs."""
 
 
 def timed(count: int, works: Mapping[int, Work], look: Work | None = None) -> list[float]:
@@ -295,6 +299,8 @@ def groups(count: int, gpus: Sequence[nvml.Gpu | None]) -> Iterator[tuple[Sequen
 def report(events: Events, names: Sequence[str], group: Group) -> None:
     """Send the results of some probes, and why the rest of them failed."""
     left, since_s = list(names), time.monotonic()
+    limit_s = GROUP_S + (RANKS_S if names[0] in all_reduce.SIZES else 0.0)
+    events.send("begin", names=left, limit_s=limit_s)
     try:
         for name, values, gpus in group():
             now_s = time.monotonic()
@@ -315,7 +321,7 @@ def main(argv: Sequence[str]) -> int:
         why = f"torch cannot be imported in {sys.executable}: {first_line(error)}"
         events.send("missing", names=list(KINDS), why=why)
         return 1
-    if list(argv) == ["cpu"]:
+    if argv[:1] == ["cpu"]:
         report(events, ["memory_bandwidth_gb_s"], on_processors)
         report(events, list(all_reduce.SIZES), partial(reduced, 2, "gloo"))
         return 0
@@ -330,6 +336,8 @@ def main(argv: Sequence[str]) -> int:
     events.send("software", torch=torch.__version__, cuda=torch.version.cuda, models=models)
     with handles([f"GPU-{getattr(one, 'uuid', '')}" for one in properties]) as gpus:
         for names, group in groups(count, gpus):
+            if argv and not {*argv} & {*names}:
+                continue
             report(events, names, group)
             torch.cuda.empty_cache()
     return 0

@@ -31,7 +31,8 @@ def probe(
 ) -> Probes:
     """Measure what these GPUs can do. Never raises: what could not be measured is named with the reason.
 
-    All processes have ended on return.
+    A group of probes that hangs is stopped, and a new child measures the rest. All processes have ended on
+    return.
 
     Args:
         gpus: those to measure, in CUDA's order.
@@ -43,13 +44,17 @@ def probe(
     began_s, heard = time.monotonic(), _Heard(tuple(gpu.index for gpu in gpus))
     uuids = ",".join(gpu.uuid for gpu in gpus)
     env = environment({**environ, **({"CUDA_VISIBLE_DEVICES": uuids} if uuids else {})})
-    try:
-        with Child(command, env=env, cwd=log.parent, log=log, events=True) as child:
-            why = _listen(child, heard, began_s + limit_s, limit_s)
-    except (EngineError, OSError) as error:
-        why = str(error)
+    wanted = left = expected(len(gpus) or 2)
+    again: tuple[str, ...] = ()
+    while left:
+        try:
+            with Child([*command, *again], env=env, cwd=log.parent, log=log, events=True) as child:
+                why = _listen(child, heard, began_s + limit_s, limit_s)
+        except (EngineError, OSError) as error:
+            why = str(error)
+        again = heard.lacks(wanted)
+        left = again if heard.hung and len(again) < len(left) else ()
     models = {gpu.name for gpu in gpus}
-    wanted = expected(len(gpus) or 2)
     found = {one.name: one for one in heard.probes}
     return Probes(
         model=next(iter(models)) if len(models) == 1 else None,
@@ -62,12 +67,27 @@ def probe(
 
 @dataclass
 class _Heard:
-    """What the child reported so far; ``garbage`` is the first line that is not a report."""
+    """What the children reported so far.
+
+    Attributes:
+        indices: of the GPUs in NVML, in CUDA's order.
+        probes: what was measured.
+        missing: why other probes were not, by name.
+        garbage: the first line that is not a report.
+        group: the probes that are being measured.
+        group_s: the longest time for them, in s.
+        until_s: when that has passed.
+        hung: whether it has.
+    """
 
     indices: tuple[int, ...]
     probes: list[Probe] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     garbage: str | None = None
+    group: tuple[str, ...] = ()
+    group_s: float = math.inf
+    until_s: float = math.inf
+    hung: bool = False
 
     def take(self, text: str) -> None:
         """Take a line."""
@@ -77,8 +97,23 @@ class _Heard:
                 self.probes.append(self._probe(event))
             elif event["event"] == "missing":
                 self.missing |= {str(name): str(event["why"]) for name in event["names"]}
+            elif event["event"] == "begin":
+                self.group, self.group_s = tuple(map(str, event["names"])), float(event["limit_s"])
+                self.until_s = time.monotonic() + self.group_s
         except (ValueError, KeyError, TypeError, IndexError, RecursionError):
             self.garbage = self.garbage or text
+
+    def lacks(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return those of some probes of which nothing was said."""
+        known = {*self.missing, *(one.name for one in self.probes)}
+        return tuple(name for name in names if name not in known)
+
+    def give_up(self, log: Path) -> str:
+        """Return why the probes that are being measured are given up."""
+        self.hung = True
+        why = f"no result within {self.group_s:g} s, so it was stopped; see {log}"
+        self.missing |= dict.fromkeys(self.lacks(self.group), why)
+        return why
 
     def _probe(self, event: Mapping[str, Any]) -> Probe:
         """Return a probe with NVML's indices. Raises ValueError and the like if it is not one."""
@@ -98,14 +133,17 @@ class _Heard:
 
 
 def _listen(child: Child, heard: _Heard, until_s: float, limit_s: float) -> str:
-    """Read until the child has ended; return why what it has not reported is missing."""
-    while (left_s := until_s - time.monotonic()) > 0:
+    """Read until the child has ended, or hangs; return why what it has not reported is missing."""
+    heard.until_s, heard.hung = math.inf, False
+    while (left_s := min(until_s, heard.until_s) - time.monotonic()) > 0:
         lines = child.read(left_s)
         for line in lines:
             if line.kind == "event":
                 heard.take(line.text)
         if not lines and (status := child.returncode) is not None:
             return _ending(status, heard, child.log)
+    if heard.until_s < until_s:
+        return heard.give_up(child.log)
     return f"the probes did not end within {limit_s:g} s and were stopped; see {child.log}"
 
 

@@ -222,13 +222,16 @@ def expected(count: int) -> tuple[str, ...]:
     return tuple(name for name, kind in KINDS.items() if kind.of == "gpu" or count > 1)
 
 
-START_S, PROBE_S, NCCL_START_S = 15.0, 3.0, 20.0
-"""About how long things take, in s: to import PyTorch and reach the GPUs, a probe, and to start NCCL."""
+ONE_GPU_S, EACH_MORE_S = 12.0, 8.0
+"""About how long the probes of one GPU take, in s, and how much longer those of each further one.
+
+Measured on one and two H200s, so that for more GPUs is an estimate.
+"""
 
 
 def expected_s(count: int) -> float:
     """Return about how long all probes of this number of GPUs take, in s."""
-    return START_S + (6 if count > 1 else 4) * PROBE_S + (NCCL_START_S if count > 1 else 0.0)
+    return ONE_GPU_S + (count - 1) * EACH_MORE_S
 
 
 def spread_percent(values: Sequence[float]) -> float:

@@ -17,16 +17,14 @@ from pytest_dsr1.gate.reference_file import load
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.gate.searched import facts_of
 from pytest_dsr1.machine.nvidia_smi import shell_lines
-from pytest_dsr1.machine.probe.values import expected_s as probes_take_s
 from pytest_dsr1.masking import masked_setting
-from pytest_dsr1.measurement.expected import Asking, asking, expected, run_timeout_s
+from pytest_dsr1.measurement.expected import asking, expected, run_timeout_s
 from pytest_dsr1.measurement.run import options_of
+from pytest_dsr1.reporting.terminal import plan_words
 from pytest_dsr1.reporting.terminal.listing import to_set
-from pytest_dsr1.scenario.schema.accuracy import SAME_ANSWERS, Accuracy
-from pytest_dsr1.scenario.schema.scenario import Hardware, Length, Normal, Scenario
-from pytest_dsr1.scenario.schema.search import Search
+from pytest_dsr1.scenario.schema.scenario import Length, Normal, Scenario
 from pytest_dsr1.session.options import store
-from pytest_dsr1.text import number, plain, shell_command, shell_comment
+from pytest_dsr1.text import plain, shell_command, shell_comment
 from pytest_dsr1.workload.dataset import mean_tokens
 from pytest_dsr1.workload.synthetic import content_key
 from pytest_dsr1.workload.workload import Workload
@@ -169,25 +167,28 @@ def _facts_first(loaded: LoadedScenario, options: PlanOptions, *, is_new: bool) 
     if scenario.point is not None:
         yield f"sweep: {options.sweeps[scenario.point.sweep]}"
         yield f"point: {scenario.point.label}"
-    yield f"machine: {needed(scenario.hardware)}"
+    yield f"machine: {plan_words.needed(scenario.hardware)}"
     if not scenario.targets:  # then neither a target nor a published figure says how much is asked
-        yield f"load: {load_in_words(scenario)}"
+        yield f"load: {plan_words.load_in_words(scenario)}"
     questions = asking(scenario)
-    yield f"expected: {duration(scenario, questions)}"
+    yield f"expected: {plan_words.duration(scenario, questions)}"
     if scenario.accuracy is not None and questions is not None:
-        yield f"accuracy: {_asked(scenario.accuracy, questions)}"
+        yield f"accuracy: {plan_words.asked(scenario.accuracy, questions)}"
     if scenario.search is not None:
-        yield f"search: {_searched(scenario.search)}"
-    if (options.probe or scenario.probe) and scenario.hardware.gpu is not None:
-        yield f"probe: {_probed(scenario.hardware.count)}"
+        yield f"search: {plan_words.searched(scenario.search)}"
+    gate, starts = _gate(loaded, options.store) if options.store else ((), _starts(scenario))
+    pairs: Sequence[str] = ()
+    if scenario.name in options.sides:
+        pairs, starts = _pairs(loaded)
+    if (options.probe or scenario.probe) and not is_new:  # the starts of the old side are those of both
+        yield f"probe: {plan_words.probed(scenario, starts)}"
     if scenario.forced:
         yield f"{scenario.forced}: compare no figure with one of natural acceptance"
     if is_new:
         yield "pair: this is the new side, which starts in turn with the old one above"
-    elif scenario.name in options.sides:
-        yield from (f"pair: {line}" for line in _pairs(loaded))
-    for line in _gate(loaded, options.store) if options.store else ():
-        yield f"gate: {line}"
+    else:
+        yield from (f"pair: {line}" for line in pairs)
+    yield from (f"gate: {line}" for line in gate)
     for line in to_set(scenario):
         yield f"set first: {line}"
     for warning in loaded.warnings:
@@ -216,7 +217,7 @@ def _sweep(name: str, points: Sequence[Scenario]) -> str:
     several = ("" if len(points) == 1 else "s"), ("" if starts == 1 else "s")
     parts = [f"{name}, {len(points)} point{several[0]}, {starts} engine start{several[1]}"]
     if known:
-        parts.append(f"{_time(sum(seconds for seconds, _ in known))} measuring")
+        parts.append(f"{plan_words.in_words(sum(seconds for seconds, _ in known))} measuring")
         if hours := sum(seconds * gpus for seconds, gpus in known) / 3600:
             parts.append(f"{hours:.2f} GPU-hours")
     if unknown := len(points) - len(known):
@@ -224,8 +225,18 @@ def _sweep(name: str, points: Sequence[Scenario]) -> str:
     return ", ".join(parts)
 
 
-def _gate(loaded: LoadedScenario, store: Path) -> Iterable[str]:
-    """Yield what the gate will do on the node with the most references, or why there will be none."""
+def _starts(scenario: Scenario) -> int:
+    """Return the most engine starts of a run or a search."""
+    from pytest_dsr1.search.placing import MOST_PROBES
+
+    return max(1, engine_starts([scenario] * (1 if scenario.search is None else MOST_PROBES)))
+
+
+def _gate(loaded: LoadedScenario, store: Path) -> tuple[Sequence[str], int]:
+    """Return what the gate will do on the node with the most references, or why there will be none.
+
+    The number is that of engine starts, at most.
+    """
     from pytest_dsr1.gate.plan import gate_plan
 
     scenario, now = loaded.scenario, datetime.now(timezone.utc)
@@ -233,14 +244,15 @@ def _gate(loaded: LoadedScenario, store: Path) -> Iterable[str]:
         refuse_unfit(loaded, scenario, lambda: _job(scenario).workload)
         references = load(store, scenario, now)
         compared(references, _facts(scenario, references))
-        lines = gate_plan(store, references, scenario, None, now).statement()
+        made = gate_plan(store, references, scenario, None, now)
+        each = _starts(scenario) if scenario.gates_search else 1
+        return _without_name(scenario, made.statement()), made.starts * each
     except Dsr1Error as error:
-        lines = tuple(str(error).splitlines())
-    yield from (line.removeprefix(f"{scenario.name}: ") for line in lines)
+        return _without_name(scenario, str(error).splitlines()), 1
 
 
-def _pairs(loaded: LoadedScenario) -> Iterable[str]:
-    """Yield what a comparison in pairs will do, or why there will be none."""
+def _pairs(loaded: LoadedScenario) -> tuple[Sequence[str], int]:
+    """Return what a comparison in pairs will do, or why there will be none, and its engine starts."""
     from pytest_dsr1.measurement.expected import expected_s
     from pytest_dsr1.pairs.plan import pairs_plan
 
@@ -248,11 +260,16 @@ def _pairs(loaded: LoadedScenario) -> Iterable[str]:
     try:
         refuse_unfit(loaded, scenario, lambda: _job(scenario).workload, searches=False)
         seconds = expected_s(scenario)
-        lines = pairs_plan(scenario, seed=0, again="").statement(seconds)
+        made = pairs_plan(scenario, seed=0, again="")
+        lines = made.statement(seconds)
         lines += () if seconds is None else ("hours are without the time to start the engine",)
+        return _without_name(scenario, lines), made.starts
     except Dsr1Error as error:
-        lines = tuple(str(error).splitlines())
-    yield from (line.removeprefix(f"{scenario.name}: ") for line in lines)
+        return _without_name(scenario, str(error).splitlines()), 1
+
+
+def _without_name(scenario: Scenario, lines: Iterable[str]) -> list[str]:
+    return [line.removeprefix(f"{scenario.name}: ") for line in lines]
 
 
 def _facts(scenario: Scenario, references: References) -> dict[str, FactValue]:
@@ -291,106 +308,3 @@ def _job(scenario: Scenario) -> Job:
         max_output=_longest(dataset.output_tokens),
     )
     return Job(scenario, workload, Path(), run_timeout_s(scenario))
-
-
-def needed(hardware: Hardware) -> str:
-    """Return the machine in words."""
-    if hardware.gpu is None:
-        return "any CPU"
-    memory = f", at least {hardware.min_memory_gib:g} GiB each" if hardware.min_memory_gib else ""
-    driver = f", driver {hardware.min_driver} or newer" if hardware.min_driver else ""
-    return f"{hardware.count} x {hardware.gpu}{memory}{driver}"
-
-
-_DECIDES = {
-    "targets": "at target rates",
-    "arrivals": "at the rate of arrivals",
-    "duration": "until load.duration_s",
-}
-
-
-def duration(scenario: Scenario, questions: Asking | None) -> str:
-    """Return the measured time, what decides it, and its cost, with that of the questions."""
-    found = expected(scenario)
-    if found is None:
-        why = "no target gives a token rate" if scenario.targets else "the scenario has no targets"
-        return f"unknown, because {why}"
-    seconds = found.seconds
-    time = _time(seconds)
-    why = _DECIDES[found.by]
-    if not scenario.hardware.count:
-        at_targets = found.by == "targets"
-        return f"at most {time} measuring if the targets are met" if at_targets else f"{time} measuring {why}"
-    asked_s = 0.0 if questions is None else questions.seconds
-    hours = (seconds + (asked_s or 0.0)) * scenario.hardware.count / 3600
-    cost = f"{hours:.2f} GPU-hours"
-    if asked_s is None:
-        cost += " without the questions"
-    elif asked_s:
-        cost = f"at most {cost} with the questions"
-    return f"{time} measuring {why}, {cost}, plus loading the weights"
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-
-
-def _asked(accuracy: Accuracy, asked: Asking) -> str:
-    """Return how many questions are asked, how long the answers can be, and their longest time."""
-    same = accuracy.same_answers
-    parts = (
-        [] if same is None else [f"{SAME_ANSWERS} {same.prompts:,} x {same.output_tokens:,} output tokens"]
-    )
-    for task, questions in zip(accuracy.tasks, asked.questions, strict=True):
-        number = "all of its file" if questions is None else f"{questions:,}"
-        parts.append(f"{task.test_name} {number} x at most {task.max_output_tokens:,} output tokens")
-    speed = "the target speed of a user" if asked.by == "target" else f"{asked.tok_s_user:g} tok/s per user"
-    longest = "" if asked.seconds is None else f"; at most {_time(asked.seconds)} at {speed}"
-    return f"after the measured part, {', '.join(parts)}{longest}"
-
-
-def _searched(search: Search) -> str:
-    """Return the range of a search, and what its probes need."""
-    from pytest_dsr1.search.evidence import LEAST_KEPT
-    from pytest_dsr1.search.placing import MOST_PROBES
-
-    low, high = map(number, search.ends)
-    return (
-        f"{search.key} {low} to {high}, at most {MOST_PROBES} probes of at most "
-        f"{search.most_requests:,} requests each; a probe that keeps {number(100 * search.goal)}% within the "
-        f"SLO needs {LEAST_KEPT:,} or more"
-    )
-
-
-def _probed(count: int) -> str:
-    """Return when the GPUs are probed, and its cost."""
-    seconds = probes_take_s(count)
-    hours = 2 * seconds * count / 3600
-    return (
-        f"{count} GPU{'s' if count > 1 else ''}, about {seconds:.0f} s before the engine starts and "
-        f"{seconds:.0f} s after it has ended, {hours:.2f} GPU-hours; not while a server is kept running"
-    )
-
-
-def load_in_words(scenario: Scenario) -> str:
-    """Return the requests of a scenario, their lengths, and how they are sent."""
-    load, dataset = scenario.load, scenario.dataset
-    what = "random tokens" if dataset.path is None else "the dataset"
-    lengths = f"{_length(dataset.input_tokens)} tokens in and {_length(dataset.output_tokens)} out"
-    if load.arrival is not None:
-        limit = f", at most {load.at_once:,} in flight" if load.limited else ""
-        sent = f"{load.arrival.type} arrivals{limit}"
-    else:
-        sent = "all at once" if load.floods else f"{load.at_once:,} in flight"
-    warm = f", after {load.warmup_requests:,} for warm-up" if load.warmup_requests else ""
-    streamed = ", streamed" if scenario.engine.streams else ""
-    template = ", through the chat template" if scenario.engine.uses_chat_template else ""
-    return f"{load.num_requests:,} requests of {what}, {lengths}{template}, {sent}{streamed}{warm}"
-
-
-def _length(length: Length) -> str:
-    if isinstance(length, int):
-        return f"{length:,}"
-    if isinstance(length, Normal):
-        return f"{length.mean:,.0f} (standard deviation {length.stdev:,.0f})"
-    return f"{length.minimum:,} to {length.maximum:,}"

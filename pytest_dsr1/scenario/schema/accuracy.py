@@ -86,7 +86,7 @@ class Task(Part):
     path: ExpandedStr | None = None
     """A JSONL file with one question per line: `prompt` and `answer`, or GSM8K's own `question` and `answer`; without it, our own 200 questions."""  # noqa: E501
     at_least: Share | None = None
-    """The least share of right answers, such as `0.95`, or the name of a published one; by default that of accepted references."""  # noqa: E501
+    """The least share of right answers, such as `0.95`, or the name of a published one; by default that of accepted references, and without these the share is only measured."""  # noqa: E501
     limit: PositiveInt | None = None
     """Ask only the first questions."""
     max_output_tokens: PositiveInt = 16_384

@@ -52,7 +52,8 @@ def _dsr1_accuracy_verdict(
     records = state.mode == "record" and dsr1_measurement.scenario.name in state.gated
     verdict = only_recorded(_dsr1_accuracy, dsr1_measurement) if records else None
     if verdict is None:
-        verdict = judge(_dsr1_accuracy, _as_asked(request, _dsr1_accuracy, dsr1_measurement), _dsr1_accepted)
+        asked = _as_asked(request, _dsr1_accuracy, dsr1_measurement)
+        verdict = judge(_dsr1_accuracy, asked, _dsr1_accepted, gated=state.mode == "gate")
     if verdict.status not in GOOD:
         where = outcome.loaded.where(accuracy_keys(dsr1_measurement.scenario)[_dsr1_accuracy])
         option = request.config.getoption

@@ -225,9 +225,9 @@ def test_a_chat_is_asked_as_a_message() -> None:
     assert "prompt" not in found
 
 
-def read(choice: object, question: Question = TASK[0]) -> Answer:
+def read(choice: object, question: Question = TASK[0], tokens: int = 4) -> Answer:
     exchange = Exchange(0, b"", 4, exact=False, streaming=False, input_tokens=None)
-    exchange.body += json.dumps({"choices": choice, "usage": {"completion_tokens": 4}}).encode()
+    exchange.body += json.dumps({"choices": choice, "usage": {"completion_tokens": tokens}}).encode()
     return answer_of(question, exchange)
 
 
@@ -245,6 +245,14 @@ def test_how_answers_are_read() -> None:
     assert read([{"text": ""}], SAME[0]).error == (
         "the server counts 4 tokens, but sent no text and no token ids"
     )
+
+
+def test_an_answer_that_reached_its_limit_is_cut_off() -> None:
+    assert read([{"text": "4", "finish_reason": "length"}]) == Answer(TASK[0].id, text="4", cut=True)
+    assert not read([{"text": "4", "finish_reason": "stop"}], tokens=16).cut
+    assert read([{"text": "4"}], tokens=16).cut
+    assert not read([{"text": "4"}], tokens=15).cut
+    assert not read([{"text": "4", "finish_reason": "length"}], SAME[0]).cut
 
 
 def test_a_server_that_dies_costs_no_measurement_and_is_not_kept(tmp_path: Path) -> None:

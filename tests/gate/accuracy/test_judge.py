@@ -87,8 +87,10 @@ def accepted(store: Path, *runs: Measurement) -> Path:
     return reference_answers.path_of(store, "small")
 
 
-def judged(name: str, run: Measurement, store: Path, now: datetime = NOW) -> AccuracyVerdict:
-    return judge(name, run, reference_answers.Accepted(store, "small", now))
+def judged(
+    name: str, run: Measurement, store: Path, now: datetime = NOW, *, gated: bool = False
+) -> AccuracyVerdict:
+    return judge(name, run, reference_answers.Accepted(store, "small", now), gated=gated)
 
 
 def test_equal_answers_pass(tmp_path: Path) -> None:
@@ -112,7 +114,9 @@ def test_the_files_of_references_are_read_once_for_all_tests(tmp_path: Path) -> 
     for path in tmp_path.iterdir():
         path.unlink()
     assert judge(NAME, same(ids()), files) == first
-    assert "0 of 18 accepted references have answers" in judge("sums", task(200, 0), files).message
+    assert "0 of 18 accepted references have answers" in (
+        judge("sums", task(200, 0), files, gated=True).message
+    )
 
 
 def test_a_saved_run_is_judged_as_it_was_asked() -> None:
@@ -300,6 +304,21 @@ def test_a_task_is_judged_by_its_share(tmp_path: Path) -> None:
     assert len(verdict.wrong) == 10
 
 
+def test_an_answer_that_was_cut_off_is_wrong_and_counted(tmp_path: Path) -> None:
+    given = [Answer(f"sums/{n}", text="so 7", cut=n < 12) for n in range(40)]
+    given[39] = Answer("sums/39", text="<think>so 7")
+    asked = [AskedQuestion("3 + 4?", "7", each) for each in given]
+    run = of(asked, {"tasks": [{"name": "sums", "path": "sums.jsonl", "at_least": 0.95}]})
+    verdict = judged("sums", run, tmp_path)
+    assert (verdict.status, verdict.measured) == (Status.FAIL, 27 / 40)
+    assert verdict.message.startswith(
+        "sums: 27 of 40 answers are right, 67.5%, 12 cut off at the limit of tokens: with 99% confidence "
+    )
+    assert verdict.wrong[0] == Wrong("sums/0", "3 + 4?", "7", "cut off")
+    (kept,) = recorded(run).values()
+    assert (kept.right, kept.answered) == (27, 40)
+
+
 def test_each_task_has_its_own_share(tmp_path: Path) -> None:
     run = task(150, 50)
     tasks = [
@@ -334,20 +353,47 @@ def test_a_task_without_a_share_is_compared_with_the_references(tmp_path: Path) 
     assert source in judged("sums", task(188, 12), tmp_path).message
 
 
-def test_a_task_without_a_share_and_without_references(tmp_path: Path) -> None:
+def test_a_task_without_a_share_and_without_references_is_measured(tmp_path: Path) -> None:
+    accepted(tmp_path)
+    assert judged("sums", task(190, 9, without=1), tmp_path) == AccuracyVerdict(
+        Status.MEASURED,
+        "accuracy[sums]",
+        "sums: 190 of 199 answers are right, 95.48%, 1 without an answer; nothing to judge: at_least is not "
+        "set, and no accepted reference has answers to these questions",
+        measured=190 / 199,
+        wrong=tuple(Wrong(f"sums/{n}", f"3 + 4? ({n})", "7", "8") for n in range(190, 199)),
+    )
+    assert len(judged("sums", task(100, 100), tmp_path).wrong) == 10
+
+
+def test_a_gate_needs_references_for_a_task_without_a_share(tmp_path: Path) -> None:
     path = accepted(tmp_path)
-    verdict = judged("sums", task(200, 0), tmp_path)
-    assert (verdict.status, verdict.message) == (
+    assert judged("sums", task(190, 10), tmp_path, gated=True) == AccuracyVerdict(
         Status.NO_REFERENCE,
-        f"sums: {path}: 0 of 15 accepted references have answers, at least 1 are required; {MORE}",
+        "accuracy[sums]",
+        f"sums: 190 of 200 answers are right, 95%; {path}: 0 of 15 accepted references have answers, at "
+        f"least 1 are required; {MORE}",
+        measured=0.95,
+        wrong=tuple(Wrong(f"sums/{n}", f"3 + 4? ({n})", "7", "8") for n in range(190, 200)),
+    )
+
+
+def test_references_that_cannot_be_trusted_are_said_without_a_gate(tmp_path: Path) -> None:
+    path = accepted(tmp_path, task(190, 10))
+    path.write_text(path.read_text("utf-8").replace("190", "191"), "utf-8")
+    verdict = judged("sums", task(190, 10), tmp_path)
+    assert verdict.status is Status.NO_REFERENCE
+    assert verdict.message.startswith(
+        f"sums: 190 of 200 answers are right, 95%; {path}: does not match its checksum: "
     )
 
 
 def test_a_task_with_other_questions_is_not_compared(tmp_path: Path) -> None:
     accepted(tmp_path, task(190, 10))
-    verdict = judged("sums", task(100, 0), tmp_path)
+    verdict = judged("sums", task(100, 0), tmp_path, gated=True)
     assert verdict.status is Status.NO_REFERENCE
     assert "questions: 200 in the references, 100 here; questions.content: " in verdict.message
+    assert judged("sums", task(100, 0), tmp_path).status is Status.MEASURED
 
 
 def test_too_many_unanswered_questions_of_a_task_are_invalid(tmp_path: Path) -> None:
@@ -395,7 +441,7 @@ def test_a_run_that_is_recorded_is_not_compared() -> None:
     assert only_recorded("sums", task(190, 10)) == AccuracyVerdict(
         Status.MEASURED,
         "accuracy[sums]",
-        "sums: 200 answers, 190 of them right; nothing to judge, because the run may become a reference",
+        "sums: 190 of 200 answers are right, 95%; nothing to judge, because the run may become a reference",
         measured=0.95,
     )
     assert only_recorded("sums", task(190, 10, at_least=0.9)) is None

@@ -70,6 +70,15 @@ def test_a_healthy_machine_is_shown(h200: FakeMachine, machine_scenario: Make) -
     assert h200.commands() == []
 
 
+def test_the_driver_is_opened_once_for_all_checks(h200: FakeMachine, machine_scenario: Make) -> None:
+    """Opening it costs more than all that is read; each value is read of each GPU in that one session."""
+    look(machine_scenario())
+    calls = [call for call in h200.calls() if call.startswith("nvml")]
+    assert (calls[0], calls[-1]) == ("nvmlInitWithFlags -", "nvmlShutdown -")
+    assert (calls.count(calls[0]), calls.count(calls[-1])) == (1, 1)
+    assert {call.rpartition(" ")[2] for call in calls[1:-1]} == {"-", *map(str, range(8))}
+
+
 MISMATCHES: list[tuple[dict[str, object], str]] = [
     ({"name": "NVIDIA H200 NVL"}, "GPU 3 name: expected NVIDIA H200, found NVIDIA H200 NVL"),
     ({"memory_total": 100 * GIB}, "GPU 3 memory: expected at least 140 GiB, found 100.0 GiB"),

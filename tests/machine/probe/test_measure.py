@@ -82,7 +82,12 @@ def test_a_group_that_fails_keeps_what_it_had() -> None:
         yield "fp8_tflops", [1.0], [[0]]
         raise RuntimeError("CUDA out of memory. Tried to allocate 1 GiB.\nmore")
 
-    first, last = sent(half, ["fp8_tflops", "fp8_sm_clock_mhz"])
+    begin, first, last = sent(half, ["fp8_tflops", "fp8_sm_clock_mhz"])
+    assert (begin["event"], begin["names"], begin["limit_s"]) == (
+        "begin",
+        ["fp8_tflops", "fp8_sm_clock_mhz"],
+        measure.GROUP_S,
+    )
     assert (first["event"], first["name"], first["values"], first["gpus"]) == (
         "probe",
         "fp8_tflops",
@@ -95,12 +100,17 @@ def test_a_group_that_fails_keeps_what_it_had() -> None:
     )
 
 
+def test_processes_end_before_their_group_is_stopped() -> None:
+    begin, _ = sent(lambda: iter([("all_reduce_64kib_us", [1.0], [[0, 1]])]), ["all_reduce_64kib_us"])
+    assert begin["limit_s"] == measure.RANKS_S + measure.GROUP_S
+
+
 def test_an_error_without_words_has_its_name() -> None:
     def fails() -> Iterator[measure.Result]:
         yield from ()
         raise MemoryError
 
-    (only,) = sent(fails, ["fp8_tflops"])
+    _, only = sent(fails, ["fp8_tflops"])
     assert only["why"] == "MemoryError"
 
 
@@ -189,7 +199,7 @@ def test_a_clock_that_does_not_settle_is_not_waited_for(
 
 
 def test_without_a_clock_there_is_still_a_rate(cuda: MagicMock) -> None:
-    first, last = sent(lambda: measure.matrices("fp8", 1, lambda: [None]), FP8)
+    _, first, last = sent(lambda: measure.matrices("fp8", 1, lambda: [None]), FP8)
     assert first["name"] == "fp8_tflops"
     assert (last["names"], last["why"]) == (
         FP8[1:],
@@ -206,11 +216,15 @@ def test_the_program_measures_group_by_group(
     one = (["fp8_tflops"], lambda: iter([("fp8_tflops", [1250.0], [[0]])]))
     monkeypatch.setattr(measure, "groups", lambda *_: [one, (["bf16_tflops"], lambda: iter([1 / 0]))])
     assert measure.main([]) == 0
-    software, probe, missing = map(json.loads, capsys.readouterr().out.splitlines())
+    software, begin, probe, other, missing = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (begin["names"], other["names"]) == (["fp8_tflops"], ["bf16_tflops"])
     assert (software["torch"], software["cuda"], software["models"]) == ("2.11.0", "13.0", ["NVIDIA H200"])
     assert (probe["name"], probe["values"]) == ("fp8_tflops", [1250.0])
     assert (missing["names"], missing["why"]) == (["bf16_tflops"], "division by zero")
     assert cuda.cuda.empty_cache.call_count == 2
+    assert measure.main(["fp8_tflops", "memory_read_gb_s"]) == 0
+    _, begin, probe = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (begin["names"], probe["name"]) == (["fp8_tflops"], "fp8_tflops")
 
 
 def test_a_rank_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

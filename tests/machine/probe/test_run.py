@@ -99,9 +99,53 @@ def test_a_child_that_hangs_is_stopped(child: Callable[..., Probes], tmp_path: P
     assert heard[-1].probes == (COPY,)
 
 
+HANGS = """
+import time
+if sys.argv[1:]:
+    for name in sys.argv[1:]:
+        begin(name)
+        {again}
+else:
+    begin("memory_bandwidth_gb_s", "memory_read_gb_s")
+    found()
+    begin("host_to_gpu_gb_s", "gpu_to_host_gb_s", limit_s=0.2)
+    found("host_to_gpu_gb_s")
+    time.sleep(600)
+"""
+
+
+def test_a_probe_that_hangs_costs_no_other(child: Callable[..., Probes], tmp_path: Path) -> None:
+    """It is stopped at its own limit; a new child measures what has no result yet."""
+    done = child(HANGS.format(again="found(name)"))
+    assert done.missing == {
+        "gpu_to_host_gb_s": f"no result within 0.2 s, so it was stopped; see {tmp_path}/probe.log"
+    }
+    assert [one.name for one in done.probes] == [name for name in expected(2) if name != "gpu_to_host_gb_s"]
+    assert done.not_probed == (
+        f"not probed: GPU to host: no result within 0.2 s, so it was stopped; see {tmp_path}/probe.log",
+    )
+
+
+def test_every_probe_may_hang(child: Callable[..., Probes]) -> None:
+    done = child(HANGS.format(again="send(event='begin', names=[name], limit_s=0.2); time.sleep(600)"))
+    assert [one.name for one in done.probes] == ["memory_bandwidth_gb_s", "host_to_gpu_gb_s"]
+    assert {*done.missing} == {*expected(2)} - {one.name for one in done.probes}
+    assert len({*done.missing.values()}) == 1
+
+
+def test_a_child_that_hangs_again_is_not_started_for_ever(child: Callable[..., Probes]) -> None:
+    done = child("found(); begin('fp8_tflops', limit_s=0.2)\nimport time\ntime.sleep(600)")
+    assert done.probes == (COPY,)
+    assert {why.partition(";")[0] for why in done.missing.values()} == {
+        "no result within 0.2 s, so it was stopped"
+    }
+
+
 @pytest.mark.parametrize(
     "program",
     [
+        "send(event='begin', names=['fp8_tflops'], limit_s='soon')",
+        "send(event='begin', names=7, limit_s=1.0)",
         "file.write('NCCL INFO\\n')",
         "file.write('[]\\n')",
         "send(event='probe')",

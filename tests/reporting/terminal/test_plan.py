@@ -8,14 +8,19 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from pytest_dsr1.errors import Dsr1Error
+from pytest_dsr1.errors import Dsr1Error, InvalidRunError
+from pytest_dsr1.gate.reference_file import write
+from pytest_dsr1.gate.references import Acceptance
 from pytest_dsr1.measurement.expected import expected_s, run_timeout_s
+from pytest_dsr1.measurement.run import options_of
+from pytest_dsr1.pairs.plan import pairs_plan
 from pytest_dsr1.reporting.terminal.listing import listing
 from pytest_dsr1.reporting.terminal.plan import PlanOptions, plan
 from pytest_dsr1.scenario.loading import load, load_all
@@ -23,6 +28,8 @@ from pytest_dsr1.scenario.profiles import discover
 from pytest_dsr1.scenario.schema import json_schema
 from pytest_dsr1.scenario.schema.engine import engines
 from pytest_dsr1.text import harmless
+from pytest_dsr1.workload.synthetic import content_key
+from tests.helpers.reference_store import references, scattered
 from tests.helpers.scenario_files import GOOD, load_text
 
 
@@ -349,11 +356,11 @@ def probed(lines: Iterable[str]) -> list[str]:
 
 
 def test_what_probes_cost_is_in_the_plan(tmp_path: Path) -> None:
-    eight = (
-        "# probe: 8 GPUs, about 53 s before the engine starts and 53 s after it has ended, 0.24 GPU-hours;"
-    )
+    wanted = [
+        "# probe: 8 GPUs, about 68 s before the engine starts and 68 s after it has ended, 0.30 GPU-hours; "
+        "not while a server is kept running"
+    ]
     asked, quiet = load_text(tmp_path, GOOD, "probe=true"), load_text(tmp_path, GOOD)
-    wanted = [f"{eight} not while a server is kept running"]
     assert probed(plan([asked], PlanOptions("off"))) == wanted
     assert probed(plan([quiet], PlanOptions("off", probe=True))) == wanted
     assert probed(plan([quiet], PlanOptions("off"))) == []
@@ -365,13 +372,66 @@ def test_the_command_of_a_plan_probes_too() -> None:
     options = PlanOptions("off", profiles=frozenset(catalogue.names), probe=True)
     lines = list(plan([load(path, catalogue=catalogue)], options))
     assert lines[-1] == "pytest --dsr1-profile=slice-h200-min-latency --dsr1-probe"
-    assert probed(lines)[0].startswith("# probe: 1 GPU, about 27 s before")
+    assert probed(lines)[0].startswith("# probe: 1 GPU, about 12 s before")
 
 
 def test_a_scenario_on_the_cpu_is_not_probed() -> None:
     catalogue = discover([])
     loaded = [load(path, catalogue=catalogue) for path in catalogue.select("cpu-min-latency")]
-    assert probed(plan(loaded, PlanOptions("off", probe=True))) == []
+    assert probed(plan(loaded, PlanOptions("off", probe=True))) == [
+        "# probe: not probed: the scenario uses no GPU"
+    ]
+    assert probed(plan(loaded, PlanOptions("off"))) == []
+
+
+def test_a_server_that_is_running_is_not_probed(tmp_path: Path) -> None:
+    text = GOOD.partition("engine:\n")[0] + 'engine: {type: openai, url: "http://127.0.0.1:9"}\n'
+    assert probed(plan([load_text(tmp_path, text)], PlanOptions("off", probe=True))) == [
+        "# probe: not probed: the server of engine.url is running on the GPUs"
+    ]
+
+
+def test_each_start_of_a_search_is_probed(tmp_path: Path) -> None:
+    """An engine that keeps no server starts for each probe of the load."""
+    text = GOOD.replace("type: trtllm-bench", "type: trtllm").partition("targets:\n")[0]
+    search = "search: {load.concurrency: [1, 64], slo: mlperf-server}\n"
+    loaded = load_text(tmp_path, text + search, "engine.streaming=true")
+    (line,) = probed(plan([loaded], PlanOptions("off", probe=True)))
+    assert line.endswith(
+        ", 0.30 GPU-hours; at most 12 engine starts: 3.63 GPU-hours; not while a server is kept running"
+    )
+
+
+def test_each_start_of_a_pair_is_probed(tmp_path: Path) -> None:
+    loaded = load_text(tmp_path, GOOD, "gate.metric=total_output_throughput")
+    (line,) = probed(plan([loaded], PlanOptions("off", probe=True, sides={"mine": loaded})))
+    most = pairs_plan(loaded.scenario, seed=0, again="").starts
+    assert most > 4
+    hours = f"{2 * 68 * 8 * most / 3600:.2f}"
+    assert f", 0.30 GPU-hours; at most {most} engine starts: {hours} GPU-hours; not while" in line
+
+
+def test_each_start_of_a_gate_is_probed(tmp_path: Path) -> None:
+    loaded = load_text(tmp_path, GOOD, "gate.metric=total_output_throughput")
+    now = datetime.now(timezone.utc)
+    content = content_key(loaded.scenario.dataset, loaded.scenario.load)
+    write(
+        tmp_path,
+        references(
+            profile="mine",
+            requests=5120,
+            warmup_requests=1024,
+            accepted=Acceptance(now, "Ann", "TensorRT-LLM 1.2.1", "0123abc"),
+            facts={"gpu.name": "NVIDIA H200", **options_of(loaded.scenario), "dataset.content": content},
+            runs=scattered(16, first=now - timedelta(days=16)),
+        ),
+    )
+    lines = list(plan([loaded], PlanOptions("off", probe=True, store=tmp_path)))
+    (most,) = re.findall(r"At most (\d+) starts in all", "\n".join(lines))
+    assert int(most) > 2
+    (line,) = probed(lines)
+    hours = f"{2 * 68 * 8 * int(most) / 3600:.2f}"
+    assert f", 0.30 GPU-hours; at most {most} engine starts: {hours} GPU-hours; not while" in line
 
 
 def test_a_forced_acceptance_length_is_in_the_plan(tmp_path: Path) -> None:
@@ -453,7 +513,7 @@ def test_a_plan_with_targets_needs_no_line_for_the_load(tmp_path: Path) -> None:
     assert [line for line in lines if line.startswith("# load:")] == []
 
 
-ASKED = "accuracy: {same_answers: {}, tasks: [{}, {path: gsm8k.jsonl, limit: 5000}]}"
+ASKED = "accuracy: {same_answers: {}, tasks: [{}, {path: '${DSR1_DATASET}/gsm8k.jsonl', limit: 5000}]}"
 PER_USER = "  - metric: per_user_output_throughput\n    value: 64.0\n"
 
 
@@ -475,20 +535,31 @@ def test_questions_are_in_the_plan(tmp_path: Path) -> None:
     )
     # One at a time, then 200 at once, then 5 times at most 1,024 at once: 32 x 64 + 6 x 16,384 tokens.
     time, line = asked_lines(tmp_path, ASKED)
-    assert line == f"{whole}; at most 335 min at 5 tok/s per user"
-    assert time == (  # 20,070 s more on 8 GPUs
-        "15 min measuring at target rates, at most 46.63 GPU-hours with the questions, plus loading the "
+    # A target of 11,489 tok/s for 1,024 users.
+    assert line == f"{whole}; at most 149 min at 11.2 tok/s per user, as the targets ask"
+    assert time == (  # 8,944 s more on 8 GPUs
+        "15 min measuring at target rates, at most 21.90 GPU-hours with the questions, plus loading the "
         "weights"
     )
     time, line = asked_lines(tmp_path, ASKED, PER_USER)
-    assert line == f"{whole}; at most 26 min at the target speed of a user"
+    assert line == f"{whole}; at most 26 min at 64 tok/s per user, as the targets ask"
     assert time == (
         "3 min measuring at target rates, at most 3.84 GPU-hours with the questions, plus loading the weights"
     )
     short = "accuracy: {tasks: [{limit: 7, max_output_tokens: 64}]}"
     assert asked_lines(tmp_path, short, PER_USER)[1] == (
-        "questions 7 x at most 64 output tokens; at most 1 s at the target speed of a user"
+        "questions 7 x at most 64 output tokens; at most 1 s at 64 tok/s per user, as the targets ask"
     )
+
+
+def test_without_a_target_of_speed_questions_are_as_slow_as_users_may_be(tmp_path: Path) -> None:
+    text = GOOD.replace("type: trtllm-bench", "type: trtllm").partition("targets:\n")[0]
+    (line,) = [
+        line
+        for line in plan([load_text(tmp_path, f"{text}accuracy: {{tasks: [{{}}]}}\n")], PlanOptions("off"))
+        if line.startswith("# accuracy: ")
+    ]
+    assert line.endswith("questions 200 x at most 16,384 output tokens; at most 55 min at 5 tok/s per user")
 
 
 def test_the_questions_of_a_file_are_counted_for_a_plan(tmp_path: Path) -> None:
@@ -499,13 +570,27 @@ def test_the_questions_of_a_file_are_counted_for_a_plan(tmp_path: Path) -> None:
         tasks = f"accuracy: {{tasks: [{{path: '{path}', max_output_tokens: 64{more}}}]}}"
         return asked_lines(tmp_path, tasks, PER_USER)[1]
 
-    assert line() == "sums 3 x at most 64 output tokens; at most 1 s at the target speed of a user"
+    assert line() == "sums 3 x at most 64 output tokens; at most 1 s at 64 tok/s per user, as the targets ask"
     assert line(", limit: 2").startswith("sums 2 x ")
     assert line(", limit: 9").startswith("sums 3 x ")
 
 
-@pytest.mark.parametrize("path", ["nowhere.jsonl", "/dev/zero", "/", "${DSR1_NOWHERE}/sums.jsonl"])
-def test_a_file_that_cannot_be_read_costs_a_plan_only_its_time(tmp_path: Path, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("nowhere.jsonl", "there is no such file of questions; correct `path` in accuracy.tasks"),
+        ("/dev/zero", "the questions cannot be read: "),
+        ("/", "the questions cannot be read: "),
+    ],
+)
+def test_a_file_that_a_run_would_refuse_is_refused(tmp_path: Path, path: str, problem: str) -> None:
+    with pytest.raises(InvalidRunError) as caught:
+        asked_lines(tmp_path, f"accuracy: {{tasks: [{{name: sums, path: '{path}'}}]}}")
+    assert f"{path}: {problem}" in str(caught.value)
+
+
+def test_a_file_behind_a_variable_costs_a_plan_only_its_time(tmp_path: Path) -> None:
+    path = "${DSR1_NOWHERE}/sums.jsonl"
     time, line = asked_lines(tmp_path, f"accuracy: {{tasks: [{{name: sums, path: '{path}'}}]}}")
     assert line == "sums all of its file x at most 16,384 output tokens"
     assert time == (

@@ -34,6 +34,7 @@ class Request:
         self.times = [message["arrival_s"]]
         self.made = self.iterations = 0
         self.unsent: list[int] = []
+        self.reason = "length"
 
 
 class Seeded:
@@ -136,6 +137,7 @@ class Executor:
         if request.end_id in tokens:
             tokens = tokens[: tokens.index(request.end_id) + 1]
             request.max_tokens = request.made + len(tokens)
+            request.reason = "stop"
         request.made += len(tokens)
         request.iterations += 1
         request.unsent += tokens
@@ -147,6 +149,7 @@ class Executor:
             "tokens": request.unsent,
             "iteration": request.iterations - 1,
             "final": final,
+            "reason": request.reason if final else None,
         }
         request.unsent = []
         if final:

@@ -89,6 +89,7 @@ class RequestOutput:
         output.token_ids += step["tokens"]
         self.decoding_iter = step["iteration"]
         self.finished = step["final"]
+        output.finish_reason = step["reason"]
         if times := step.get("times"):
             off = _FOREIGN_CLOCK if _FAIL == "clock" else timedelta()
             timing = TimingMetrics(*(timedelta(seconds=time_s) + off for time_s in times))

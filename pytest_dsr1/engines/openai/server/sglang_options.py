@@ -61,16 +61,11 @@ def options_in_info(info: Mapping[str, Any], read_from: str) -> Iterator[Option]
         steps = info.get("speculative_num_steps") if info["speculative_algorithm"] else 0
         if isinstance(steps, int):
             yield Option("draft_tokens", steps, read_from)
-    yield from _limits(info, state, read_from)
-
-
-def _limits(info: Mapping[str, Any], state: Mapping[str, Any], read_from: str) -> Iterator[Option]:
-    """Yield the limits of a step; not with data-parallel attention, which divides and rounds them."""
-    if info.get("enable_dp_attention"):
-        return
-    for name, limit in (
-        ("max_batch_size", state.get("effective_max_running_requests_per_dp")),
-        ("max_num_tokens", info.get("chunked_prefill_size")),
-    ):
-        if isinstance(limit, int):
-            yield Option(name, limit, read_from)
+    chunk = info.get("chunked_prefill_size")
+    if type(chunk) is int:  # srt/managers/scheduler.py: 0 and less stand for no chunks
+        yield Option("chunked_prefill", chunk > 0, read_from)
+    if not info.get("enable_dp_attention"):  # which divides and rounds the limits of a step
+        requests = state.get("effective_max_running_requests_per_dp")
+        for name, limit in (("max_batch_size", requests), ("max_num_tokens", chunk)):
+            if type(limit) is int and limit > 0:
+                yield Option(name, limit, read_from)

@@ -75,8 +75,9 @@ class Asked:
         whole = self._tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
         return list(self._tokenizer(whole, add_special_tokens=False)["input_ids"])
 
-    def answer(self, question: Question, tokens: list[int]) -> dict[str, Any]:
+    def answer(self, question: Question, tokens: list[int], finish_reason: str | None) -> dict[str, Any]:
         """Return the fields of an answer; its text without the end token, for a question with text."""
+        answer: dict[str, Any] = {"tokens": tokens, "cut": question.ends and finish_reason == "length"}
         if self._tokenizer is None or isinstance(question.prompt, tuple):
-            return {"tokens": tokens}
-        return {"tokens": tokens, "text": self._tokenizer.decode(tokens, skip_special_tokens=True)}
+            return answer
+        return {**answer, "text": self._tokenizer.decode(tokens, skip_special_tokens=True)}

@@ -181,7 +181,8 @@ class Server:
                 ids = self._questions.items[question.id].input_ids
                 output = self._llm.generate_async(ids, sampling_params=sampling)
                 await output.aresult()
-                answer |= self._questions.answer(question, list(output.outputs[0].token_ids))
+                given = output.outputs[0]
+                answer |= self._questions.answer(question, list(given.token_ids), given.finish_reason)
             except Exception as problem:  # noqa: BLE001  # TensorRT-LLM's errors have no common class
                 answer["error"] = f"{type(problem).__name__}: {first_line(problem)}"
         self._events.send("answer", answer=answer)

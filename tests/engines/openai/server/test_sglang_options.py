@@ -66,6 +66,7 @@ def test_what_the_page_shows() -> None:
         "block_reuse": False,
         "max_batch_size": 256,
         "max_num_tokens": 8192,
+        "chunked_prefill": True,
     }
 
 
@@ -74,6 +75,20 @@ def test_limits_that_the_server_divides_are_left_out() -> None:
     found = values({**PAGE, "enable_dp_attention": True, "dp_size": 4, "chunked_prefill_size": 2048})
     assert found["attention_dp"] is True
     assert not {"max_num_tokens", "max_batch_size"} & found.keys()
+    assert found["chunked_prefill"] is True
+
+
+@pytest.mark.parametrize("off", [-1, 0])
+def test_a_size_of_chunks_may_stand_for_none(off: int) -> None:
+    found = values({**PAGE, "chunked_prefill_size": off})
+    assert found["chunked_prefill"] is False
+    assert "max_num_tokens" not in found
+
+
+@pytest.mark.parametrize("unknown", [None, "auto", True])
+def test_a_size_of_chunks_may_be_unknown(unknown: object) -> None:
+    found = values({**PAGE, "chunked_prefill_size": unknown})
+    assert not {"chunked_prefill", "max_num_tokens"} & found.keys()
 
 
 def test_without_an_algorithm_the_draft_length_is_0() -> None:

@@ -679,6 +679,11 @@ def test_questions_are_answered_after_the_measured_part(api: Api) -> None:
     assert result.measured_to_s - result.measured_from_s < 30
 
 
+def test_an_answer_that_should_have_ended_is_cut_off(api: Api) -> None:
+    endless = Question("task/0", SAME[0].prompt, 40, ends=True)
+    assert asking(api.installed("1.2.1"), endless).answers == (Answer("task/0", (7,) * 40, cut=True),)
+
+
 def test_questions_are_asked_after_a_run_that_was_stopped(api: Api) -> None:
     job = replace(api.installed("1.2.1").job(), questions=(QuestionSet(SAME, 2),), enough=lambda _: True)
     result = TrtllmEngine().run(job, api.watcher)

@@ -39,7 +39,7 @@ def test_token_ids_need_no_tokenizer(tmp_path: Path) -> None:
     made = Asked(TrtllmJob({}, {}, "", "d.jsonl", 1, questions=file))
     assert made.items["same_answers/0"].input_ids == [5, 6]
     assert (made.items["same_answers/0"].output_tokens, made.end_id) == (4, -1)
-    assert made.answer(IDS, [7]) == {"tokens": [7]}
+    assert made.answer(IDS, [7], "length") == {"tokens": [7], "cut": False}
 
 
 def test_without_questions_nothing_is_loaded() -> None:
@@ -64,7 +64,12 @@ def test_a_task_is_a_message_in_the_chat_template(tmp_path: Path) -> None:
     whole = made.items["questions/0"].input_ids
     assert (whole[1:-1], len(whole)) == (plain, len(plain) + 2)
     assert made.end_id == 1
-    assert made.answer(TASK, [*whole, 1]) == {"tokens": [*whole, 1], "text": "Ua bA"}
+    assert made.answer(TASK, [*whole, 1], "stop") == {
+        "tokens": [*whole, 1],
+        "text": "Ua bA",
+        "cut": False,
+    }
+    assert made.answer(TASK, whole, "length")["cut"] is True
 
 
 def test_without_a_template_a_task_is_sent_as_it_is(tmp_path: Path) -> None:
