@@ -124,7 +124,11 @@ class Crew:
         return sum(self._all(WarmUp), WarmUp())
 
     def prepare(self) -> None:
-        """Open connections that a server closed meanwhile, and make the first requests; raises likewise."""
+        """Open connections that a server closed meanwhile, and make the first requests.
+
+        Raises:
+            EngineError: see :meth:`warm_up`.
+        """
         self._tell_all(Prepare())
         self._all(Prepared)
 
