@@ -234,9 +234,9 @@ class _Lane:
         if self.closed:
             raise EngineError(
                 f"{self.requests.host}: the server closed {self.closed:,} of {self._connections:,} "
-                "connections before the load began, so it limits their number or their idle time; raise these "
-                "limits (uvicorn: --timeout-keep-alive; nginx: worker_connections and keepalive_timeout), or "
-                "lower load.concurrency"
+                "connections before the load began, so it limits their number or their idle time; raise "
+                "these limits (uvicorn: --timeout-keep-alive; nginx: worker_connections, keepalive_timeout), "
+                "or lower load.concurrency"
             )
 
     async def warm_up(self) -> WarmUp:
