@@ -6,11 +6,11 @@ from pathlib import Path
 
 from pytest_dsr1.errors import EngineError
 
-_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 """The range of local ports, for IPv6 too (Linux, Documentation/networking/ip-sysctl.rst)."""
 
 
-def check(authority: str, connections: int, file: Path = _RANGE) -> None:
+def check(authority: str, connections: int) -> None:
     """Check that there are enough local ports for the connections to one server.
 
     Each connection to the same address and port needs a local port of its own.
@@ -19,7 +19,7 @@ def check(authority: str, connections: int, file: Path = _RANGE) -> None:
         EngineError: there are too few.
     """
     try:
-        low, high = map(int, file.read_text().split())
+        low, high = map(int, RANGE.read_text().split())
     except (OSError, ValueError):  # not Linux
         return
     ports = high - low + 1

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 from pytest_dsr1.engines.openai import measuring
+from pytest_dsr1.engines.openai.client import ports
+from pytest_dsr1.engines.openai.client.connection import Connection
 from pytest_dsr1.engines.openai.engine import OpenAiEngine
 from pytest_dsr1.engines.openai.sending.crew import processes_for, shares
 from pytest_dsr1.engines.openai.sending.part import Share
@@ -303,3 +305,49 @@ def test_shares(processes: int, servers: int) -> None:
     assert at == [of // servers] * servers
     assert all(divided)
     assert shares(1, 1) == [[Share(0, 0, 1)]]
+
+
+def test_a_server_that_closes_idle_connections(
+    tmp_path: Path, processes: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers, but keeps no idle connection: nothing is sent."""
+    processes(1)
+    monkeypatch.setattr(Connection, "usable", property(lambda _: False, lambda *_: None), raising=False)
+    with serving(lambda _: GOOD) as port, pytest.raises(EngineError) as error:
+        measured(tmp_path, {"concurrency": 4, "num_requests": 40}, port)
+    assert str(error.value) == (
+        f"127.0.0.1:{port}: the server closed 4 of 4 connections before the load began, so it limits their "
+        "number or their idle time; raise these limits (uvicorn: --timeout-keep-alive; nginx: "
+        "worker_connections, keepalive_timeout), or lower load.concurrency"
+    )
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_too_few_open_files(
+    number: int, tmp_path: Path, processes: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each process has the limit for itself."""
+    processes(number)
+    monkeypatch.setattr("resource.getrlimit", lambda _: (200, 300))
+    mine = 90 // number
+    expected = (
+        rf"^load\.concurrency: {mine} connections need {mine + 256} open files, but the limit is 300; "
+        r"raise it \(ulimit -Hn \d+, or LimitNOFILE\), or lower load\.concurrency$"
+    )
+    seen = Seen()
+    with serving(lambda _: GOOD, seen=seen) as port, pytest.raises(EngineError, match=expected):
+        measured(tmp_path, {"concurrency": 90, "num_requests": 100}, port)
+    assert not seen.bodies
+
+
+def test_too_few_ports(tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each server has the range for itself."""
+    narrow = tmp_path / "range"
+    narrow.write_text("100\t102\n")
+    monkeypatch.setattr(ports, "RANGE", narrow)
+    first, second = serve(lambda _: GOOD), serve(lambda _: GOOD)
+    result, _ = measured(tmp_path, CLOSED, first, second)
+    assert len(result.records) == 40
+    (tmp_path / "engine").rename(tmp_path / "before")
+    with pytest.raises(EngineError, match=rf"4 connections to 127\.0\.0\.1:{first} need as many local ports"):
+        measured(tmp_path, {**CLOSED, "concurrency": 8}, first, second)

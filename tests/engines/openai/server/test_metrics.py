@@ -158,3 +158,26 @@ def test_acceptance_length_by_each_way() -> None:
         ).acceptance_length()
         is None
     )
+
+
+def test_several_servers_as_one() -> None:
+    """Requests and counters are sums; the fullest cache counts; what one does not report is unknown."""
+    first = [
+        ServerSample(1.0, 2, 0, 0.5, 2.0, generated_tokens=10, drafts=1),
+        ServerSample(2.0, 4, 1, 0.7, 2.0, generated_tokens=20, drafts=2),
+        ServerSample(3.0, 6, 2, 0.6, 2.2, generated_tokens=60, drafts=5),
+    ]
+    second = [
+        ServerSample(1.1, 1, 0, 0.9, 3.0, generated_tokens=5),
+        ServerSample(3.1, 3, 0, 0.2, 3.0, generated_tokens=25),
+    ]
+    window = Window.together([Window(first, True), Window(second, True)])
+    assert list(window.samples) == [
+        ServerSample(1.1, 3, 0, 0.9, 2.5, generated_tokens=15),
+        ServerSample(3.1, 9, 2, 0.6, 2.6, generated_tokens=85),
+    ]
+    assert window.whole
+    assert window.grown("generated_tokens") == 70
+    assert not Window.together([Window(first, True), Window(second, False)]).whole
+    one = Window(first, False)
+    assert Window.together([one]) is one

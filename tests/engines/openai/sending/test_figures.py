@@ -1,0 +1,56 @@
+"""Figures of several processes together, and of each of several servers."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_dsr1.engines.openai.sending.figures import per_server, together
+from pytest_dsr1.records import RequestRecord
+
+
+def record(
+    server: int, start_s: float, first_s: float | None, tokens: int, *, failed: bool = False
+) -> RequestRecord:
+    return RequestRecord(
+        0, start_s, first_s, start_s + 2.0, 8, tokens, error="no" if failed else None, server=server
+    )
+
+
+def test_one_process_is_alone() -> None:
+    facts = {"loop_lag_mean_ms": 0.1, "cpu_s": 3.0}
+    assert together([facts]) == facts
+
+
+def test_the_worst_of_several_processes() -> None:
+    first = {"loop_lag_mean_ms": 0.1, "cpu_share": 0.5, "cpu_s": 3.0, "first_token_lag_p99_ms": 4.0}
+    second = {"loop_lag_mean_ms": 0.3, "cpu_share": 0.4, "cpu_s": 2.5}
+    assert together([first, second]) == {
+        "processes": 2,
+        "loop_lag_mean_ms": 0.3,
+        "cpu_share": 0.5,
+        "cpu_s": 5.5,
+        "first_token_lag_p99_ms": 4.0,
+    }
+
+
+def test_each_server() -> None:
+    """The rate is over the time of all; failed requests have no tokens; no streaming, no TTFT."""
+    records = [
+        record(0, 10.0, 10.1, 30),
+        record(0, 10.5, 10.8, 20),
+        record(0, 11.0, 11.5, 99, failed=True),
+        record(1, 13.0, None, 50),
+    ]
+    assert per_server(["http://a", "http://b", "http://c"], records) == [
+        {
+            "url": "http://a",
+            "requests": 3,
+            "failed": 1,
+            "output_tokens": 50,
+            "output_tok_s": 10.0,
+            "ttft_mean_ms": pytest.approx(200.0),
+            "ttft_p99_ms": pytest.approx(298.0),
+        },
+        {"url": "http://b", "requests": 1, "failed": 0, "output_tokens": 50, "output_tok_s": 10.0},
+        {"url": "http://c", "requests": 0, "failed": 0, "output_tokens": 0, "output_tok_s": 0.0},
+    ]
