@@ -222,7 +222,7 @@ def shown(probe: Probe, asked: Question) -> str:
     """Return what a probe showed, in one sentence without its end."""
     if probe.oversaturated:
         return f"{number(probe.load)} {UNITS[asked.whole]} only made the queue grow, and was stopped"
-    what = {"keeps": "keeps the goal", "misses": "misses the goal", "unknown": "is near the goal"}
+    what = {"keeps": "keeps the goal", "misses": "misses the goal", "unknown": "does not decide"}
     return (
         f"{number(probe.load)} {UNITS[asked.whole]} {what[side(probe, asked.goal)]} "
         f"({100 * (1 - probe.missed_share):.2f}% of {probe.requests:,} requests)"

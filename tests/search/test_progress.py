@@ -193,7 +193,7 @@ def test_a_target_inside_the_interval_is_in_doubt() -> None:
 
 def test_what_a_probe_showed() -> None:
     rates = replace(ASKED, whole=False)
-    assert shown(Probe(2.5, 100, 90, 100.0), rates) == "2.5 req/s is near the goal (90.00% of 100 requests)"
+    assert shown(Probe(2.5, 100, 90, 100.0), rates) == "2.5 req/s does not decide (90.00% of 100 requests)"
     assert shown(replace(kept(2.5), oversaturated=True), rates) == (
         "2.5 req/s only made the queue grow, and was stopped"
     )

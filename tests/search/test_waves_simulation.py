@@ -130,8 +130,8 @@ def test_it_is_said() -> None:
         "small: highest rate with 90% of requests within the SLO: UNCLEAR, somewhere in 50 to 200 req/s,"
     )
     assert found.sentences[1] == (
-        "the answer is not monotonic: more load missed less, beyond the errors: 98 req/s is near the goal "
-        "(89.40% of 20,000 requests), but 102 req/s is near the goal (90.60% of 20,000 requests); the server "
+        "the answer is not monotonic: more load missed less, beyond the errors: 98 req/s does not decide "
+        "(89.40% of 20,000 requests), but 102 req/s does not decide (90.60% of 20,000 requests); the server "
         "changed between them, or is faster at some loads: look at both, then search a narrower range"
     )
     assert found.judge(150).status == "INCONCLUSIVE"
