@@ -307,7 +307,7 @@ def test_one_request_at_a_time_waits_for_memory() -> None:
     alone = replace(SLOWER, share_of_target=0.98, one_at_a_time=True, probed=replace(FINE, smallest=TELLS))
     assert cause_of(alone).kind == "software"
     assert cause_of(replace(alone, one_at_a_time=False)).kind == "unknown"
-    several = cause_of(replace(alone, gpus=8))
+    several = cause_of(replace(alone, gpus=2))
     assert "not probed now and in a good run: allreduce small" in several.evidence
     reduced = replace(FINE, overall={**SAME, "allreduce_small": -0.4}, smallest=TELLS)
     coarse = cause_of(replace(alone, gpus=8, probed=reduced))

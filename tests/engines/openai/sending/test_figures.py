@@ -22,14 +22,14 @@ def test_one_process_is_alone() -> None:
 
 
 def test_the_worst_of_several_processes() -> None:
-    first = {"loop_lag_mean_ms": 0.1, "cpu_share": 0.5, "cpu_s": 3.0, "first_token_lag_p99_ms": 4.0}
+    first = {"loop_lag_mean_ms": 0.1, "cpu_share": 0.5, "cpu_s": 3.1234, "first_token_lag_p99_ms": 0.4}
     second = {"loop_lag_mean_ms": 0.3, "cpu_share": 0.4, "cpu_s": 2.5}
     assert together([first, second]) == {
         "processes": 2,
         "loop_lag_mean_ms": 0.3,
         "cpu_share": 0.5,
-        "cpu_s": 5.5,
-        "first_token_lag_p99_ms": 4.0,
+        "cpu_s": 5.623,
+        "first_token_lag_p99_ms": 0.4,
     }
 
 
