@@ -406,7 +406,10 @@ def test_a_kernel_that_failed_is_of_the_software() -> None:
         "0.2%; options in effect as asked for); Xid 13 (graphics engine exception) during the run; changed "
         "since it was good: python.path  -> /opt/new"
     )
-    assert cause_of(replace(spoiled, watched=replace(AT_REST, xid=45))).kind == "unknown"
+    page_fault = cause_of(replace(spoiled, watched=replace(AT_REST, xid=31)))
+    assert "Xid 31 (memory page fault) during the run" in page_fault.sentence
+    for other in (30, 32, 45):
+        assert cause_of(replace(spoiled, watched=replace(AT_REST, xid=other))).kind == "unknown"
     unprobed = cause_of(replace(spoiled, watched=replace(AT_REST, xid=13), probed=None))
     assert unprobed.evidence == (
         "changed since it was good: python.path  -> /opt/new",
