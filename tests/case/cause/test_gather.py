@@ -537,6 +537,12 @@ def test_from_a_run_to_its_cause() -> None:
     assert cause(0.9, eager, since=NEWER, events=(xid,), status=Status.INVALID) == "contradiction"
 
 
+@pytest.mark.parametrize(("concurrency", "alone"), [(1, True), (2, False), ("all", False)])
+def test_whether_one_request_is_in_flight_at_a_time(concurrency: int | str, alone: bool) -> None:
+    load = {"concurrency": concurrency, "num_requests": 4}
+    assert found(scenario=scenario(load=load)).one_at_a_time is alone
+
+
 def test_a_figure_above_the_peak(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not found().above_peak
     monkeypatch.setattr(gather, "above_peak", lambda run: iter(["too fast"]))
