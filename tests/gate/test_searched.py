@@ -64,6 +64,7 @@ def test_a_search_is_compared_by_the_dataset_that_its_probes_are_made_of() -> No
         return facts_of({}, searched)["option.load.search.dataset"]
 
     first = told(input_tokens=8, output_tokens=4, seed=1)
+    assert "null" not in str(first), "what is not given is not compared"
     assert first == told(seed=1, output_tokens=4, input_tokens=8)
     assert first != told(input_tokens=8, output_tokens=4, seed=2)
     assert told(path="x.jsonl", input_tokens=8, output_tokens=4, seed=1, vocab_size=100) == (

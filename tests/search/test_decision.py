@@ -148,6 +148,14 @@ def test_a_probe_far_from_the_others_is_not_on_their_curve(probe: Probe, counts:
     assert (found.se != without.se) is counts
 
 
+def test_probes_that_scatter_leave_all_between_the_known_sides() -> None:
+    """Hardly more misses from 90 to 110, and twice as many at 114: no curve of a server."""
+    probes = [close(load, misses, 6_000.0) for load, misses in ((90, 0.0095), (110, 0.0098), (114, 0.02))]
+    found = last(close(60, 0.002, 30_000.0), *probes, missed(160), asked=CONCURRENCY)
+    assert found.scatter > 10
+    assert (found.where, found.low, found.high, found.narrow) == ("inside", 60, 114, False)
+
+
 def test_the_error_of_an_answer_is_that_of_its_interval() -> None:
     """The interval holds 98% of a normal distribution: 2.326 standard errors on each side."""
     found = last(*AROUND)
@@ -157,15 +165,17 @@ def test_the_error_of_an_answer_is_that_of_its_interval() -> None:
 
 def test_a_wide_interval_is_narrowed_in_its_middle_by_side_alone() -> None:
     """If that was probed, in the middle of its longer part."""
-    for probes, longer in (
-        ([close(100, 0.01, 300.0)], "high"),
-        ([close(100, 0.01, 300.0), close(300, 0.02, 300.0)], None),
+    middle_at = close(100, 0.01, 300.0)
+    for probes, part in (
+        ([middle_at, close(300, 0.02, 300.0)], "middle"),
+        ([middle_at], "upper"),
+        ([close(100, 0.02, 300.0), close(75, 0.009, 300.0)], "lower"),
     ):
         plan, found = decide(RATE, probes), last(*probes)
         assert isinstance(plan, Plan)
         assert plan.sides
-        middle = found.load if longer is None else math.sqrt(found.load * found.high)
-        assert plan.load == pytest.approx(middle)
+        end = {"middle": found.load, "upper": found.high, "lower": found.low}[part]
+        assert plan.load == pytest.approx(math.sqrt(found.load * end))
     narrower = decide(RATE, AROUND)
     assert isinstance(narrower, Plan)
     assert not narrower.sides

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from pytest_dsr1.engines.openai.sending.figures import per_server, together
 from pytest_dsr1.records import RequestRecord
 
@@ -36,21 +34,37 @@ def test_the_worst_of_several_processes() -> None:
 def test_each_server() -> None:
     """The rate is over the time of all; failed requests have no tokens; no streaming, no TTFT."""
     records = [
-        record(0, 10.0, 10.1, 30),
+        record(0, 10.0, 10.1001234, 30),
         record(0, 10.5, 10.8, 20),
         record(0, 11.0, 11.5, 99, failed=True),
         record(1, 13.0, None, 50),
+        record(3, 15.0, 15.25, 7),
     ]
-    assert per_server(["http://a", "http://b", "http://c"], records) == [
+    assert per_server(["http://a", "http://b", "http://c", "http://d"], records) == [
         {
             "url": "http://a",
             "requests": 3,
             "failed": 1,
             "output_tokens": 50,
-            "output_tok_s": 10.0,
-            "ttft_mean_ms": pytest.approx(200.0),
-            "ttft_p99_ms": pytest.approx(298.0),
+            "output_tok_s": 7.14,
+            "ttft_mean_ms": 200.062,
+            "ttft_p99_ms": 298.001,
         },
-        {"url": "http://b", "requests": 1, "failed": 0, "output_tokens": 50, "output_tok_s": 10.0},
+        {"url": "http://b", "requests": 1, "failed": 0, "output_tokens": 50, "output_tok_s": 7.14},
         {"url": "http://c", "requests": 0, "failed": 0, "output_tokens": 0, "output_tok_s": 0.0},
+        {
+            "url": "http://d",
+            "requests": 1,
+            "failed": 0,
+            "output_tokens": 7,
+            "output_tok_s": 1.0,
+            "ttft_mean_ms": 250.0,
+            "ttft_p99_ms": 250.0,
+        },
     ]
+
+
+def test_requests_that_took_no_time_have_no_rate() -> None:
+    at_once = RequestRecord(0, 10.0, None, 10.0, 8, 1, server=0)
+    (found,) = per_server(["http://a"], [at_once])
+    assert (found["output_tokens"], found["output_tok_s"]) == (1, 0.0)
