@@ -2,8 +2,8 @@
 
 What was measured, read from the engine, or seen in a cited log convicts or acquits. What rests on
 documentation alone is a suspicion. What was not read does not count. What explains less than half of what is
-missing is a suspicion too, and what explains a quarter or less is ignored. Only software is named by
-elimination, and only where it is known how much is missing.
+missing is a suspicion too, and what explains a quarter or less is ignored. Software, and options that
+changed, are named by elimination, where it is known how much is missing.
 """
 
 from __future__ import annotations
@@ -51,10 +51,12 @@ RULES: tuple[Rule, ...] = (
     Rule("machine", "convicts", "the limits of the scenario", machine.not_allowed),
     Rule("machine", "convicts", _TELEMETRY, lambda evidence: machine.throttled(evidence, enough=True)),
     Rule("machine", "convicts", _TELEMETRY, lambda evidence: machine.capped(evidence, enough=True)),
+    Rule("machine", "convicts", _TELEMETRY, lambda evidence: machine.behind(evidence, enough=True)),
     Rule("machine", "convicts", _TELEMETRY, lambda evidence: machine.locked(evidence, enough=True)),
     Rule("machine", "convicts", _SEEN, lambda evidence: machine.slow_probes(evidence, enough=True)),
     Rule("machine", "suspects", _ARITHMETIC, lambda evidence: machine.throttled(evidence, enough=False)),
     Rule("machine", "suspects", _ARITHMETIC, lambda evidence: machine.capped(evidence, enough=False)),
+    Rule("machine", "suspects", _ARITHMETIC, lambda evidence: machine.behind(evidence, enough=False)),
     Rule("machine", "suspects", _ARITHMETIC, lambda evidence: machine.locked(evidence, enough=False)),
     Rule("machine", "suspects", _ARITHMETIC, lambda evidence: machine.slow_probes(evidence, enough=False)),
     Rule("machine", "suspects", "another process may have slowed them down", machine.spoiled_probes),

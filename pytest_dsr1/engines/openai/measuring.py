@@ -52,7 +52,7 @@ class Measuring:
         """Warm up and measure; return the result of each process of the load generator."""
         load, plan = self.job.scenario.load, self.task.plan
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        processes = processes_for(load, plan.schedule, self.job.workload.mean_output, cpus)
+        processes = processes_for(load, plan.schedule, self.job.workload.mean_output, cpus, len(self.sites))
         divided = shares(processes, len(self.sites))
         for index, where in enumerate(self.sites):
             mine = [share for some in divided for share in some if share.server == index]
