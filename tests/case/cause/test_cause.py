@@ -255,7 +255,7 @@ def test_a_gpu_behind_the_others_at_its_power_cap() -> None:
     assert cause_of(BEHIND).sentence == (
         "the machine: GPU 5 was at its power cap, at a clock 12.0% below that of the others"
     )
-    for behind, share, kind in ((7.5, 0.9, "machine"), (6.5, 0.9, "unknown"), (12.0, 0.7, "unknown")):
+    for behind, share, kind in ((7.1, 0.9, "machine"), (7.0, 0.9, "unknown"), (12.0, 0.7, "unknown")):
         watched = replace(AT_REST, behind={5: behind})
         found = cause_of(replace(BEHIND, share_of_target=share, watched=watched))
         sentence = f"GPU 5 was at its power cap, at a clock {behind:.1f}% below that of the others"

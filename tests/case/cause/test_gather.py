@@ -167,10 +167,11 @@ def test_what_a_lower_clock_can_have_cost() -> None:
         (1910, 1.0, {1: 3.0}),
         (1200, 0.05, {1: 39.1}),
         (1200, 0.049, {}),
+        (1200, None, {}),
     ],
 )
 def test_a_gpu_at_its_power_cap_is_held_against_the_others(
-    clock_mhz: float, share: float, behind: dict[int, float]
+    clock_mhz: float, share: float | None, behind: dict[int, float]
 ) -> None:
     """At the default limit all GPUs are capped at full load, but none is much slower than the others."""
     run = watched(0.0, 0.0, 0.0, max_sm_clock_mhz=(1980, 1980, 1980))
