@@ -108,7 +108,7 @@ def site(engine: OpenAi, url: str, environ: Mapping[str, str] = os.environ) -> S
     Raises:
         EngineError: the address, the API key or the authority's file is not usable.
     """
-    parts = _parts(url)
+    parts = _parts(url, engine)
     secret = None
     if engine.api_key_env is not None:
         secret = environ.get(engine.api_key_env, "").strip()
@@ -132,7 +132,7 @@ def site(engine: OpenAi, url: str, environ: Mapping[str, str] = os.environ) -> S
     )
 
 
-def _parts(url: str) -> SplitResult:
+def _parts(url: str, engine: OpenAi) -> SplitResult:
     with contextlib.suppress(ValueError):  # the port is not a number, or the host is invalid
         parts = urlsplit(url)
         address = parts.scheme in {"http", "https"} and (parts.hostname or "").encode("idna")
@@ -140,7 +140,8 @@ def _parts(url: str) -> SplitResult:
         if address and writable and not (parts.username or parts.query or parts.fragment):
             _ = parts.port
             return parts
-    raise EngineError("engine.url: expected http://HOST:PORT or https://HOST without a user name")
+    key = f"engine.url.{engine.urls.index(url)}" if isinstance(engine.url, list) else "engine.url"
+    raise EngineError(f"{key}: expected http://HOST:PORT or https://HOST without a user name")
 
 
 def _tls(engine: OpenAi) -> ssl.SSLContext:

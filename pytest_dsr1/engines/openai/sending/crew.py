@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import signal
 import socket
 import sys
 import time
@@ -37,29 +39,43 @@ TOKENS_S = 100_000
 """The most requests in flight of a closed loop, or requests and tokens per second of an open loop, that one
 process is given (docs/background/measurements.md). It can do twice as much."""
 _LOOK_S = 0.5
+_WORKER = "pytest_dsr1.engines.openai.sending.worker"
+_RUN = """
+import sys
+sys.path[:] = sys.argv[3:]
+import runpy
+runpy.run_module(sys.argv[1], run_name="__main__")
+"""
+"""A program that runs a module with our own path of modules: Python's ``-m`` would look into the current
+folder first, where a user's ``queue.py`` may be. Its arguments: the module, the descriptor, and the path."""
 _START_S = 0.1
 """The time from the command to its start in every process."""
 
 T = TypeVar("T", WarmUp, Prepared, PartResult)
 
 
-def processes_for(load: Load, times_s: Sequence[float] | None, mean_output: float, cpus: int) -> int:
+def processes_for(
+    load: Load, times_s: Sequence[float] | None, mean_output: float, cpus: int, servers: int = 1
+) -> int:
     """Return the number of processes that send a load; one uses the event loop of this process.
 
-    Half of the CPUs are left to the kernel's network, this process, and a server on this machine.
+    Half of the CPUs are left to the kernel's network, this process, and a server on this machine. Every
+    share has at least one request in flight: without, it would never send.
 
     Args:
         load: how the requests are sent.
         times_s: the schedule of an open loop.
         mean_output: output tokens of a request.
         cpus: the CPUs that this process may use.
+        servers: the servers that share the load.
     """
+    at_once = min(load.at_once, load.num_requests)
     if times_s is None:
         needed = load.at_once / STREAMS
     else:
         rate_req_s = len(times_s) / max(times_s[-1], 1.0)
         needed = max(rate_req_s / REQUESTS_S, rate_req_s * mean_output / TOKENS_S)
-    return max(1, min(math.ceil(needed), cpus // 2))
+    return max(1, min(math.ceil(needed), cpus // 2, at_once // servers * servers))
 
 
 def shares(processes: int, servers: int) -> list[list[Share]]:
@@ -162,7 +178,9 @@ class Crew:
 
     def end(self, *, drain: bool) -> None:
         """Send nothing more; with ``drain``, wait for the requests in flight."""
-        self._tell_all(End(drain))
+        for member in self._members:
+            with contextlib.suppress(OSError):  # all its requests have ended, or its end is noticed below
+                member.connection.send(End(drain))
 
     def _start(self, number: int) -> _Member:
         ours, theirs = socket.socketpair()
@@ -171,9 +189,9 @@ class Crew:
             self._stack.callback(_remove_if_empty, log)
             child = self._stack.enter_context(
                 Child(
-                    [sys.executable, "-m", "pytest_dsr1.engines.openai.sending.worker", str(theirs.fileno())],
+                    [sys.executable, "-c", _RUN, _WORKER, str(theirs.fileno()), *sys.path],
                     env=environment(),
-                    cwd=Path.cwd(),
+                    cwd=_current_folder() or self._folder.absolute(),
                     log=log,
                     inherited=[theirs.fileno()],
                 )
@@ -205,7 +223,7 @@ class Crew:
                 if isinstance(report, Progress):
                     take(self._members[number], report)
                 elif isinstance(report, Failed):
-                    raise EngineError(report.message)
+                    raise report.error
                 else:
                     assert isinstance(report, kind)
                     found[number] = report
@@ -232,14 +250,25 @@ class Crew:
         member.child.stop(0)
         number, code = self._members.index(member) + 1, member.child.returncode or 0
         how = f"with {signal_name(-code)}" if code < 0 else f"with exit status {code}"
-        said = LogReader(line.text for line in member.child.read(0)).quoted(member.child.log)
+        if code == -signal.SIGKILL:
+            how += "; if the kernel killed it for its memory (dmesg), lower load.concurrency"
+        lines = member.child.read(0)  # without any, its log is removed
+        said = LogReader(line.text for line in lines).quoted(member.child.log) if lines else ""
         return EngineError(
-            f"process {number} of {len(self._members)} of the load generator ended {how}; if the kernel "
-            f"killed it for its memory (dmesg), lower load.concurrency{said}"
+            f"process {number} of {len(self._members)} of the load generator ended {how}{said}"
         )
 
 
 def _remove_if_empty(log: Path) -> None:
-    """Remove the log of a process that had nothing to say."""
-    if not log.stat().st_size:
-        log.unlink()
+    """Remove the log of a process that had nothing to say, if there is one."""
+    with contextlib.suppress(FileNotFoundError):
+        if not log.stat().st_size:
+            log.unlink()
+
+
+def _current_folder() -> Path | None:
+    """Return the folder that relative paths in the settings begin in; None if somebody removed it."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None
