@@ -17,7 +17,7 @@ from pytest_dsr1.engines.openai.client import loop, ports
 from pytest_dsr1.engines.openai.client.driver import Tally
 from pytest_dsr1.engines.openai.endpoint import Site
 from pytest_dsr1.engines.openai.sending.crew import Crew, processes_for, shares
-from pytest_dsr1.engines.openai.sending.figures import per_server, together
+from pytest_dsr1.engines.openai.sending.figures import idle_early, per_server, together
 from pytest_dsr1.engines.openai.sending.part import Part, PartResult, Share, Task, WarmUp, connections
 from pytest_dsr1.engines.openai.server.asked import asked_of
 from pytest_dsr1.engines.openai.server.in_effect import read_options
@@ -221,6 +221,11 @@ class Measuring:
             at = sorted({record.server for record in bad if record.server is not None})
             where = f" (at {' and '.join(str(self.sites[index]) for index in at)})" if at else ""
             yield f"{len(bad)} of {len(tally.records)} requests failed{where}, the first: {bad[0].error}"
+        plan = self.task.plan
+        whole = not (tally.failed or tally.stopped or tally.finished_early)
+        if len(self.sites) > 1 and whole and plan.schedule is None and plan.duration_s is None:
+            idle = idle_early([where.url for where in self.sites], tally.records)
+            yield from [idle] if idle else []
         if tally.waited:
             yield (
                 f"{tally.waited} requests had to wait because {self.job.scenario.load.concurrency} were "
