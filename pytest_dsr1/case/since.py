@@ -19,6 +19,7 @@ from pytest_dsr1.machine.probe.values import KINDS, PREFIX
 from pytest_dsr1.machine.values import INHERITED, FactValue
 from pytest_dsr1.masking import masked_fact
 from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.measurement.probing import AFTER
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.verdict.verdict import Status, Verdict
 
@@ -155,7 +156,7 @@ def since(
     green = next((run for run in newest_first if _is_green(run, measurement, wanted)), None)
     if green is not None:
         when = f"{green.at.astimezone():%Y-%m-%d %H:%M}"
-        probed = [run for run in newest_first if _probes(run.facts)] if _probes(facts) else []
+        probed = [run for run in newest_first if _probes(run.facts)]
         probes = next((_probes(run.facts) for run in probed if _is_green(run, measurement, wanted)), {})
         return Since("run", f"the last green run ({when})", changes(green.facts, facts), probes, doubt)
     if references is None or doubt:
@@ -228,7 +229,10 @@ def changes(old: Mapping[str, FactValue], new: Mapping[str, FactValue]) -> tuple
     """Return the facts that differ: options in effect, known effects, judged facts, then shown ones."""
     if INHERITED in old and INHERITED in new:
         old, new = ({**facts, **_variables(facts[INHERITED])} for facts in (old, new))
-    keys = [key for key in comparability.unlike([old, new]) if _is_read(key, old, new)]
+    unlike = comparability.unlike([old, new])
+    # What was slow before the run as well is said once.
+    again = {f"{AFTER}{key.removeprefix(PREFIX)}" for key in unlike}
+    keys = [key for key in unlike if key not in again and _is_read(key, old, new)]
     return tuple(sorted((_change(key, old, new) for key in keys), key=_suspicion))
 
 

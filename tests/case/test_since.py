@@ -85,6 +85,7 @@ def test_the_probes_of_the_last_green_run_that_has_some(tmp_path: Path) -> None:
     found = since(now(**{name: 4249.0}), runs, None, [MISSED])
     assert found.good == "the last green run (2026-11-26 14:46)"
     assert found.probes == {name: 4250.0, clock: 1500.0}
+    assert since(now(), runs, None, [MISSED]).probes == found.probes, "probe now, and they can be compared"
     assert since(now(**{name: 4249.0}), runs[-1:], None, [MISSED]).probes == {}
 
 
@@ -102,9 +103,17 @@ def test_the_last_green_run_is_compared(tmp_path: Path) -> None:
     assert found.sentence == (
         "since the last green run (2026-11-24 14:46): gpu.vboost 4 -> 0; driver 570 -> 575.57"
     )
-    assert found.probes == {}, "the run was not probed"
+    assert found.probes == {}, "no green run was probed"
     same = since(now(), [past(tmp_path, 1, verdict())], None, [MISSED])
     assert same.sentence == "since the last green run (2026-11-28 14:46): no recorded fact differs"
+
+
+def test_probes_after_a_run_that_differ_as_those_before_it_are_not_repeated() -> None:
+    slow: dict[str, FactValue] = {"probe.fp8_tflops": 900.0, "probe.after.fp8_tflops": 901.0}
+    usual = dict.fromkeys(slow, 1220.0)
+    assert [each.key for each in changes(usual, slow)] == ["probe.fp8_tflops"]
+    later = {**usual, "probe.after.fp8_tflops": 900.0}
+    assert [each.key for each in changes(usual, later)] == ["probe.after.fp8_tflops"]
 
 
 @pytest.mark.parametrize(

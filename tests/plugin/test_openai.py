@@ -344,17 +344,17 @@ def test_a_saturated_client_is_invalid(served: Served) -> None:
     served.pytester.makeconftest(
         """
         import time
-        from pytest_dsr1.engines.openai import engine
         from pytest_dsr1.engines.openai.client import self_check
+        from pytest_dsr1.engines.openai.measuring import Measuring
 
         self_check.SHORTEST_S = 0.0
-        look = engine._Pass._look
+        look = Measuring._look
 
         def blocking(self):
             time.sleep(0.3)
             look(self)
 
-        engine._Pass._look = blocking
+        Measuring._look = blocking
         """
     )
     longer = ("--dsr1-set", "load.num_requests=50")

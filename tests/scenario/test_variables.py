@@ -62,6 +62,7 @@ def test_variables_expand_in_paths_a_host_words_and_the_environment() -> None:
         ("dataset", "path"),
         ("load", "arrival", "path"),
         ("engine", "url"),
+        ("engine", "url", "*"),
         ("engine", "command", "*"),
         ("engine", "arguments", "*"),
         ("engine", "ca_file"),

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pytest_dsr1.case.cause.evidence import Evidence
 from pytest_dsr1.case.cause.machine import OTHER_WORK
+from pytest_dsr1.case.cause.options import changed_options
 from pytest_dsr1.case.cause.rules import RULES, Effect, Suspect
 from pytest_dsr1.case.cause.watched import SHARING
 from pytest_dsr1.findings import Finding
@@ -22,8 +23,12 @@ _NEXT = {
     "contradiction": "mend what is certain first, then run again",
     "unknown": "go through `pytest-dsr1 docs why-low`",
 }
-_END_OTHERS = "end it, and run again"
-_PROBE = "compare the machine with its references: run again with --dsr1-probe"
+_END_OTHERS = "end the other work, and run again"
+_SET_BACK = "set back what changed in the options, and run again"
+_UNEXPLAINED = "nothing that is recorded explains it"
+_NOT_RECORDED = "run again; if it stays low, look at what is not recorded, such as edited code"
+_PROBE_FIRST = "see what the GPUs can do: run again with --dsr1-probe"
+_PROBE = "compare the machine with a good run: run again with --dsr1-probe"
 _PROBE_BOTH = (
     "compare the machine with a good run: add --dsr1-probe to this one, and to one that meets its targets"
 )
@@ -101,13 +106,13 @@ def cause_of(evidence: Evidence) -> Cause:
         if software and software_fine:
             return _cause("contradiction", [*software, *software_fine])
         if software_fine:
-            return _cause("unknown", [*excluded, *software_fine])
+            return Cause("unknown", (_UNEXPLAINED, *excluded, *software_fine), _NOT_RECORDED)
         of_software = [*found("software", "convicts"), *software]
         return Cause("software", tuple(excluded), _NEXT["software"], tuple(of_software))
     seen = (*unlike, *suspected, *software)
     if not (unlike and evidence.result == "INVALID"):  # nothing would acquit or convict anybody then
-        lacking = (*found("options", "unclear"), *found("software", "unclear"))
-        seen += (*machine_fine, *unclear, *options_fine, *lacking)
+        of_options = (*options_fine, *found("options", "unclear"))
+        seen += (*machine_fine, *unclear, *of_options, *software_fine, *found("software", "unclear"))
     return Cause("unknown", seen, _next_step(evidence))
 
 
@@ -130,9 +135,15 @@ def _next_step(evidence: Evidence) -> str:
         return "do what the message says, and run again"
     if "compile-cache" in evidence.clues:
         return "run again"
+    if evidence.probed is not None and evidence.probed.other_work:
+        return _END_OTHERS
+    if any(changed_options(evidence)):
+        return _SET_BACK
     if evidence.watched is not None and evidence.probed is None:
+        if evidence.green == "never":
+            return _PROBE_FIRST
         return _PROBE if evidence.good_was_probed else _PROBE_BOTH
-    if evidence.probed is not None and not (evidence.probed.as_when_good or evidence.probed.other_work):
+    if evidence.green != "never" and evidence.probed is not None and not evidence.probed.as_when_good:
         return _PROBE_A_GOOD_RUN
     return _NEXT["unknown"]
 

@@ -26,7 +26,7 @@ class Probed:
 
     Attributes:
         against: what they were compared with.
-        overall: by probe, the difference of all GPUs.
+        overall: by probe, the difference of most GPUs.
         single: by GPU, the difference by probe of a GPU that is not like the others.
         smallest: by probe, the smallest difference that it can tell.
         other_work: whether another process used the GPUs meanwhile.
@@ -74,9 +74,10 @@ class Watched:
 
     Attributes:
         throttled_share: the share of the time in which heat or the hardware slowed down a GPU.
-        power_capped: whether GPUs were at their power cap, at a clock clearly below the usual one.
+        power_capped: whether GPUs were at a power cap that is below the default.
+        behind: by GPU at its power cap, by how many percent its clock was below that of the others.
         locked_clock: whether a clock stayed below its highest without a reason.
-        clock_loss_percent: how far the lowest SM clock of a GPU was below the usual one, in percent.
+        clock_loss_percent: how far the lowest SM clock of a GPU was below its highest, in percent.
         lost: whether a GPU fell off the bus.
         shared: whether another process used the GPUs.
         xid: the code of an Xid error, one of the hardware if there is any.
@@ -88,6 +89,7 @@ class Watched:
 
     throttled_share: float | None = None
     power_capped: bool | None = None
+    behind: Mapping[int, float] = field(default_factory=dict)
     locked_clock: bool | None = None
     clock_loss_percent: float | None = None
     lost: bool = False
@@ -130,7 +132,7 @@ class Evidence:
         share_of_target: measured / expected; None if unknown.
         probed: the machine's probes; None if it was not probed.
         watched: the telemetry; None without any.
-        good_was_probed: whether references have probes of these GPUs.
+        good_was_probed: whether references or a green run have probes of these GPUs.
         doubts: warnings about the machine that probes can refute.
         seen: what speaks against the machine, and what probes before the run say nothing about.
         options: options that differ from what was asked for or published.

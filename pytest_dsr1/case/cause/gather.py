@@ -57,7 +57,7 @@ def evidence_of(
             other_work=company,
             of_good=not (since and since.doubt),
         ),
-        good_was_probed=bool(accepted(references, measurement)),
+        good_was_probed=bool(accepted(references, measurement) or (since and since.probes)),
         watched=telemetry,
         doubts=tuple(doubts(measurement)),
         seen=tuple(seen(measurement, keys)),

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 
 from pytest_dsr1.case.cause.evidence import Against, Evidence, Probed
 from pytest_dsr1.machine.gpu.xids import XIDS, described
+from pytest_dsr1.machine.probe.values import KINDS
 
 OTHER_WORK = "other work ran on the machine meanwhile"
 _NOT_IN_DECODE = ("host_link", "peer_ring")
 """Probes of what decode hardly uses: alone they do not convict."""
 _MATRIX = ("bf16", "fp8")
 """Probes that hardly matter to one request at a time: a difference of 3% did not show in it."""
+_HEALTHY_SPREAD_PERCENT = KINDS["bf16_sm_clock_mhz"].cards_percent
 _AGAINST: Mapping[Against, str] = {
     "references": "the references",
     "green run": "the last green run that was probed",
@@ -70,9 +72,21 @@ def _clock_explains(evidence: Evidence) -> bool:
 
 
 def capped(evidence: Evidence, *, enough: bool) -> Iterator[str]:
-    """Find GPUs whose power cap kept their clock low."""
+    """Find GPUs whose lowered power limit kept their clock low."""
     if evidence.watched and evidence.watched.power_capped and _clock_explains(evidence) == enough:
-        yield "the GPUs were at their power cap, at a clock clearly below the usual one"
+        yield "a lowered power limit kept the clock below its highest"
+
+
+def behind(evidence: Evidence, *, enough: bool) -> Iterator[str]:
+    """Find GPUs whose power cap kept their clock below that of the others by more than healthy ones differ.
+
+    GPUs that multiply as fast as in a good run were behind then, too.
+    """
+    for gpu, percent in (evidence.watched.behind if evidence.watched else {}).items():
+        explains = percent > _HEALTHY_SPREAD_PERCENT and evidence.explains(percent)
+        convicts = explains and not _fine_probes(evidence)
+        if convicts == enough and not evidence.negligible(percent):
+            yield f"GPU {gpu} was at its power cap, at a clock {percent:.1f}% below that of the others"
 
 
 def locked(evidence: Evidence, *, enough: bool) -> Iterator[str]:

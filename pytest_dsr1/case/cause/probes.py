@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import median
+from statistics import median, median_high
 
 from pytest_dsr1.case.cause.evidence import Against, Probed
 from pytest_dsr1.gate import comparability
@@ -72,7 +72,7 @@ def probed(
         against = "peers"
     return Probed(
         against,
-        overall={WHAT[name]: median(each) for name, each in differences.items()},
+        overall={WHAT[name]: median_high(each) for name, each in differences.items()},
         single=_by_gpu(differences, measurement.telemetry.gpus),
         smallest={WHAT[name]: _smallest(name, among_peers=against == "peers") for name in differences},
         other_work=other_work,

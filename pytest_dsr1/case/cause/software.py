@@ -29,8 +29,8 @@ def not_counted(evidence: Evidence) -> Iterator[str]:
 
 def changed_software(evidence: Evidence) -> Iterator[str]:
     """Find software that differs from when it was good."""
-    for fact in evidence.software_changed:
-        yield f"changed since it was good: {fact}"
+    if evidence.software_changed:
+        yield f"changed since it was good: {', '.join(evidence.software_changed)}"
 
 
 def compiled(evidence: Evidence) -> Iterator[str]:

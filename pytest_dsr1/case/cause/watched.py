@@ -75,12 +75,12 @@ def watched(measurement: Measurement, clues: Collection[str]) -> Watched | None:
     ecc = zip(telemetry.ecc_uncorrected_before, telemetry.ecc_uncorrected_after, strict=False)
     lowered = _limit_is_lowered(measurement.fingerprint.facts)
     locked = "sm-clock" in clues and measurement.scenario.gpu_setup.lock_sm_clock_mhz is None
-    behind_percent = _behind_percent(measurement)
     return Watched(
         throttled_share=max(throttled, default=None),
-        power_capped="power-cap" in clues and (lowered or behind_percent > 100 * NOTABLE_SPREAD_SHARE),
+        power_capped="power-cap" in clues and lowered,
+        behind=_behind(measurement) if "power-cap" in clues else {},
         locked_clock=locked,
-        clock_loss_percent=_clock_loss_percent(measurement) if lowered or locked else behind_percent,
+        clock_loss_percent=_clock_loss_percent(measurement) if lowered or locked else None,
         lost=any(event.kind == "lost" for event in telemetry.events),
         # A process is reported once: one from before the measured time may still have been there.
         shared=any(
@@ -165,8 +165,8 @@ def _unseen(measurement: Measurement) -> Iterator[str]:
     yield from unknown(spans, measurement.measured_s, measurement.scenario.hardware.count)
 
 
-def _behind_percent(measurement: Measurement) -> float:
-    """Return how far the clock of a GPU at its power cap was below that of the others, in percent."""
+def _behind(measurement: Measurement) -> dict[int, float]:
+    """Return by how many percent the clock of each GPU at its power cap was below that of the others."""
     health = measurement.gpu_health
     clocks = {
         gpu.gpu: gpu.sm_clock_mhz_mean
@@ -178,12 +178,12 @@ def _behind_percent(measurement: Measurement) -> float:
         for gpu in (health.gpus if health else ())
         if (gpu.power_capped_share or 0.0) >= NOTABLE_CAP_SHARE and gpu.gpu in clocks
     ]
-    behind = [
-        100 * (1 - clocks[gpu] / median(others))
+    behind = {
+        gpu: 100 * (1 - clocks[gpu] / median(others))
         for gpu in capped
         if (others := [clock for other, clock in clocks.items() if other != gpu])
-    ]
-    return max(behind, default=0.0)
+    }
+    return {gpu: percent for gpu, percent in behind.items() if percent > 100 * NOTABLE_SPREAD_SHARE}
 
 
 def _clock_loss_percent(measurement: Measurement) -> float | None:

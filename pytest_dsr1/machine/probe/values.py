@@ -205,7 +205,8 @@ class Probes:
         """A sentence for each reason why probes are missing, in one line."""
         reasons: dict[str, list[str]] = {}
         for name, why in self.missing.items():
-            reasons.setdefault(" ".join(why.split()), []).append(name)
+            if KINDS[name].judged:
+                reasons.setdefault(" ".join(why.split()), []).append(name)
         everything = not self.probes and len(reasons) == 1
         return tuple(
             f"not probed: {'' if everything else f'{_labels(names)}: '}{why}"
@@ -214,7 +215,7 @@ class Probes:
 
 
 def _labels(names: Iterable[str]) -> str:
-    return ", ".join(KINDS[name].label for name in names if KINDS[name].judged)
+    return ", ".join(KINDS[name].label for name in names)
 
 
 def expected(count: int) -> tuple[str, ...]:

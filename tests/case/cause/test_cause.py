@@ -51,7 +51,11 @@ def test_a_changed_option_is_a_suspicion() -> None:
     found = cause_of(CHANGED_OPTION)
     assert (found.kind, found.evidence) == (
         "unknown",
-        ("changed since it was good: option.engine.ep", "probes as in the references, to 0.2%"),
+        (
+            "changed since it was good: option.engine.ep",
+            "probes as in the references, to 0.2%",
+            "software as when it was good",
+        ),
     )
 
 
@@ -68,6 +72,7 @@ def test_an_option_that_may_not_matter_is_a_suspicion() -> None:
 def test_every_rule_matters_in_some_situation() -> None:
     no_versions = Evidence("FAIL", green="run")
     known = [*(each.evidence for each in SITUATIONS), CHANGED_OPTION, SLOW_CLOCK, LOST, no_versions]
+    known += [BEHIND, replace(BEHIND, share_of_target=0.7)]
     for rule in RULES:
         assert any(any(rule.find(evidence)) for evidence in known), rule
 
@@ -117,17 +122,43 @@ def test_each_verdict_in_words() -> None:
 def test_the_next_step_without_a_cause() -> None:
     """A machine that was not probed can be; without GPUs there is nothing to probe."""
     seen = Evidence("FAIL", watched=AT_REST)
+    assert cause_of(seen).next_step == "see what the GPUs can do: run again with --dsr1-probe"
+    seen = replace(seen, green="run")
     assert cause_of(seen).next_step == (
         "compare the machine with a good run: add --dsr1-probe to this one, and to one that meets its targets"
     )
     assert cause_of(replace(seen, good_was_probed=True)).next_step == (
-        "compare the machine with its references: run again with --dsr1-probe"
+        "compare the machine with a good run: run again with --dsr1-probe"
     )
     assert cause_of(replace(seen, clues={"compile-cache": "x"})).next_step == "run again"
     assert cause_of(Evidence("FAIL")).next_step == "go through `pytest-dsr1 docs why-low`"
     assert cause_of(Evidence("FAIL", watched=AT_REST, probed=FINE)).next_step == (
         "go through `pytest-dsr1 docs why-low`"
     )
+    shared = Evidence("FAIL", watched=AT_REST, probed=replace(FINE, other_work=True))
+    assert cause_of(shared).next_step == "end the other work, and run again"
+    assert cause_of(CHANGED_OPTION).next_step == "set back what changed in the options, and run again"
+
+
+def test_nothing_that_is_recorded_is_the_cause() -> None:
+    """Then another run, or what is not recorded, can tell."""
+    as_before = replace(CHANGED_OPTION, changed={})
+    found = cause_of(as_before)
+    assert found.sentence == (
+        "not known: nothing that is recorded explains it; probes as in the references, to 0.2%; options in "
+        "effect as asked for; software as when it was good"
+    )
+    assert found.next_step == "run again; if it stays low, look at what is not recorded, such as edited code"
+    unprobed = cause_of(replace(as_before, probed=None))
+    assert unprobed.sentence == (
+        "not known: the machine was not probed; options in effect as asked for; software as when it was good"
+    )
+
+
+def test_changes_of_the_software_are_one_sentence() -> None:
+    newer = Evidence("FAIL", 0, share_of_target=0.9, green="run", software_same=False)
+    found = cause_of(replace(newer, software_changed=("driver 570 -> 575", "engine.vllm 0.25 -> 0.26")))
+    assert found.evidence[0] == "changed since it was good: driver 570 -> 575, engine.vllm 0.25 -> 0.26"
 
 
 QUEUE = {"engine-queue": "on average 40 requests waited in the server's queue: take more at once"}
@@ -179,7 +210,11 @@ def test_options_that_change_by_themselves_are_not_suspects() -> None:
     evidence = Evidence(
         "FAIL", share_of_target=0.9, green="run", changed={"option.engine.url": "shown"}, software_same=True
     )
-    assert cause_of(evidence).evidence == ("the machine was not probed", "options as when it was good")
+    assert cause_of(evidence).evidence == (
+        "the machine was not probed",
+        "options as when it was good",
+        "software as when it was good",
+    )
 
 
 SLOW_CLOCK = Evidence(
@@ -195,7 +230,7 @@ def test_a_clock_cannot_cost_more_than_its_share() -> None:
     assert (found.kind, found.evidence) == (
         "unknown",
         (
-            "the GPUs were at their power cap, at a clock clearly below the usual one",
+            "a lowered power limit kept the clock below its highest",
             "a clock stayed below its highest without a reason, so it is locked",
             "the machine was not probed",
             "the options in effect were not read",
@@ -203,6 +238,24 @@ def test_a_clock_cannot_cost_more_than_its_share() -> None:
     )
     found = cause_of(replace(SLOW_CLOCK, share_of_target=0.9))
     assert (found.kind, len(found.evidence)) == ("machine", 2)
+
+
+BEHIND = Evidence("FAIL", 8, share_of_target=0.8, watched=replace(AT_REST, behind={5: 12.0}))
+
+
+def test_a_gpu_behind_the_others_at_its_power_cap() -> None:
+    """Healthy GPUs differ by up to 7% there, so as much is normal, whatever is missing."""
+    assert cause_of(BEHIND).sentence == (
+        "the machine: GPU 5 was at its power cap, at a clock 12.0% below that of the others"
+    )
+    for behind, share, kind in ((7.5, 0.9, "machine"), (6.5, 0.9, "unknown"), (12.0, 0.7, "unknown")):
+        watched = replace(AT_REST, behind={5: behind})
+        found = cause_of(replace(BEHIND, share_of_target=share, watched=watched))
+        sentence = f"GPU 5 was at its power cap, at a clock {behind:.1f}% below that of the others"
+        assert (found.kind, found.evidence[0]) == (kind, sentence)
+    assert cause_of(replace(BEHIND, probed=FINE, green="run")).kind == "unknown", "it was so in the good run"
+    tiny = replace(BEHIND, watched=replace(AT_REST, behind={5: 3.0}))
+    assert cause_of(tiny).evidence[0] == "the machine was not probed"
 
 
 LOST = Evidence("INVALID", watched=replace(AT_REST, lost=True))
@@ -230,6 +283,7 @@ def test_a_changed_setting_of_the_machine_is_a_suspicion() -> None:
             "changed since it was good: cpu.model",
             "the machine was not probed",
             "options as when it was good",
+            "software as when it was good",
         ),
     )
     cleared = replace(evidence, probed=FINE, options_read=True)
@@ -241,7 +295,7 @@ def test_other_work_is_ended_and_not_mended() -> None:
     found = cause_of(Evidence("INVALID", watched=Watched(shared=True)))
     assert (found.sentence, found.next_step) == (
         "the machine: other work ran on the machine meanwhile",
-        "end it, and run again",
+        "end the other work, and run again",
     )
 
 
@@ -494,5 +548,5 @@ def test_a_machine_that_the_preflight_refuses() -> None:
         "mend the machine, or run on another one, before you look at anything else"
     )
     busy = Finding("mismatch", "GPU 1 sharing", "other compute processes are on this GPU: pid 7")
-    assert unfit([busy]).next_step == "end it, and run again"
+    assert unfit([busy]).next_step == "end the other work, and run again"
     assert unfit([busy, count]).next_step.startswith("mend the machine")

@@ -98,7 +98,7 @@ def test_a_run_whose_gpus_were_not_read_was_not_watched(unread: dict[str, Any]) 
 
 def test_what_the_telemetry_shows() -> None:
     seen = found(**watched(0.0, 0.25, None)).watched
-    rest = Watched(None, power_capped=False, locked_clock=False, clock_loss_percent=0.0, shared=False)
+    rest = Watched(None, power_capped=False, locked_clock=False, shared=False)
     assert seen == replace(
         rest, throttled_share=0.25, unseen=("GPU 2: the driver does not report throttling",)
     )
@@ -158,11 +158,11 @@ def test_what_a_lower_clock_can_have_cost() -> None:
 
 
 @pytest.mark.parametrize(
-    ("clock_mhz", "share", "capped", "loss"),
-    [(1200, 1.0, True, 39.1), (1940, 1.0, False, 1.5), (1910, 1.0, True, 3.0), (1200, 0.01, False, 0.0)],
+    ("clock_mhz", "share", "behind"),
+    [(1200, 1.0, {1: 39.1}), (1940, 1.0, {}), (1910, 1.0, {1: 3.0}), (1200, 0.01, {})],
 )
 def test_a_gpu_at_its_power_cap_is_held_against_the_others(
-    clock_mhz: int, share: float, capped: bool, loss: float
+    clock_mhz: int, share: float, behind: dict[int, float]
 ) -> None:
     """At the default limit all GPUs are capped at full load, but none is much slower than the others."""
     run = watched(0.0, 0.0, 0.0, max_sm_clock_mhz=(1980, 1980, 1980))
@@ -174,8 +174,11 @@ def test_a_gpu_at_its_power_cap_is_held_against_the_others(
     clues = (FoundClue("power-cap", "GPU 1 ran at the cap"),)
     seen = found(**{**run, "gpu_health": GpuSummary("", gpus=gpus)}, clues=clues).watched
     assert seen is not None
-    assert seen.power_capped is capped
-    assert seen.clock_loss_percent == pytest.approx(loss, abs=0.05)
+    assert seen.behind == pytest.approx(behind, abs=0.05)
+    assert seen.power_capped is False, "no limit was lowered"
+    without_clue = found(**{**run, "gpu_health": GpuSummary("", gpus=gpus)}).watched
+    assert without_clue is not None
+    assert without_clue.behind == {}
 
 
 def test_a_lowered_limit_is_held_against_the_highest_clock() -> None:
@@ -593,6 +596,8 @@ def test_references_that_miss_the_target_too_excuse_no_machine() -> None:
         "not known: no good run was probed on these GPUs, so the machine is not excluded; options in effect "
         "as asked for"
     )
-    assert cause.next_step == (
+    assert cause.next_step == "go through `pytest-dsr1 docs why-low`", "there is no good run to probe"
+    evidence = replace(evidence, green="run")
+    assert cause_of(evidence).next_step == (
         "probe a good run too: add --dsr1-probe to one that meets its targets, or to a recording"
     )

@@ -85,5 +85,7 @@ def test_why_probes_are_missing() -> None:
     assert some.not_probed == ("not probed: BF16 product: no", "not probed: FP8 product: never")
     assert Probes(None, (), missing=dict.fromkeys(KINDS, "no GPU")).not_probed == ("not probed: no GPU",)
     assert Probes(None, ()).not_probed == ()
+    clock = Probes("H200", (0,), some.probes, {"bf16_sm_clock_mhz": "no clock"})
+    assert clock.not_probed == (), "a clock is no probe"
     long = Probes(None, (), missing={"fp8_tflops": "it failed:\n  out of memory\n"})
     assert long.not_probed == ("not probed: it failed: out of memory",)

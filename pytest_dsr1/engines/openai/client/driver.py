@@ -126,6 +126,7 @@ class LoadDriver:
         source: the exchanges, in order; each is made when it is needed.
         on_record: called with the record of every request that ended.
         on_tick: called twice per second with (requests ended, output tokens so far); raises to end the pass.
+        drivers: the number of drivers that share the loop.
     """
 
     def __init__(
@@ -134,8 +135,10 @@ class LoadDriver:
         source: Iterator[Exchange],
         on_record: Callable[[RequestRecord], None],
         on_tick: Callable[[int, int], None],
+        drivers: int = 1,
     ) -> None:
         self.tally = Tally()
+        self._slice_s = _SLICE_S / drivers
         self._plan = plan
         self._source = source
         self._on_record = on_record
@@ -287,7 +290,7 @@ class LoadDriver:
         if self._finished.done():
             return
         try:
-            until_s = time.monotonic() + _SLICE_S
+            until_s = time.monotonic() + self._slice_s
             while self._time_is_left(until_s) and self._ended:
                 self._take_record(self._ended.popleft())
             self._make_ahead(until_s)

@@ -33,11 +33,15 @@ from pytest_dsr1.process.log.reader import LogReader
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.scenario.schema.scenario import Load
 
-STREAMS = 1024
+STREAMS = 640
 REQUESTS_S = 2_500
 TOKENS_S = 100_000
 """The most requests in flight of a closed loop, or requests and tokens per second of an open loop, that one
-process is given (docs/background/measurements.md). It can do twice as much."""
+process is given, a good half of what one can do (docs/background/measurements.md)."""
+_CPU_SHARE = 0.75
+"""The share of the CPUs for these processes; the kernel's network, this process and a server need others."""
+_SERVERS = 4
+"""The most servers to which one process sends, unless there are more servers than that for each."""
 _LOOK_S = 0.5
 _WORKER = "pytest_dsr1.engines.openai.sending.worker"
 _RUN = """
@@ -55,32 +59,39 @@ T = TypeVar("T", WarmUp, Prepared, PartResult)
 
 
 def processes_for(
-    load: Load, times_s: Sequence[float] | None, mean_output: float, cpus: int, servers: int = 1
+    load: Load, times_s: Sequence[float] | None, mean_output: float, cpus: int, servers: int
 ) -> int:
     """Return the number of processes that send a load; one uses the event loop of this process.
 
-    Half of the CPUs are left to the kernel's network, this process, and a server on this machine. Every
-    share has at least one request in flight: without, it would never send.
+    Each share has at least one request in flight: without, it would never send.
 
     Args:
         load: how the requests are sent.
         times_s: the schedule of an open loop.
         mean_output: output tokens of a request.
         cpus: the CPUs that this process may use.
-        servers: the servers that share the load.
+        servers: the servers among which the load is divided evenly.
     """
-    at_once = min(load.at_once, load.num_requests)
     if times_s is None:
         needed = load.at_once / STREAMS
     else:
         rate_req_s = len(times_s) / max(times_s[-1], 1.0)
         needed = max(rate_req_s / REQUESTS_S, rate_req_s * mean_output / TOKENS_S)
-    return max(1, min(math.ceil(needed), cpus // 2, at_once // servers * servers))
+    processes = max(1, min(math.ceil(needed), int(cpus * _CPU_SHARE)))
+    return max(
+        each
+        for each in range(1, processes + 1)
+        if each == 1
+        or (
+            math.lcm(each, servers) // each <= max(_SERVERS, math.ceil(servers / each))
+            and math.lcm(each, servers) <= load.at_once
+        )
+    )
 
 
 def shares(processes: int, servers: int) -> list[list[Share]]:
-    """Return the shares of each process; each server has equally many."""
-    of = servers * math.ceil(processes / servers)
+    """Return the shares of each process: equally many for each process, and for each server."""
+    of = math.lcm(processes, servers)
     every = [Share(number % servers, number, of) for number in range(of)]
     return [every[number::processes] for number in range(processes)]
 
@@ -267,7 +278,7 @@ def _remove_if_empty(log: Path) -> None:
 
 
 def _current_folder() -> Path | None:
-    """Return the folder that relative paths in the settings begin in; None if somebody removed it."""
+    """Return the folder that relative paths in the settings begin in; None if it was removed."""
     try:
         return Path.cwd()
     except FileNotFoundError:

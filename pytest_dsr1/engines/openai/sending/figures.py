@@ -60,7 +60,7 @@ def per_server(urls: Sequence[str], records: Sequence[RequestRecord]) -> list[di
 def idle_early(urls: Sequence[str], records: Sequence[RequestRecord]) -> str | None:
     """Return a warning if a server was done with its share of a closed loop long before another one.
 
-    The ends of its last requests alone differ by the time of a request; twice that is no sign.
+    Equal servers end up to the time of a request apart; up to twice that is normal.
 
     Args:
         urls: the address of each server.

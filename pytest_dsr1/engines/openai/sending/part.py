@@ -125,6 +125,7 @@ class Part:
         self.on_tick = on_tick
         self.look = look
         sites = [site(task.engine, url) for url in task.urls]
+        self.drivers = len(shares)
         self._lanes = [_Lane(task, share, sites[share.server], self) for share in shares]
 
     async def warm_up(self) -> WarmUp:
@@ -271,7 +272,7 @@ class _Lane:
     def prepare(self) -> None:
         task, share = self._task, self._share
         source = self.requests.exchanges(task.workload, task.plan.requests, share.first, share.of)
-        self.driver = LoadDriver(self._plan, source, self._part.on_record, self._tick)
+        self.driver = LoadDriver(self._plan, source, self._part.on_record, self._tick, self._part.drivers)
         self.driver.prepare()
 
     async def measure(self, began_s: float) -> Tally:

@@ -355,6 +355,13 @@ def test_an_address_of_several_is_wrong(tmp_path: Path) -> None:
         OpenAiEngine().run(make_job(tmp_path, of), Watcher())
 
 
+def test_fewer_requests_than_shares(tmp_path: Path, processes: Callable[[int], None], serve: Serve) -> None:
+    processes(4)
+    load = {"concurrency": 8, "num_requests": 3, "warmup_requests": 1}
+    result, _ = measured(tmp_path, load, serve(lambda _: GOOD), serve(lambda _: GOOD))
+    assert sorted(record.id for record in result.records) == [0, 1, 2]
+
+
 def test_time_is_up(tmp_path: Path, processes: Callable[[int], None]) -> None:
     processes(2)
 
@@ -369,19 +376,25 @@ def test_time_is_up(tmp_path: Path, processes: Callable[[int], None]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("load", "mean_output", "cpus", "expected"),
+    ("load", "cpus", "servers", "expected"),
     [
-        ({"concurrency": 1024}, 256, 16, 1),
-        ({"concurrency": 1025}, 256, 16, 2),
-        ({"concurrency": 8192}, 256, 16, 8),
-        ({"concurrency": 100_000}, 256, 16, 8),
-        ({"concurrency": 8192}, 256, 2, 1),
-        ({"concurrency": 8192}, 256, 1, 1),
-        ({"concurrency": "all", "num_requests": 3000}, 256, 16, 3),
+        ({"concurrency": 640}, 16, 1, 1),
+        ({"concurrency": 641}, 16, 1, 2),
+        ({"concurrency": 8192}, 16, 1, 12),
+        ({"concurrency": 8192}, 16, 8, 12),  # two servers for each
+        ({"concurrency": 8192}, 16, 16, 12),  # four
+        ({"concurrency": 8192}, 16, 5, 10),  # 12 would need all five
+        ({"concurrency": 8192}, 16, 7, 7),
+        ({"concurrency": 8192}, 16, 100, 10),
+        ({"concurrency": 8192}, 4, 1, 3),
+        ({"concurrency": 8192}, 2, 8, 1),
+        ({"concurrency": 8192}, 1, 1, 1),
+        ({"concurrency": "all", "num_requests": 1900}, 16, 1, 3),
     ],
 )
-def test_processes_for_streams(load: dict[str, Any], mean_output: float, cpus: int, expected: int) -> None:
-    assert processes_for(Load(**{"num_requests": 10, **load}), None, mean_output, cpus) == expected
+def test_processes_for_streams(load: dict[str, Any], cpus: int, servers: int, expected: int) -> None:
+    """As the streams need, but three quarters of the CPUs, and not too many servers for each."""
+    assert processes_for(Load(**{"num_requests": 10, **load}), None, 256, cpus, servers) == expected
 
 
 @pytest.mark.parametrize(
@@ -392,7 +405,7 @@ def test_processes_for_a_schedule(rate_req_s: float, mean_output: float, expecte
     """The most requests in flight of an open loop say nothing."""
     times_s = [number / rate_req_s for number in range(1, 20_001)]
     load = Load(num_requests=20_000, concurrency=100_000)
-    assert processes_for(load, times_s, mean_output, 64) == expected
+    assert processes_for(load, times_s, mean_output, 64, 1) == expected
 
 
 @pytest.mark.parametrize(
@@ -412,7 +425,7 @@ def test_every_share_can_send(concurrency: int, servers: int, expected: int) -> 
 @pytest.mark.parametrize("servers", range(1, 6))
 @pytest.mark.parametrize("processes", range(1, 10))
 def test_shares(processes: int, servers: int) -> None:
-    """Every request is sent once, each server gets equally many shares, and no process is idle."""
+    """Every request is sent once; each server and each process gets equally many shares."""
     divided = shares(processes, servers)
     assert len(divided) == processes
     together = [share for some in divided for share in some]
@@ -421,7 +434,7 @@ def test_shares(processes: int, servers: int) -> None:
     assert {share.of for share in together} == {of}
     at = [sum(share.server == server for share in together) for server in range(servers)]
     assert at == [of // servers] * servers
-    assert all(divided)
+    assert {len(some) for some in divided} == {of // processes}
     assert shares(1, 1) == [[Share(0, 0, 1)]]
 
 

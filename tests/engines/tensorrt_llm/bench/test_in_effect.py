@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_dsr1.engines.in_effect import Option, of_saved
+from pytest_dsr1.engines.in_effect import NOT_READ, Option, of_saved
 from pytest_dsr1.engines.tensorrt_llm.bench.in_effect import options_in_effect
 from pytest_dsr1.engines.tensorrt_llm.bench.report import Report
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
@@ -33,6 +33,7 @@ def test_what_was_not_asked_for_is_shown_without_a_comparison() -> None:
         Option("quantization", "NVFP4", "report"),
         Option("tp", 8, "report", 8),
         Option("max_batch_size", 161, "report"),
+        Option("pp", NOT_READ, "", 1),
     ]
 
 
@@ -40,9 +41,14 @@ def test_the_format_of_the_kv_cache_is_held_against_the_options_file() -> None:
     report = Report({}, facts={"engine.kv_cache_dtype": "FP8"}, draft_tokens=2.99)
     engine = TrtllmBench(type="trtllm-bench", tp=8)
     options = {"kv_cache_config": {"dtype": "nvfp4"}, **MTP}
-    cache, drafts = options_in_effect(report, "", engine, options, None)
+    cache, drafts, *unread = options_in_effect(report, "", engine, options, None)
     assert cache.sentence == "kv_cache_dtype was FP8 instead of nvfp4 (report)"
     assert drafts == Option("draft_tokens", 3, "report", 3)
+    assert unread == [
+        Option("speculative_config.decoding_type", NOT_READ, "", "MTP"),
+        Option("tp", NOT_READ, "", 8),
+        Option("pp", NOT_READ, "", 1),
+    ]
 
 
 def test_the_log_shows_what_the_report_does_not() -> None:
@@ -60,4 +66,7 @@ def test_the_log_shows_what_the_report_does_not() -> None:
         Option("moe_backend", "CUTLASS", "log"),
         Option("cuda_graphs", False, "log", True),
         Option("max_num_tokens", 8192, "log"),
+        Option("cuda_graph_padding", NOT_READ, "", True),
+        Option("tp", NOT_READ, "", 8),
+        Option("pp", NOT_READ, "", 1),
     ]
