@@ -146,6 +146,12 @@ def json_value(value: object) -> str:
     return plain(json.dumps(value), 40)
 
 
+def by_numbers(text: str) -> tuple[str | float, ...]:
+    """Return a key that sorts texts by the numbers in them: `concurrency-8` before `concurrency-16`."""
+    parts = re.split(r"([0-9]+(?:\.[0-9]+)?)", text)
+    return tuple(float(part) if index % 2 else part for index, part in enumerate(parts))
+
+
 def shown_path(path: Path) -> str:
     """Return the path as a user would type it: relative if it is below the working directory."""
     try:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_dsr1.text import (
+    by_numbers,
     clock,
     columns,
     did_you_mean,
@@ -221,3 +222,23 @@ def _bytes(word: str) -> bytes:
 def test_every_line_of_a_comment_is_one() -> None:
     text = "tp8\nrm -rf ~\x85rm -rf ~\u2028rm\x1b[31m"
     assert shell_comment(text) == "# tp8\n# rm -rf ~\n# rm -rf ~\n# rm\\x1b[31m"
+
+
+def test_texts_are_sorted_by_their_numbers() -> None:
+    texts = ["c-64", "c-8", "c-256", "c", "b-9", "rate-0.25", "rate-0.5", "rate-10", "8-c"]
+    assert sorted(texts, key=by_numbers) == [
+        "8-c",
+        "b-9",
+        "c",
+        "c-8",
+        "c-64",
+        "c-256",
+        "rate-0.25",
+        "rate-0.5",
+        "rate-10",
+    ]
+
+
+@given(st.lists(st.text()))
+def test_any_texts_can_be_sorted_by_their_numbers(texts: list[str]) -> None:
+    assert sorted(sorted(texts, key=by_numbers)) == sorted(texts)

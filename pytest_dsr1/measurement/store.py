@@ -52,7 +52,7 @@ from pytest_dsr1.scenario.variables import without_secrets
 from pytest_dsr1.scenario.writer import dump
 from pytest_dsr1.storage.documents import CHANGED, DocumentError, DocumentKind, changed
 from pytest_dsr1.storage.files import open_regular, write_atomically
-from pytest_dsr1.text import shown_path
+from pytest_dsr1.text import by_numbers, shown_path
 
 SPREAD = "steady_output_throughput"
 """The metric that :data:`~pytest_dsr1.measurement.measurement.DEFINITIONS` is about."""
@@ -230,7 +230,7 @@ def find(name: str, results: Path, base: Path = Path()) -> list[Path]:
     profiles = [each for each in _folders(results) if fnmatchcase(each.name, name)]
     latest = [run for profile in profiles if (run := newest(profile)) is not None]
     matching = glob(str(named))  # noqa: PTH207 - the name may be absolute
-    found = [*latest, *(Path(each) for each in sorted(matching) if _is_result(Path(each)))]
+    found = [*latest, *(Path(each) for each in sorted(matching, key=by_numbers) if _is_result(Path(each)))]
     if found:
         return found
     if profiles:
@@ -248,7 +248,8 @@ def _is_result(folder: Path) -> bool:
 
 
 def _folders(results: Path) -> list[Path]:
-    return sorted(each for each in results.glob("*") if each.is_dir())
+    folders = (each for each in results.glob("*") if each.is_dir())
+    return sorted(folders, key=lambda folder: by_numbers(folder.name))
 
 
 def load(folder: Path) -> Measurement:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_dsr1.errors import UserError
-from pytest_dsr1.text import shown_path
+from pytest_dsr1.text import by_numbers, shown_path
 
 if TYPE_CHECKING:
     from pytest_dsr1.measurement.measurement import Measurement
@@ -150,7 +150,8 @@ def _profiles(name: str, named: Path, results: Path) -> list[Path]:
         return []
     if _newest_search(named) is not None or _has_runs(named):
         return [named]
-    return [each for each in sorted(results.glob("*")) if each.is_dir() and fnmatchcase(each.name, name)]
+    folders = sorted(results.glob("*"), key=lambda folder: by_numbers(folder.name))
+    return [each for each in folders if each.is_dir() and fnmatchcase(each.name, name)]
 
 
 def _has_runs(profile: Path) -> bool:

@@ -424,6 +424,8 @@ def test_a_sweep_is_judged_again(ladder: Suites, given: list[str]) -> None:
     again.assert_outcomes(passed=9)
     lines = [line.split()[0] for line in again.outlines if "PASSED" in line]
     assert lines[-2:] == CURVE
+    points = [line for line in again.outlines if line.startswith("  concurrency-")]
+    assert [line.split()[0] for line in points] == [f"concurrency-{users}" for users in USERS]
     strict = ladder.run(*options, "--dsr1-set=frontier.1.value=20")
     assert strict.ret == 1
     strict.assert_outcomes(passed=8, failed=1)

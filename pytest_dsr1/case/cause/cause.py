@@ -8,7 +8,7 @@ from typing import Literal
 
 from pytest_dsr1.case.cause.evidence import Evidence
 from pytest_dsr1.case.cause.machine import OTHER_WORK
-from pytest_dsr1.case.cause.options import changed_options
+from pytest_dsr1.case.cause.options import asked_otherwise, changed_options
 from pytest_dsr1.case.cause.rules import RULES, Effect, Suspect
 from pytest_dsr1.case.cause.watched import SHARING
 from pytest_dsr1.findings import Finding
@@ -95,11 +95,9 @@ def cause_of(evidence: Evidence) -> Cause:
         return _cause("machine", machine)
     if options:
         return _cause("options", options)
-    suspected = [
-        *found("machine", "suspects"),
-        *([] if machine_fine else found("machine", "doubts")),
-        *found("options", "suspects"),
-    ]
+    of_machine = [*found("machine", "suspects"), *([] if machine_fine else found("machine", "doubts"))]
+    of_options = found("options", "suspects")
+    suspected = [*of_machine, *of_options]
     unclear, unlike = found("machine", "unclear"), found("software", "unlike")
     if machine_fine and options_fine and not (suspected or unclear or unlike):
         excluded = [*machine_fine, *options_fine]
@@ -109,10 +107,13 @@ def cause_of(evidence: Evidence) -> Cause:
             return Cause("unknown", (_UNEXPLAINED, *excluded, *software_fine), _NOT_RECORDED)
         of_software = [*found("software", "convicts"), *software]
         return Cause("software", tuple(excluded), _NEXT["software"], tuple(of_software))
+    only_options = bool(of_options) and of_options == asked_otherwise(evidence)
+    if machine_fine and software_fine and only_options and not (of_machine or unclear or unlike):
+        return Cause("options", (*of_options, *machine_fine, *software_fine), _SET_BACK)
     seen = (*unlike, *suspected, *software)
     if not (unlike and evidence.result == "INVALID"):  # nothing would acquit or convict anybody then
-        of_options = (*options_fine, *found("options", "unclear"))
-        seen += (*machine_fine, *unclear, *of_options, *software_fine, *found("software", "unclear"))
+        acquitted = (*options_fine, *found("options", "unclear"), *software_fine)
+        seen += (*machine_fine, *unclear, *acquitted, *found("software", "unclear"))
     return Cause("unknown", seen, _next_step(evidence))
 
 

@@ -94,6 +94,14 @@ def changed_options(evidence: Evidence) -> Iterator[str]:
             yield f"changed since it was good: {fact}"
 
 
+def asked_otherwise(evidence: Evidence) -> list[str]:
+    """Return the changed options if all of them were asked for; empty if the engine itself chose some."""
+    asked = ("option.", "environment.")
+    if any(fact.startswith(_OPTIONS) and not fact.startswith(asked) for fact in evidence.changed):
+        return []
+    return list(changed_options(evidence))
+
+
 def same_options(evidence: Evidence) -> Iterator[str]:
     """Acquit options that are in effect as asked for, or as when it was good."""
     if evidence.options or any(changed_options(evidence)):

@@ -2,8 +2,8 @@
 
 What was measured, read from the engine, or seen in a cited log convicts or acquits. What rests on
 documentation alone is a suspicion. What was not read does not count. What explains less than half of what is
-missing is a suspicion too, and what explains a quarter or less is ignored. Only software is named by
-elimination, and only where it is known how much is missing.
+missing is a suspicion too, and what explains a quarter or less is ignored. Software, and options that
+changed, are named by elimination, where it is known how much is missing.
 """
 
 from __future__ import annotations

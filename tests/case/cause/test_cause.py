@@ -46,11 +46,18 @@ CHANGED_OPTION = Evidence(
 )
 
 
-def test_a_changed_option_is_a_suspicion() -> None:
-    """It may be the change under test, and what it cost is not known."""
+def test_a_changed_option_is_named_by_elimination() -> None:
+    """Only if machine and software are excluded, and nothing else of the options is suspect."""
     found = cause_of(CHANGED_OPTION)
+    assert found.next_step == "set back what changed in the options, and run again"
+    assert cause_of(replace(CHANGED_OPTION, software_same=None)).kind == "unknown"
+    assert cause_of(replace(CHANGED_OPTION, probed=None)).kind == "unknown"
+    assert cause_of(replace(CHANGED_OPTION, seen=("fabric health",))).kind == "unknown"
+    assert cause_of(replace(CHANGED_OPTION, share_of_target=None)).kind == "unknown"
+    itself = {**CHANGED_OPTION.changed, "in_effect.attention_backend": "known"}
+    assert cause_of(replace(CHANGED_OPTION, changed=itself)).kind == "unknown"
     assert (found.kind, found.evidence) == (
-        "unknown",
+        "options",
         (
             "changed since it was good: option.engine.ep",
             "probes as in the references, to 0.2%",
