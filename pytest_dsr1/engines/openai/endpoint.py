@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 from pytest_dsr1.engines.openai.client.failures import error_message, hidden, unreachable
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.errors import EngineError
+from pytest_dsr1.masking import without_secrets
 from pytest_dsr1.storage.files import open_regular
 
 _TIMEOUT_S = 10.0
@@ -36,8 +37,8 @@ class Site:
 
     @property
     def url(self) -> str:
-        """The address, without secrets."""
-        return f"http{'s' if self.tls else ''}://{self.authority}{self.prefix}"
+        """The address, without secrets: a gateway's path may have one."""
+        return without_secrets(f"http{'s' if self.tls else ''}://{self.authority}{self.prefix}")
 
     @property
     def authority(self) -> str:

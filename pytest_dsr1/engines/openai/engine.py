@@ -112,12 +112,12 @@ def _sites(engine: OpenAi, urls: Sequence[str]) -> list[Site]:
         EngineError: one of them is not usable, or another writing of an earlier one.
     """
     sites = [site(engine, url) for url in urls]
-    names = [where.url for where in sites]
-    for index, name in enumerate(names):
-        if name in names[:index]:
+    places = [(where.tls is None, where.authority, where.prefix) for where in sites]
+    for index, place in enumerate(places):
+        if place in places[:index]:
             raise EngineError(
-                f"engine.url.{index}: expected each server once, found {name} again, which is also "
-                f"engine.url.{names.index(name)}"
+                f"engine.url.{index}: expected each server once, found {sites[index]} again, which is also "
+                f"engine.url.{places.index(place)}"
             )
     return sites
 

@@ -8,7 +8,8 @@ from typing import Any
 from pytest_dsr1.records import RequestRecord
 
 IDLE_SHARE = 0.1
-"""The share of a measurement in which a server may already be without requests."""
+IDLE_S = 1.0
+"""The share of a measurement, and the time, for which a server may already be without requests."""
 
 
 def together(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def idle_early(urls: Sequence[str], records: Sequence[RequestRecord]) -> str | N
     ends_s = [max((record.last_token_s for record in some), default=began_s) for some in mine]
     first = ends_s.index(min(ends_s))
     longest_s = max((record.last_token_s - record.start_s for record in mine[first]), default=0.0)
-    if to_s - ends_s[first] <= max(IDLE_SHARE * (to_s - began_s), 2 * longest_s):
+    if to_s - ends_s[first] <= max(IDLE_S, IDLE_SHARE * (to_s - began_s), 2 * longest_s):
         return None
     return (
         f"{urls[first]} had no more requests after {ends_s[first] - began_s:.1f} s of "

@@ -349,6 +349,20 @@ def test_one_server_twice(again: str, tmp_path: Path) -> None:
     )
 
 
+def test_secrets_in_addresses(tmp_path: Path, serve: Serve) -> None:
+    """Paths that differ only in what is masked are different servers."""
+    of_key = ["sk-planted0123456789abcdef", "sk-planted9876543210abcdef"]
+    port = serve(lambda _: GOOD)
+    of = served(0, CLOSED, url=[f"http://127.0.0.1:{port}/{key}" for key in of_key], server="vllm")
+    watcher = Watcher()
+    result = OpenAiEngine().run(make_job(tmp_path, of), watcher)
+    assert len(result.records) == 40
+    said = f"{result.facts} {result.warnings} {watcher}"
+    assert not any(key in said for key in of_key)
+    assert f"http://127.0.0.1:{port}/(not shown)" in said
+    assert of.engine.attached_url == " and ".join([f"http://127.0.0.1:{port}/(not shown)"] * 2)
+
+
 def test_an_address_of_several_is_wrong(tmp_path: Path) -> None:
     of = served(0, {"concurrency": 4, "num_requests": 4}, url=["http://127.0.0.1:9", "http://::1:9"])
     with pytest.raises(EngineError, match=r"^engine\.url\.1: expected http://HOST:PORT"):

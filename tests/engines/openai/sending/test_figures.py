@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pytest_dsr1.engines.openai.sending.figures import idle_early, per_server, together
@@ -79,3 +81,5 @@ def test_a_server_that_waits_for_a_slower_one() -> None:
         "load.duration_s"
     )
     assert idle_early(URLS, [r for r in records if r.start_s < 10.0]) is None
+    short = [replace(r, submitted_s=r.submitted_s / 20, last_token_s=r.last_token_s / 20) for r in records]
+    assert idle_early(URLS, short) is None, "0.4 s"
