@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.suites import Suites
+from tests.helpers.suites import SMALL, Suites
 
 ENGINE = """\
 import os
@@ -57,26 +57,14 @@ class Crowded:
 def dsr1_engine(dsr1_scenario):
     return Crowded()
 """
-SCENARIO = """\
-name: {name}
-description: A search of the tests
-hardware: {{}}
-model:
-  name: deepseek-ai/DeepSeek-R1
-  random_weights: {{}}
-dataset:
-  input_tokens: 8
-  output_tokens: 4
-  vocab_size: 100
-load:
-  concurrency: 2
-  num_requests: 8
-engine:
-  type: transformers
+SCENARIO = (
+    SMALL
+    + """\
 slo:
   request_latency_ms: 1000
 search: {{{search}}}
 """
+)
 SEARCH = "load.concurrency: [1, 64], goal: 0.9, width_percent: 20"
 
 

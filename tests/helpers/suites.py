@@ -16,7 +16,7 @@ for _once in ("numpy", "scipy.special", "vl_convert", "yaml", "tests.standins.sc
     if find_spec(_once):
         importlib.import_module(_once)
 
-SCENARIO = """\
+SMALL = """\
 name: {name}
 description: A scenario of the tests
 hardware: {{}}
@@ -32,12 +32,18 @@ load:
   num_requests: 8
 engine:
   type: transformers
+"""
+"""A scenario without targets."""
+SCENARIO = (
+    SMALL
+    + """\
 targets:
   - metric: total_output_throughput
     value: {target}
   - metric: average_ttft
     value: 200
 """
+)
 
 
 CONFTEST = """\

@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 from pytest_dsr1.engines.openai.client.failures import error_message, hidden, unreachable
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.errors import EngineError
+from pytest_dsr1.masking import without_secrets
 from pytest_dsr1.storage.files import open_regular
 
 _TIMEOUT_S = 10.0
@@ -36,8 +37,8 @@ class Site:
 
     @property
     def url(self) -> str:
-        """The address, without secrets."""
-        return f"http{'s' if self.tls else ''}://{self.authority}{self.prefix}"
+        """The address, without secrets: a gateway's path may have one."""
+        return without_secrets(f"http{'s' if self.tls else ''}://{self.authority}{self.prefix}")
 
     @property
     def authority(self) -> str:
@@ -108,7 +109,7 @@ def site(engine: OpenAi, url: str, environ: Mapping[str, str] = os.environ) -> S
     Raises:
         EngineError: the address, the API key or the authority's file is not usable.
     """
-    parts = _parts(url)
+    parts = _parts(url, engine)
     secret = None
     if engine.api_key_env is not None:
         secret = environ.get(engine.api_key_env, "").strip()
@@ -132,7 +133,7 @@ def site(engine: OpenAi, url: str, environ: Mapping[str, str] = os.environ) -> S
     )
 
 
-def _parts(url: str) -> SplitResult:
+def _parts(url: str, engine: OpenAi) -> SplitResult:
     with contextlib.suppress(ValueError):  # the port is not a number, or the host is invalid
         parts = urlsplit(url)
         address = parts.scheme in {"http", "https"} and (parts.hostname or "").encode("idna")
@@ -140,7 +141,8 @@ def _parts(url: str) -> SplitResult:
         if address and writable and not (parts.username or parts.query or parts.fragment):
             _ = parts.port
             return parts
-    raise EngineError("engine.url: expected http://HOST:PORT or https://HOST without a user name")
+    key = f"engine.url.{engine.urls.index(url)}" if isinstance(engine.url, list) else "engine.url"
+    raise EngineError(f"{key}: expected http://HOST:PORT or https://HOST without a user name")
 
 
 def _tls(engine: OpenAi) -> ssl.SSLContext:

@@ -78,7 +78,7 @@ class OpenAiEngine:
                 lease = stack.enter_context(pool.lease(job, observer))
             server = None if lease is None else lease.server
             urls = engine.urls if server is None else (server.url,)
-            sites = [site(engine, url) for url in urls]
+            sites = _sites(engine, urls)
             # transformers serve lists the models in its cache, but only accepts the name it was started with.
             pinned = (
                 job.scenario.model.path if server is not None and engine.server == "transformers" else None
@@ -103,6 +103,23 @@ class OpenAiEngine:
             # A server that leaves questions unanswered may still be busy with them, or about to die.
             lease.unanswered |= any(answer.error is not None for answer in result.answers)
             return result
+
+
+def _sites(engine: OpenAi, urls: Sequence[str]) -> list[Site]:
+    """Return the servers at these addresses.
+
+    Raises:
+        EngineError: one of them is not usable, or another writing of an earlier one.
+    """
+    sites = [site(engine, url) for url in urls]
+    places = [(where.tls is None, where.authority, where.prefix) for where in sites]
+    for index, place in enumerate(places):
+        if place in places[:index]:
+            raise EngineError(
+                f"engine.url.{index}: expected each server once, found {sites[index]} again, which is also "
+                f"engine.url.{places.index(place)}"
+            )
+    return sites
 
 
 def _served_model(sites: Sequence[Site], observer: Observer) -> str:

@@ -17,7 +17,7 @@ from pytest_dsr1.engines.openai.client import loop, ports
 from pytest_dsr1.engines.openai.client.driver import Tally
 from pytest_dsr1.engines.openai.endpoint import Site
 from pytest_dsr1.engines.openai.sending.crew import Crew, processes_for, shares
-from pytest_dsr1.engines.openai.sending.figures import per_server, together
+from pytest_dsr1.engines.openai.sending.figures import idle_early, per_server, together
 from pytest_dsr1.engines.openai.sending.part import Part, PartResult, Share, Task, WarmUp, connections
 from pytest_dsr1.engines.openai.server.asked import asked_of
 from pytest_dsr1.engines.openai.server.in_effect import read_options
@@ -54,9 +54,10 @@ class Measuring:
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         processes = processes_for(load, plan.schedule, self.job.workload.mean_output, cpus, len(self.sites))
         divided = shares(processes, len(self.sites))
-        for index, where in enumerate(self.sites):
-            mine = [share for some in divided for share in some if share.server == index]
-            ports.check(where.authority, sum(connections(plan, [share]) for share in mine))
+        needed = [0] * len(self.sites)
+        for share in (share for some in divided for share in some):
+            needed[share.server] += connections(plan, [share])
+        ports.check_all([(at.host, at.port, count) for at, count in zip(self.sites, needed, strict=True)])
         self._limit()
         self.observer.phase("warm-up", f"{load.warmup_requests} requests")
         if processes == 1:
@@ -216,8 +217,15 @@ class Measuring:
 
     def _warnings(self, tally: Tally, parts: Sequence[PartResult]) -> Iterator[str]:
         if tally.failed:
-            first = next(r.error for r in tally.records if r.error)
-            yield f"{tally.failed} of {len(tally.records)} requests failed, the first: {first}"
+            bad = [record for record in tally.records if record.error]
+            at = sorted({record.server for record in bad if record.server is not None})
+            where = f" (at {' and '.join(str(self.sites[index]) for index in at)})" if at else ""
+            yield f"{len(bad)} of {len(tally.records)} requests failed{where}, the first: {bad[0].error}"
+        plan = self.task.plan
+        whole = not (tally.failed or tally.stopped or tally.finished_early)
+        if len(self.sites) > 1 and whole and plan.schedule is None and plan.duration_s is None:
+            idle = idle_early([where.url for where in self.sites], tally.records)
+            yield from [idle] if idle else []
         if tally.waited:
             yield (
                 f"{tally.waited} requests had to wait because {self.job.scenario.load.concurrency} were "

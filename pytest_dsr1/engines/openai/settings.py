@@ -20,6 +20,7 @@ from pytest_dsr1.engines.trtllm_options.answers import (
 )
 from pytest_dsr1.engines.trtllm_options.options import LlmApiOptions
 from pytest_dsr1.findings import Finding
+from pytest_dsr1.masking import without_secrets
 from pytest_dsr1.scenario.schema.base import ExpandedStr, ExpandedText, PositiveInt, VariableName
 from pytest_dsr1.scenario.schema.engine import EngineSettings, KvCacheLimits, ModelSource, Purpose
 from pytest_dsr1.scenario.schema.rule import Answer
@@ -189,8 +190,8 @@ class OpenAi(EngineSettings):
 
     @property
     def attached_url(self) -> str | None:
-        """The scenario's value."""
-        return " and ".join(self.urls) or None
+        """The scenario's value, without secrets."""
+        return " and ".join(map(without_secrets, self.urls)) or None
 
     @property
     def records_its_versions(self) -> bool:

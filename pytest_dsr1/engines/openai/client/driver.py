@@ -41,6 +41,7 @@ class Plan:
         requests: the most requests to send.
         concurrency: the most requests in flight.
         ramp_s: the seconds over which a closed loop starts its first ``concurrency`` requests evenly.
+        ramp_from_s: when the first of them starts, if there is a ramp.
         schedule: when each request is due, in seconds from the start; None for a closed loop.
         duration_s: the time after which no request is sent, not even one that waits; None for no limit.
     """
@@ -50,11 +51,26 @@ class Plan:
     ramp_s: float = 0.0
     schedule: list[float] | None = None
     duration_s: float | None = None
+    ramp_from_s: float = 0.0
+
+    @property
+    def starts(self) -> int:
+        """The requests that a closed loop starts with."""
+        return min(self.concurrency, self.requests)
+
+    @property
+    def ramp_times_s(self) -> list[float]:
+        """When each of them starts, in seconds from the start."""
+        return [self.ramp_from_s + self.ramp_s * number / self.starts for number in range(self.starts)]
 
     def part(self, first: int, of: int) -> Plan:
         """Return the plan for every ``of``-th request and slot, from number ``first`` on."""
+        starts = len(range(first, self.starts, of))
+        step_s = self.ramp_s / max(self.starts, 1)
         return replace(
             self,
+            ramp_s=step_s * of * starts,
+            ramp_from_s=self.ramp_from_s + step_s * first,
             requests=len(range(first, self.requests, of)),
             concurrency=len(range(first, self.concurrency, of)),
             schedule=None if self.schedule is None else self.schedule[first::of],
@@ -203,12 +219,11 @@ class LoadDriver:
     # Sending
 
     def _start_closed(self) -> None:
-        starts = min(self._plan.concurrency, self._plan.requests)
         if not self._plan.ramp_s:
-            self._plan_sends(starts)
+            self._plan_sends(self._plan.starts)
             return
-        for i in range(starts):
-            self._loop.call_later(self._plan.ramp_s * i / starts, self._plan_sends, 1)
+        for start_s in self._plan.ramp_times_s:
+            self._loop.call_later(start_s, self._plan_sends, 1)
 
     def _plan_sends(self, requests: int) -> None:
         if not self._planned_sends:

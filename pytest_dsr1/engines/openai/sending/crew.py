@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import signal
 import socket
 import sys
 import time
@@ -11,7 +13,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
 from pytest_dsr1.engines.openai.sending.messages import (
@@ -41,6 +42,15 @@ _CPU_SHARE = 0.75
 _SERVERS = 4
 """The most servers to which one process sends, unless there are more servers than that for each."""
 _LOOK_S = 0.5
+_WORKER = "pytest_dsr1.engines.openai.sending.worker"
+_RUN = """
+import sys
+sys.path[:] = sys.argv[3:]
+import runpy
+runpy.run_module(sys.argv[1], run_name="__main__")
+"""
+"""A program that runs a module with our own path of modules: Python's ``-m`` would look into the current
+folder first, where a user's ``queue.py`` may be. Its arguments: the module, the descriptor, and the path."""
 _START_S = 0.1
 """The time from the command to its start in every process."""
 
@@ -51,6 +61,8 @@ def processes_for(
     load: Load, times_s: Sequence[float] | None, mean_output: float, cpus: int, servers: int
 ) -> int:
     """Return the number of processes that send a load; one uses the event loop of this process.
+
+    Each share has at least one request in flight: without, it would never send.
 
     Args:
         load: how the requests are sent.
@@ -68,7 +80,11 @@ def processes_for(
     return max(
         each
         for each in range(1, processes + 1)
-        if math.lcm(each, servers) // each <= max(_SERVERS, math.ceil(servers / each))
+        if each == 1
+        or (
+            math.lcm(each, servers) // each <= max(_SERVERS, math.ceil(servers / each))
+            and math.lcm(each, servers) <= load.at_once
+        )
     )
 
 
@@ -117,12 +133,7 @@ class Crew:
             self._stack = self._stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def warm_up(self) -> WarmUp:
@@ -172,7 +183,9 @@ class Crew:
 
     def end(self, *, drain: bool) -> None:
         """Send nothing more; with ``drain``, wait for the requests in flight."""
-        self._tell_all(End(drain))
+        for member in self._members:
+            with contextlib.suppress(OSError):  # all its requests have ended, or its end is noticed below
+                member.connection.send(End(drain))
 
     def _start(self, number: int) -> _Member:
         ours, theirs = socket.socketpair()
@@ -181,9 +194,9 @@ class Crew:
             self._stack.callback(_remove_if_empty, log)
             child = self._stack.enter_context(
                 Child(
-                    [sys.executable, "-m", "pytest_dsr1.engines.openai.sending.worker", str(theirs.fileno())],
+                    [sys.executable, "-c", _RUN, _WORKER, str(theirs.fileno()), *sys.path],
                     env=environment(),
-                    cwd=Path.cwd(),
+                    cwd=_current_folder() or self._folder.absolute(),
                     log=log,
                     inherited=[theirs.fileno()],
                 )
@@ -215,7 +228,7 @@ class Crew:
                 if isinstance(report, Progress):
                     take(self._members[number], report)
                 elif isinstance(report, Failed):
-                    raise EngineError(report.message)
+                    raise report.error
                 else:
                     assert isinstance(report, kind)
                     found[number] = report
@@ -242,14 +255,25 @@ class Crew:
         member.child.stop(0)
         number, code = self._members.index(member) + 1, member.child.returncode or 0
         how = f"with {signal_name(-code)}" if code < 0 else f"with exit status {code}"
-        said = LogReader(line.text for line in member.child.read(0)).quoted(member.child.log)
+        if code == -signal.SIGKILL:
+            how += "; if the kernel killed it for its memory (dmesg), lower load.concurrency"
+        lines = member.child.read(0)  # without any, its log is removed
+        said = LogReader(line.text for line in lines).quoted(member.child.log) if lines else ""
         return EngineError(
-            f"process {number} of {len(self._members)} of the load generator ended {how}; if the kernel "
-            f"killed it for its memory (dmesg), lower load.concurrency{said}"
+            f"process {number} of {len(self._members)} of the load generator ended {how}{said}"
         )
 
 
 def _remove_if_empty(log: Path) -> None:
-    """Remove the log of a process that had nothing to say."""
-    if not log.stat().st_size:
-        log.unlink()
+    """Remove the log of a process that had nothing to say, if there is one."""
+    with contextlib.suppress(FileNotFoundError):
+        if not log.stat().st_size:
+            log.unlink()
+
+
+def _current_folder() -> Path | None:
+    """Return the folder that relative paths in the settings begin in; None if it was removed."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None

@@ -7,6 +7,10 @@ from typing import Any
 
 from pytest_dsr1.records import RequestRecord
 
+IDLE_SHARE = 0.1
+IDLE_S = 1.0
+"""The share of a measurement, and the time, for which a server may already be without requests."""
+
 
 def together(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the facts of several processes' load: the CPU time of all, and the worst of everything else.
@@ -52,3 +56,26 @@ def per_server(urls: Sequence[str], records: Sequence[RequestRecord]) -> list[di
             found[-1]["ttft_mean_ms"] = round(float(np.mean(ttft_ms)), 3)
             found[-1]["ttft_p99_ms"] = round(float(np.percentile(ttft_ms, 99)), 3)
     return found
+
+
+def idle_early(urls: Sequence[str], records: Sequence[RequestRecord]) -> str | None:
+    """Return a warning if a server was done with its share of a closed loop long before another one.
+
+    Equal servers end up to the time of a request apart; up to twice that is normal.
+
+    Args:
+        urls: the address of each server.
+        records: of all servers; a measurement that was not ended early.
+    """
+    began_s, to_s = min(r.start_s for r in records), max(r.last_token_s for r in records)
+    mine = [[record for record in records if record.server == index] for index in range(len(urls))]
+    ends_s = [max((record.last_token_s for record in some), default=began_s) for some in mine]
+    first = ends_s.index(min(ends_s))
+    longest_s = max((record.last_token_s - record.start_s for record in mine[first]), default=0.0)
+    if to_s - ends_s[first] <= max(IDLE_S, IDLE_SHARE * (to_s - began_s), 2 * longest_s):
+        return None
+    return (
+        f"{urls[first]} had no more requests after {ends_s[first] - began_s:.1f} s of "
+        f"{to_s - began_s:.1f} s, because requests are divided evenly and {urls[ends_s.index(to_s)]} was "
+        "slower: throughput is limited by the slower server; measure them one by one, or with load.duration_s"
+    )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_dsr1.engines.openai.sending.part import PartResult, WarmUp
+from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.records import RequestRecord
 
 
@@ -43,9 +44,9 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The report that the task cannot be done, with the message of our error."""
+    """The report that the task cannot be done, with the error to raise."""
 
-    message: str
+    error: Dsr1Error
 
 
 Command = Prepare | Start | End

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from pytest_dsr1.engines.openai.client.driver import LoadDriver, Plan, Tally
 from pytest_dsr1.engines.openai.client.exchange import Exchange
@@ -18,6 +19,7 @@ from pytest_dsr1.errors import EngineError
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.workload.workload import Workload
 
+T = TypeVar("T")
 SETTLE_S = 0.02
 """The time in which answers without a request would arrive."""
 _ROUNDS = 3
@@ -132,7 +134,7 @@ class Part:
         Raises:
             EngineError: a server cannot be reached, or raised by ``look``.
         """
-        return sum(await asyncio.gather(*(lane.warm_up() for lane in self._lanes)), WarmUp())
+        return sum(await _together(*(lane.warm_up() for lane in self._lanes)), WarmUp())
 
     async def prepare(self) -> None:
         """Open connections that a server closed meanwhile, and make the first requests.
@@ -143,7 +145,7 @@ class Part:
         for lane in self._lanes:
             lane.prepare()
         for _ in range(_ROUNDS):
-            await asyncio.gather(*(lane.open() for lane in self._lanes))
+            await _together(*(lane.open() for lane in self._lanes))
             await asyncio.sleep(SETTLE_S)
             if not any(lane.closed for lane in self._lanes):
                 return
@@ -164,7 +166,7 @@ class Part:
             await asyncio.sleep(at_s - time.monotonic())
         began_s = time.monotonic() if at_s is None else at_s
         watch = LoopWatch()
-        tallies = await asyncio.gather(*(lane.measure(began_s) for lane in self._lanes))
+        tallies = await _together(*(lane.measure(began_s) for lane in self._lanes))
         load = watch.stop()
         for lane in self._lanes:
             if lane.driver.tally.stopped:
@@ -196,6 +198,18 @@ class Part:
     def tick(self) -> None:
         """Report the progress of all shares."""
         self.on_tick(sum(lane.ended for lane in self._lanes), sum(lane.tokens for lane in self._lanes))
+
+
+async def _together(*work: Coroutine[Any, Any, T]) -> list[T]:
+    """Do all this work; if some of it fails, end the rest, so that it opens no connection afterwards."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 class _Lane:
@@ -251,7 +265,8 @@ class _Lane:
         )
         self.driver = LoadDriver(plan, source, lambda _: None, lambda *_: self._part.look())
         tally = await self.driver.run(self.pool)
-        errors = [record.error for record in tally.records if record.error is not None]
+        at = f" (at {self.requests.host})" if len(task.urls) > 1 else ""
+        errors = [f"{record.error}{at}" for record in tally.records if record.error is not None]
         return WarmUp(len(tally.records), len(errors), errors[0] if errors else "")
 
     def prepare(self) -> None:

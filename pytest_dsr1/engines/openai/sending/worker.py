@@ -1,4 +1,4 @@
-"""A process of the load generator: ``python -m pytest_dsr1.engines.openai.sending.worker DESCRIPTOR``.
+"""A process of the load generator.
 
 It takes a task from its end of a socket, sends its shares, and reports. A thread writes the reports, so that
 a slow reader never delays the streams. The end of the socket ends the process.
@@ -122,11 +122,11 @@ def main(descriptor: int) -> None:
         with loop.open_files(connections(task.plan, shares)), loop.no_collection():
             loop.run(_work(connection, task, shares, reporter))
     except Dsr1Error as error:
-        reporter.report(Failed(str(error)))
+        reporter.report(Failed(error))
     except KeyboardInterrupt:  # the end of the socket
         return
     reporter.close()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[2]))

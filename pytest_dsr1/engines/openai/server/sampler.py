@@ -76,10 +76,18 @@ class ServerMetrics:
         self._thread = threading.Thread(target=self._run, name="dsr1-server-metrics", daemon=True)
 
     def __enter__(self) -> ServerMetrics:
-        self._thread.start()
-        self._first.wait(_PATIENCE_S)
-        self._from_s = time.monotonic()
+        self.start()
+        self.begin(time.monotonic() + _PATIENCE_S)
         return self
+
+    def start(self) -> None:
+        """Take the sample before the measurement."""
+        self._thread.start()
+
+    def begin(self, until_s: float) -> None:
+        """Begin the measurement after that sample, or at this time at the latest."""
+        self._first.wait(max(0.0, until_s - time.monotonic()))
+        self._from_s = time.monotonic()
 
     def stop(self) -> None:
         """End the measurement; the last sample follows."""
@@ -88,7 +96,11 @@ class ServerMetrics:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        self._thread.join(_PATIENCE_S)
+        self.end(time.monotonic() + _PATIENCE_S)
+
+    def end(self, until_s: float) -> None:
+        """Wait for the last sample until this time at the longest."""
+        self._thread.join(max(0.0, until_s - time.monotonic()))
         if self._thread.is_alive():
             self._given_up.set()
             sock = self._connection.sock if self._connection else None
@@ -236,14 +248,18 @@ class SeveralMetrics:
 
     def __enter__(self) -> SeveralMetrics:
         for each in self._each:
-            each.__enter__()
+            each.start()
+        until_s = time.monotonic() + _PATIENCE_S
+        for each in self._each:
+            each.begin(until_s)
         return self
 
     def __exit__(self, *_: object) -> None:
         for each in self._each:
             each.stop()
+        until_s = time.monotonic() + _PATIENCE_S
         for each in self._each:
-            each.__exit__()
+            each.end(until_s)
 
     def summary(self, tokens: int | None) -> ServerSummary:
         """Return the metrics of all servers together during the measurement.
@@ -283,17 +299,20 @@ class SeveralMetrics:
                 **window.figures(),
             ),
             not_measured=not_measured,
-            warnings=tuple(_warnings(window, tokens)),
+            warnings=tuple(_warnings(window, tokens, len(self._each))),
         )
 
 
-def _warnings(window: Window, tokens: int | None) -> list[str]:
+def _warnings(window: Window, tokens: int | None, servers: int) -> list[str]:
     found = []
+    who = "the server" if servers == 1 else f"the {servers} servers"
+    whose = "its" if servers == 1 else "their"
+    twice = "" if servers == 1 else "engine.url names a server twice, "
     counted = window.grown("generated_tokens")
     if window.whole and tokens and counted is not None and abs(counted - tokens) > _TOLERANCE * tokens:
         found.append(
-            f"the server counted {counted:,.0f} generated tokens during the measurement, but its answers "
-            f"contain {tokens:,} ({counted / tokens - 1:+.1%}): either the server also had other "
+            f"{who} counted {counted:,.0f} generated tokens during the measurement, but {whose} answers "
+            f"contain {tokens:,} ({counted / tokens - 1:+.1%}): either {twice}{who} also had other "
             "clients, which invalidates this measurement, or one of the server's counts is wrong; stop other "
             "use of the server and measure again"
         )

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pytest_dsr1.engines.openai.client import connection
+from pytest_dsr1.engines.openai.client.driver import Plan
 from pytest_dsr1.engines.openai.client.exchange import Exchange
 from pytest_dsr1.engines.openai.engine import OpenAiEngine
 from pytest_dsr1.engines.openai.requests import Requests
@@ -29,6 +30,15 @@ pytestmark = pytest.mark.usefixtures("client_unjudged")
 
 TIMER_S = 0.002
 """A timer of the loop may be early by its resolution."""
+
+
+@pytest.mark.parametrize(("concurrency", "requests"), [(10, 40), (40, 10), (7, 7)])
+@pytest.mark.parametrize("of", [1, 2, 3])
+def test_parts_start_as_evenly_as_the_whole(concurrency: int, requests: int, of: int) -> None:
+    plan = Plan(requests, concurrency, ramp_s=3.0)
+    parts = [plan.part(first, of) for first in range(of)]
+    assert sorted(at for part in parts for at in part.ramp_times_s) == pytest.approx(plan.ramp_times_s)
+    assert plan.ramp_times_s == pytest.approx([3.0 * i / plan.starts for i in range(plan.starts)])
 
 
 @dataclass

@@ -25,6 +25,20 @@ def test_one_port_for_each_connection(tmp_path: Path, monkeypatch: pytest.Monkey
     )
 
 
+def test_servers_behind_one_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two paths or two names of one address share its ports; another port has ports of its own."""
+    file = tmp_path / "range"
+    file.write_text("100 199\n")
+    monkeypatch.setattr(ports, "RANGE", file)
+    ports.check_all([("127.0.0.1", 1, 50), ("127.0.0.1", 1, 50), ("127.0.0.1", 2, 100), ("::1", 1, 100)])
+    with pytest.raises(EngineError, match=r" 101 connections to 127\.0\.0\.1:1 need"):
+        ports.check_all([("127.0.0.1", 1, 50), ("127.0.0.1", 1, 51)])
+    with pytest.raises(EngineError, match=r" 101 connections to \[::1\]:1 and \[0::1\]:1 need"):
+        ports.check_all([("::1", 1, 50), ("0::1", 1, 51)])
+    with pytest.raises(EngineError, match=r" 101 connections to not known:1 need"):
+        ports.check_all([("not known", 1, 50), ("not known", 1, 51)])
+
+
 @pytest.mark.parametrize("text", [None, "", "words\n", "1 2 3\n"])
 def test_an_unknown_range_refuses_nothing(
     text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

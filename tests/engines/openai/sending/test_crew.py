@@ -23,7 +23,7 @@ from pytest_dsr1.engines.openai.engine import OpenAiEngine
 from pytest_dsr1.engines.openai.sending.crew import processes_for, shares
 from pytest_dsr1.engines.openai.sending.part import Share
 from pytest_dsr1.engines.protocol import EngineResult, Job
-from pytest_dsr1.errors import EngineError
+from pytest_dsr1.errors import EngineError, InvalidRunError
 from pytest_dsr1.process.supervisor import descendants
 from pytest_dsr1.scenario.schema.scenario import Load
 from tests.helpers.openai_jobs import make_job, served
@@ -251,6 +251,131 @@ def test_enough_ends_all(tmp_path: Path, processes: Callable[[int], None]) -> No
     assert not any(record.error for record in result.records)
 
 
+def test_enough_after_a_process_is_done(tmp_path: Path, processes: Callable[[int], None]) -> None:
+    """It has ended by itself, and needs no command to do so."""
+    processes(2)
+
+    def answer(body: dict[str, Any]) -> Answer:
+        while body["prompt"][0] % 2 and sum(map(_is_worker, descendants(os.getpid()))) > 1:
+            time.sleep(0.01)
+        return GOOD
+
+    seen: list[int] = []
+
+    def enough(_: object) -> bool:
+        seen.append(1)
+        return len(seen) >= 5
+
+    with serving(answer) as port:
+        asked = job(tmp_path, {"concurrency": 2, "num_requests": 8, "warmup_requests": 0}, port)
+        result = OpenAiEngine().run(replace(asked, enough=enough, drains=True), Watcher())
+    assert 5 <= len(result.records) <= 8
+    assert not any(record.error for record in result.records)
+
+
+def test_a_supervisor_is_killed(tmp_path: Path, processes: Callable[[int], None]) -> None:
+    processes(2)
+
+    def answer(_: dict[str, Any]) -> Answer:
+        above = descendants(os.getpid()) - {pid for pid in descendants(os.getpid()) if _is_worker(pid)}
+        if above:
+            os.kill(max(above), signal.SIGKILL)
+        return GOOD
+
+    with serving(answer) as port, pytest.raises(EngineError, match=r"process [12] of 2 .* with SIGKILL; if"):
+        measured(tmp_path, {**CLOSED, "warmup_requests": 0}, port)
+    assert not descendants(os.getpid())
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_the_current_folder(
+    removed: bool, tmp_path: Path, processes: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are not modules of the load generator, and it need not exist."""
+    processes(2)
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    if removed:
+        here.rmdir()
+    else:
+        (here / "queue.py").write_text("raise RuntimeError('not for the load generator')\n")
+    with serving(lambda _: GOOD) as port:
+        assert len(measured(tmp_path, CLOSED, port)[0].records) == 40
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_dataset_that_breaks(number: int, tmp_path: Path, processes: Callable[[int], None]) -> None:
+    """It is not the engine that fails, so the run is not repeated."""
+    processes(number)
+    with serving(lambda _: GOOD) as port:
+        asked = job(tmp_path, CLOSED, port)
+        lines = asked.workload.path.read_text().splitlines()
+        lines[21] = '{"broken'
+        asked.workload.path.write_text("\n".join(lines))
+        with pytest.raises(InvalidRunError, match="is not a usable dataset") as error:
+            OpenAiEngine().run(asked, Watcher())
+    assert type(error.value) is InvalidRunError
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_one_server_of_two_dies(
+    number: int, tmp_path: Path, processes: Callable[[int], None], serve: Serve
+) -> None:
+    processes(number)
+    asked, lock = 0, threading.Lock()
+
+    def dying(_: dict[str, Any]) -> Answer:
+        nonlocal asked
+        with lock:
+            asked += 1
+            return GOOD if asked <= 30 else ["close"]
+
+    good, bad = serve(lambda _: GOOD), serve(dying)
+    load = {"concurrency": 4, "num_requests": 200, "warmup_requests": 0, "tolerated_failures": 200}
+    result, _ = measured(tmp_path, load, good, bad)
+    assert result.warnings[0].startswith(
+        f"70 of 200 requests failed (at http://127.0.0.1:{bad}), the first: the server closed the connection"
+    )
+
+
+@pytest.mark.parametrize("again", ["http://127.0.0.1:9/", "http://127.0.0.1:9/v1", "HTTP://127.0.0.1:9"])
+def test_one_server_twice(again: str, tmp_path: Path) -> None:
+    of = served(0, {"concurrency": 4, "num_requests": 4}, url=["http://127.0.0.1:9", again])
+    with pytest.raises(EngineError) as error:
+        OpenAiEngine().run(make_job(tmp_path, of), Watcher())
+    assert str(error.value) == (
+        "engine.url.1: expected each server once, found http://127.0.0.1:9 again, which is also engine.url.0"
+    )
+
+
+def test_secrets_in_addresses(tmp_path: Path, serve: Serve) -> None:
+    """Paths that differ only in what is masked are different servers."""
+    of_key = ["sk-planted0123456789abcdef", "sk-planted9876543210abcdef"]
+    port = serve(lambda _: GOOD)
+    of = served(0, CLOSED, url=[f"http://127.0.0.1:{port}/{key}" for key in of_key], server="vllm")
+    watcher = Watcher()
+    result = OpenAiEngine().run(make_job(tmp_path, of), watcher)
+    assert len(result.records) == 40
+    said = f"{result.facts} {result.warnings} {watcher}"
+    assert not any(key in said for key in of_key)
+    assert f"http://127.0.0.1:{port}/(not shown)" in said
+    assert of.engine.attached_url == " and ".join([f"http://127.0.0.1:{port}/(not shown)"] * 2)
+
+
+def test_an_address_of_several_is_wrong(tmp_path: Path) -> None:
+    of = served(0, {"concurrency": 4, "num_requests": 4}, url=["http://127.0.0.1:9", "http://::1:9"])
+    with pytest.raises(EngineError, match=r"^engine\.url\.1: expected http://HOST:PORT"):
+        OpenAiEngine().run(make_job(tmp_path, of), Watcher())
+
+
+def test_fewer_requests_than_shares(tmp_path: Path, processes: Callable[[int], None], serve: Serve) -> None:
+    processes(4)
+    load = {"concurrency": 8, "num_requests": 3, "warmup_requests": 1}
+    result, _ = measured(tmp_path, load, serve(lambda _: GOOD), serve(lambda _: GOOD))
+    assert sorted(record.id for record in result.records) == [0, 1, 2]
+
+
 def test_time_is_up(tmp_path: Path, processes: Callable[[int], None]) -> None:
     processes(2)
 
@@ -295,6 +420,20 @@ def test_processes_for_a_schedule(rate_req_s: float, mean_output: float, expecte
     times_s = [number / rate_req_s for number in range(1, 20_001)]
     load = Load(num_requests=20_000, concurrency=100_000)
     assert processes_for(load, times_s, mean_output, 64, 1) == expected
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "servers", "expected"),
+    [(1, 1, 1), (3, 1, 3), (100, 1, 8), (3, 3, 3), (5, 3, 3), (6, 3, 6)],
+)
+def test_every_share_can_send(concurrency: int, servers: int, expected: int) -> None:
+    """An open loop may have a high rate, but few requests in flight."""
+    times_s = [number / 20_000 for number in range(1, 20_001)]
+    load = Load(num_requests=20_000, concurrency=concurrency)
+    processes = processes_for(load, times_s, 8, 64, servers)
+    assert processes == expected
+    of = {share.of for some in shares(processes, servers) for share in some}
+    assert max(of) <= concurrency
 
 
 @pytest.mark.parametrize("servers", range(1, 6))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from pytest_dsr1.engines.openai.sending.figures import per_server, together
+from dataclasses import replace
+
+import pytest
+
+from pytest_dsr1.engines.openai.sending.figures import idle_early, per_server, together
 from pytest_dsr1.records import RequestRecord
 
 
@@ -68,3 +72,30 @@ def test_requests_that_took_no_time_have_no_rate() -> None:
     at_once = RequestRecord(0, 10.0, None, 10.0, 8, 1, server=0)
     (found,) = per_server(["http://a"], [at_once])
     assert (found["output_tokens"], found["output_tok_s"]) == (1, 0.0)
+
+
+URLS = ["http://a", "http://b"]
+
+
+@pytest.mark.parametrize("last_s", [6.0, 5.9, 20.0])
+def test_servers_that_end_about_together(last_s: float) -> None:
+    """Each request takes 2 s: the last ones of two equal servers may end 4 s, or a tenth, apart."""
+    at = [record(0, last_s - 4.0 + 2.0 * (last_s > 10), None, 8), record(1, last_s, None, 8)]
+    assert idle_early(URLS, [record(0, 0.0, None, 8), *at]) is None
+
+
+def test_a_server_that_waits_for_a_slower_one() -> None:
+    records = [
+        record(0, 0.0, None, 8),
+        record(0, 2.0, None, 8),
+        record(1, 0.0, None, 8),
+        record(1, 10.0, None, 8),
+    ]
+    assert idle_early(URLS, records) == (
+        "http://a had no more requests after 4.0 s of 12.0 s, because requests are divided evenly and "
+        "http://b was slower: throughput is limited by the slower server; measure them one by one, or with "
+        "load.duration_s"
+    )
+    assert idle_early(URLS, [r for r in records if r.start_s < 10.0]) is None
+    short = [replace(r, submitted_s=r.submitted_s / 20, last_token_s=r.last_token_s / 20) for r in records]
+    assert idle_early(URLS, short) is None, "0.4 s"

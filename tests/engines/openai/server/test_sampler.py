@@ -65,6 +65,45 @@ def not_found() -> Answer:
     return plain("404 Not Found", b'{"detail": "Not Found"}')
 
 
+def test_last_samples_of_several_servers(tmp_path: Path) -> None:
+    """The first server's last sample comes after the second one's: both are of the end of the measurement."""
+    ending, second = threading.Event(), threading.Event()
+    counted = 0
+
+    def page() -> Answer:
+        return plain(
+            "200 OK",
+            b"# TYPE vllm:generation_tokens_total counter\nvllm:generation_tokens_total %d\n" % counted,
+            kind="text/plain",
+        )
+
+    def slow() -> Answer:
+        assert not ending.is_set() or second.wait(60)
+        return page()
+
+    def fast() -> Answer:
+        if ending.is_set():
+            second.set()
+        return page()
+
+    with (
+        serving(lambda _: GOOD, pages={"/metrics": slow}) as one,
+        serving(lambda _: GOOD, pages={"/metrics": fast}) as other,
+    ):
+        sites = [Site("127.0.0.1", port, "", None, None) for port in (one, other)]
+        metrics = SeveralMetrics(sites, "vllm", tmp_path)
+        with metrics:
+            counted = 100
+            ending.set()
+    assert metrics.summary(200).server_metrics.complete
+    assert not metrics.summary(200).warnings
+    (warning,) = metrics.summary(100).warnings
+    assert warning.startswith(
+        "the 2 servers counted 200 generated tokens during the measurement, but their answers contain 100 "
+    )
+    assert ": either engine.url names a server twice, the 2 servers also had other clients, which" in warning
+
+
 KINDS: dict[str, Callable[[Truth], tuple[str, dict[str, Page]]]] = {
     "vllm": lambda truth: ("vllm", {"/metrics": truth.vllm}),
     "sglang": lambda truth: ("sglang", {"/metrics": truth.sglang}),
