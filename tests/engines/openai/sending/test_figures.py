@@ -99,3 +99,31 @@ def test_a_server_that_waits_for_a_slower_one() -> None:
     assert idle_early(URLS, [r for r in records if r.start_s < 10.0]) is None
     short = [replace(r, submitted_s=r.submitted_s / 20, last_token_s=r.last_token_s / 20) for r in records]
     assert idle_early(URLS, short) is None, "0.4 s"
+
+
+@pytest.mark.parametrize(
+    ("span_s", "longest_s", "normal_s", "too_long_s"),
+    [(5.0, 0.1, 0.9, 1.1), (40.0, 0.1, 3.9, 4.1), (40.0, 5.0, 9.9, 10.1)],
+    ids=["1 s", "a tenth of the time", "two requests"],
+)
+def test_how_much_earlier_a_server_may_end(
+    span_s: float, longest_s: float, normal_s: float, too_long_s: float
+) -> None:
+    """The longest of the three counts, whenever the measurement began."""
+    for idle_s in (normal_s, too_long_s):
+        begin_s, end_s = 100.0, 100.0 + span_s
+        times = [
+            (0, begin_s, begin_s + longest_s),
+            (0, end_s - idle_s - longest_s, end_s - idle_s),
+            (1, begin_s, end_s),
+        ]
+        records = [RequestRecord(0, start, None, end, 8, 8, server=server) for server, start, end in times]
+        found = idle_early(URLS, records)
+        said = f"http://a had no more requests after {span_s - idle_s:.1f} s of {span_s:.1f} s, "
+        assert (found or "").startswith(said) is (idle_s == too_long_s)
+
+
+def test_a_server_without_any_request() -> None:
+    found = idle_early(URLS, [RequestRecord(0, 100.0, None, 101.5, 8, 8, server=0)])
+    assert found is not None
+    assert found.startswith("http://b had no more requests after 0.0 s of 1.5 s, ")
