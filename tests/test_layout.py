@@ -115,6 +115,7 @@ ACROSS = (
     "browser",
     "engines/test_independence.py",
     "gate/test_gate_simulation.py",
+    "gate/test_searches_simulation.py",
     "mutation",
     "packaging",
     "pairs/test_pairs_simulation.py",

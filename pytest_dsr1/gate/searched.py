@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from statistics import median
 
 from pytest_dsr1.errors import UserError
@@ -86,5 +87,4 @@ def with_own_error(level: Level, se_percent: list[float]) -> Level:
         level: of the references.
         se_percent: the standard error of each reference, in percent.
     """
-    own = median(se_percent) / 100
-    return level if level.sd >= own else Level(level.mean, own, level.freedom, level.shared, level.runs)
+    return replace(level, sd=max(level.sd, median(se_percent) / 100))

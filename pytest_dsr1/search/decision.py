@@ -23,9 +23,8 @@ FIT_ERROR = 0.02
 0.1% for each of at most 12 probes, it is at most 3.2%; we promise 5%, because a curve is only a model."""
 _Z = 2.326
 """Of the normal distribution, for ``FIT_ERROR`` on both sides together."""
-_FALSE_PAIR = 0.0001
 _EXCESS = 3.719
-"""Standard errors of a normal variable that are exceeded with the probability ``_FALSE_PAIR``."""
+"""Standard errors of a normal variable that are exceeded with a probability of 0.01%."""
 _NEAR = 1.35
 """Once the loads on both sides differ by less than this factor, the curve is used, for loads that close."""
 _END_FACTOR = 8.0
@@ -113,7 +112,7 @@ def _is_narrow(asked: Question, low: float, high: float) -> bool:
 
 def _between(asked: Question, low: float, high: float, *, kept: bool, missed: bool) -> float:
     """Return a load between two, or an end of the range that the answer is close to."""
-    if high <= low * _END_FACTOR or (asked.whole and high - low < 2):
+    if high <= low * _END_FACTOR:
         if not kept and missed:
             return low
         if kept and not missed:
@@ -145,7 +144,7 @@ def _not_monotonic(asked: Question, probes: Sequence[Probe]) -> Found | None:
     """Return that misses fall with load, if two probes show it, with all loads that are in doubt.
 
     Their shares are compared by their effective requests. With shares that are equal everywhere, a pair would
-    show it with a probability of :data:`_FALSE_PAIR`.
+    show it with a probability of 0.01%.
     """
     seen = [probe for probe in probes if not probe.oversaturated and probe.effective >= LEAST_EFFECTIVE]
     pairs = [(_excess(p, q), p, q) for p in seen for q in seen if p.load < q.load]

@@ -1,86 +1,100 @@
-"""The gate of searches, on queues with a known answer: its errors are those of any gate."""
+"""What a gate compares of a search, and how narrow that must be."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import cache
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 
-from benchmarks.search.queues import ClosedQueue, OneQueue, Server
-from benchmarks.search.study import probe
-from pytest_dsr1.gate.decision import GATE_ALPHA, look, planned
+from pytest_dsr1.errors import UserError
 from pytest_dsr1.gate.noise import Level, level
-from pytest_dsr1.gate.searched import too_coarse, with_own_error
+from pytest_dsr1.gate.searched import facts_of, refuse_unfit, too_coarse, with_own_error
+from pytest_dsr1.machine.values import FactValue
 from pytest_dsr1.scenario.schema.search import Search
-from pytest_dsr1.search.decision import Found, decide
-from pytest_dsr1.search.evidence import Probe
-from pytest_dsr1.search.placing import Plan, Question
-from pytest_dsr1.study.losses import loss, worse
+from tests.helpers.scenario_files import changed, load_text
 from tests.helpers.values import scenario
 
-DELTA_PERCENT = 8.0
-STARTS = 0.005
-"""The noise between engine starts, on top of that of a search."""
-REFERENCES, MOST_RUNS, GATES = 20, 64, 4_000
-SERVERS: dict[str, tuple[Server, Question, int]] = {
-    "highest_rate": (OneQueue(10.0, scale=100.0), Question(1, 2048, 0.9, whole=False), 80),
-    "highest_concurrency": (ClosedQueue(27.0), Question(1, 2048, 0.95), 120),
+LOAD: dict[str, FactValue] = {
+    "dataset.content": "ab12",
+    "option.load.concurrency": 20,
+    "option.load.num_requests": 400,
+    "option.load.duration_s": 60.0,
+    "option.load.arrival.rate_req_s": 3.5,
 }
-"""By metric: the server, what is asked, and how many searches there are to draw from."""
+"""Facts of one probe."""
 
 
-def searched(server: Server, asked: Question, seed: int) -> Found:
-    rng, probes = np.random.default_rng(seed), list[Probe]()
-    while isinstance(step := decide(asked, probes), Plan):
-        probes.append(probe(server, step, asked.goal, rng))
-    return step
+def asked(search: dict[str, Any], **changes: Any) -> dict[str, FactValue]:
+    """Return the facts of a search, without ``dataset``."""
+    searched = scenario(search={"load": {"concurrency": [1, 64]}, **search}, **changes)
+    found = facts_of({**LOAD, "driver": "575", "option.load.arrival.kind": "poisson"}, searched)
+    prefix = "option.load.search."
+    assert {key: found.pop(key) for key in ("driver", "option.load.arrival.kind")} == {
+        "driver": "575",
+        "option.load.arrival.kind": "poisson",
+    }
+    assert all(key.startswith(prefix) for key in found), "the load of a probe is not compared"
+    found.pop(f"{prefix}dataset")
+    return {key.removeprefix(prefix): fact for key, fact in found.items()}
 
 
-@cache
-def answers(metric: str) -> tuple[Found, ...]:
-    server, asked, count = SERVERS[metric]
-    return tuple(searched(server, asked, seed) for seed in range(count))
+def test_a_search_is_compared_by_its_question() -> None:
+    """The range, the goal, the width and the service level, however that is given."""
+    question: dict[str, FactValue] = {"range": ["1", "64"], "goal": 0.99, "width_percent": 5.0}
+    assert asked({}) == question
+    assert asked({"slo": "mlperf-server"}) == {**question, "slo.preset": "mlperf-server"}
+    assert asked({"goal": 0.9, "width_percent": 20}, slo={"request_latency_ms": 1000, "ttft_ms": 50}) == {
+        **question,
+        "goal": 0.9,
+        "width_percent": 20.0,
+        "slo.request_latency_ms": 1000.0,
+        "slo.ttft_ms": 50.0,
+    }
+    assert asked({"load": {"rate": [0.1, 12.3456789012]}})["range"] == ["0.1", "12.3456789"]
 
 
-def gates(metric: str, lost_percent: float) -> dict[int, int]:
-    """Return how often gates decide: 1 is FAIL, -1 PASS, 0 neither."""
-    rng, found = np.random.default_rng(14), answers(metric)
-    figures = np.array([math.log(each.estimate) for each in found])
-    errors = np.array([100 * each.se for each in found])
-    count, decided = len(found), {1: 0, -1: 0, 0: 0}
-    for _ in range(GATES):
-        drawn = rng.integers(count, size=REFERENCES + MOST_RUNS)
-        values = figures[drawn] + STARTS * rng.standard_normal(len(drawn))
-        references = level(values[:REFERENCES].tolist(), range(REFERENCES))
-        known = with_own_error(references, errors[drawn[:REFERENCES]].tolist())
-        design = planned(known, GATE_ALPHA, worse(metric, DELTA_PERCENT), MOST_RUNS)
-        assert design is not None
-        candidate = np.exp(values[REFERENCES:] - worse(metric, lost_percent))
-        losses = loss(metric, known.mean, candidate)
-        looks = (int(look(design, losses[:runs]).decision) for runs in range(1, design.max_runs + 1))
-        decided[next((each for each in looks if each), 0)] += 1
-    return decided
+def test_a_search_is_compared_by_the_dataset_that_its_probes_are_made_of() -> None:
+    """Each probe has its own content; what they are drawn from is the same."""
+
+    def told(**dataset: Any) -> FactValue:
+        searched = scenario(search={"load": {"concurrency": [1, 64]}}, dataset=dataset)
+        return facts_of({}, searched)["option.load.search.dataset"]
+
+    first = told(input_tokens=8, output_tokens=4, seed=1)
+    assert "null" not in str(first), "what is not given is not compared"
+    assert first == told(seed=1, output_tokens=4, input_tokens=8)
+    assert first != told(input_tokens=8, output_tokens=4, seed=2)
+    assert told(path="x.jsonl", input_tokens=8, output_tokens=4, seed=1, vocab_size=100) == (
+        '{"input_tokens": 8, "output_tokens": 4, "path": "x.jsonl", "seed": 1, "vocab_size": 100}'
+    )
 
 
-@pytest.mark.parametrize("metric", SERVERS)
-def test_a_gate_of_searches_keeps_its_errors(metric: str) -> None:
-    """At most 1% false FAIL, and at least 94% of losses of delta are found."""
-    innocent, guilty = gates(metric, 0.0), gates(metric, DELTA_PERCENT)
-    assert innocent[1] <= 0.01 * GATES
-    assert innocent[-1] >= 0.98 * GATES
-    assert guilty[1] >= 0.94 * GATES
-
-
-@pytest.mark.parametrize("metric", SERVERS)
-def test_a_search_knows_its_own_error(metric: str) -> None:
-    """Its standard error is near the spread of many searches, which have unrounded figures."""
-    found = answers(metric)
-    spread = float(np.std([math.log(each.estimate) for each in found]))
-    assert 0.7 < float(np.median([each.se for each in found])) / spread < 1.5
-    assert len({each.estimate for each in found}) > 0.2 * len(found)
+@pytest.mark.parametrize(("delta", "fit"), [(5.1, True), (5, False), (4.9, False)])
+def test_a_gate_of_searches_needs_a_delta_above_their_width(tmp_path: Path, delta: float, fit: bool) -> None:
+    text = changed(
+        ("load:\n  concurrency: 1024\n", "load:\n  concurrency: 1\n"),
+        ("  type: trtllm-bench\n", "  type: openai\n  command: [vllm, serve]\n"),
+        ("  llm_api:\n    enable_attention_dp: true\n    cuda_graph_config:\n      batch_sizes: [128]\n", ""),
+        ('  environment:\n    TRTLLM_DG_JIT_USE_NVCC: "1"\n', ""),
+        (
+            "targets:\n",
+            f"search: {{load.concurrency: [1, 64], slo: mlperf-server}}\ngate: {{delta_percent: {delta}}}\n"
+            "targets:\n",
+        ),
+    )
+    loaded = load_text(tmp_path, text)
+    if fit:
+        refuse_unfit(loaded, loaded.scenario)
+        return
+    with pytest.raises(UserError) as caught:
+        refuse_unfit(loaded, loaded.scenario)
+    assert str(caught.value) == (
+        f"{tmp_path / 's.yaml'}:24: a gate of searches needs gate.delta_percent above search.width_percent, "
+        f"found {delta:g} and 5: set a larger delta, or a narrower search"
+    )
 
 
 def test_a_step_of_the_concurrency_is_less_than_delta() -> None:
@@ -88,6 +102,8 @@ def test_a_step_of_the_concurrency_is_less_than_delta() -> None:
     asked = Search.model_validate({"load": {"concurrency": [1, 64]}})
     gated = scenario(search=asked, gate={"delta_percent": 8})
     assert too_coarse(gated, 20.0) == ""
+    assert too_coarse(gated, 12.6) == ""
+    assert too_coarse(gated, 12.5) != "", "a step is exactly 8%"
     assert too_coarse(gated, 7.0) == (
         "small: a step of the concurrency is 14% of the references' mean 7, so a search cannot show a loss "
         "of 8%: set a larger gate.delta_percent, or search load.rate"
@@ -101,4 +117,4 @@ def test_the_noise_of_searches_is_at_least_the_error_of_one() -> None:
     equal = level([math.log(20.0)] * 20, range(20))
     assert with_own_error(equal, [1.0, 1.5, 2.0]) == replace(equal, sd=0.015)
     noisy = Level(3.0, 0.02, 19, 0.05, 20)
-    assert with_own_error(noisy, [1.5]) is noisy
+    assert with_own_error(noisy, [1.5]) == noisy

@@ -167,3 +167,21 @@ def test_the_second_place_is_slower_if_the_new_side_loses_when_the_old_one_began
     assert found.loss == pytest.approx(0.01, abs=1e-4)
     assert found.shown
     assert not period(np.full(6, 0.02), old_first).shown
+
+
+def test_places_that_differ_by_less_than_a_figure_can_tell_are_not_shown() -> None:
+    """Without any noise: 0.005% is less than the 0.01% that differences have at least."""
+    old_first = np.array([1.0, 0.0] * 3)
+    assert not period(5e-5 * old_first, old_first).shown
+    assert period(5e-3 * old_first, old_first).shown
+
+
+def test_the_places_of_many_comparisons_are_compared_as_those_of_one_are() -> None:
+    random = np.random.default_rng(9)
+    old_first = np.array([[1.0, 0.0, 0.0, 1.0, 0.0, 1.0], [0.0, 1.0, 0.0, 1.0, 1.0, 1.0]] * 20)
+    differences = random.normal(0, 0.01, old_first.shape) + 0.02 * old_first
+    found = period(differences, old_first)
+    alone = [period(*each) for each in zip(differences, old_first, strict=True)]
+    assert found.loss == pytest.approx([each.loss for each in alone])
+    assert found.shown.tolist() == [each.shown for each in alone]
+    assert {*found.shown.tolist()} == {True, False}

@@ -47,6 +47,19 @@ def test_pairs_and_hours_are_said_before_the_start() -> None:
     assert 4 <= equal < 4.2 < lost < 5
 
 
+def test_hours_are_rounded_to_two_digits() -> None:
+    """32 starts of 905.625 s take 8.05 hours."""
+    assert "32 engine starts (8 h)" in plan_of().statement(905.5)[0]
+    assert "32 engine starts (8.1 h)" in plan_of().statement(905.75)[0]
+
+
+def test_the_expected_pairs_are_those_of_the_presumed_noise() -> None:
+    gate = {"delta_percent": 3.0, "presumed_noise_percent": 1.4, "metric": None}
+    plan = pairs_plan(values.scenario(gate=gate), seed=5, again="", most=16)
+    equal, lost = plan.design.expected_pairs(0.014)
+    assert f"it takes {equal:.1f} pairs if the sides are equal, {lost:.1f} at a loss" in plan.statement()[1]
+
+
 def test_without_gpus_there_are_no_gpu_hours_and_an_unknown_time_is_not_said() -> None:
     assert plan_of().statement(90.0)[0].endswith("32 engine starts (0.8 h)")
     assert plan_of().statement()[0].endswith("32 engine starts")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 import pytest
@@ -131,6 +132,14 @@ def test_the_message_has_estimate_interval_pairs_delta_and_noise() -> None:
     assert found, message
     low, high = map(float, found.groups())
     assert low < -5.02 < high < 0
+
+
+def test_the_noise_is_that_of_starts_in_percent() -> None:
+    """It is the standard deviation of the differences over the square root of 2."""
+    progress = with_pairs(plan_of(), varied(7.0, 6, 3.2))
+    noise = stdev(progress.differences) / math.sqrt(2)
+    assert noise == pytest.approx(0.0096, abs=0.00005)
+    assert "noise 0.96% between starts" in progress.sentence()
 
 
 @pytest.mark.parametrize(("new", "word"), [(7.94, "slower"), (8.06, "faster")])

@@ -41,7 +41,7 @@ def probed(
     green: Mapping[str, FactValue],
     *,
     other_work: bool,
-    of_good: bool = True,
+    of_good: bool,
 ) -> Probed | None:
     """Return how the machine's probes compare; None if it was not probed before the run.
 

@@ -159,10 +159,19 @@ def test_what_a_lower_clock_can_have_cost() -> None:
 
 @pytest.mark.parametrize(
     ("clock_mhz", "share", "behind"),
-    [(1200, 1.0, {1: 39.1}), (1940, 1.0, {}), (1910, 1.0, {1: 3.0}), (1200, 0.01, {})],
+    [
+        (1200, 1.0, {1: 39.1}),
+        (1940, 1.0, {}),
+        (1930.8, 1.0, {}),
+        (1930.4, 1.0, {1: 2.0}),
+        (1910, 1.0, {1: 3.0}),
+        (1200, 0.05, {1: 39.1}),
+        (1200, 0.049, {}),
+        (1200, None, {}),
+    ],
 )
 def test_a_gpu_at_its_power_cap_is_held_against_the_others(
-    clock_mhz: int, share: float, behind: dict[int, float]
+    clock_mhz: float, share: float | None, behind: dict[int, float]
 ) -> None:
     """At the default limit all GPUs are capped at full load, but none is much slower than the others."""
     run = watched(0.0, 0.0, 0.0, max_sm_clock_mhz=(1980, 1980, 1980))
@@ -285,6 +294,17 @@ def test_findings_and_clues() -> None:
 )
 def test_xid_errors_that_do_not_convict(code: int, time_s: float, seen: tuple[str, ...]) -> None:
     assert found(**watched(0.0, events=(Event(time_s, 0, "xid", "", code),))).seen == seen
+
+
+def test_each_xid_error_is_told() -> None:
+    """Also one after an error that convicts, which is told elsewhere."""
+    codes = (79, 999, 79, 998)
+    events = tuple(Event(101.0 + 5 * (n == 2), 0, "xid", "", code) for n, code in enumerate(codes))
+    assert found(**watched(0.0, events=events)).seen == (
+        "Xid 999 (not in our table)",
+        "outside the measured time, Xid 79 (GPU has fallen off the bus)",
+        "Xid 998 (not in our table)",
+    )
 
 
 def test_an_xid_error_of_the_hardware_counts_before_others() -> None:
@@ -519,6 +539,12 @@ def test_from_a_run_to_its_cause() -> None:
     assert cause(0.9, GRAPHS, since=NEWER, events=(other,), status=Status.INVALID) == "machine"
     assert cause(0.9, GRAPHS, since=NEWER, events=(xid,), status=Status.INVALID) == "machine"
     assert cause(0.9, eager, since=NEWER, events=(xid,), status=Status.INVALID) == "contradiction"
+
+
+@pytest.mark.parametrize(("concurrency", "alone"), [(1, True), (2, False), ("all", False)])
+def test_whether_one_request_is_in_flight_at_a_time(concurrency: int | str, alone: bool) -> None:
+    load = {"concurrency": concurrency, "num_requests": 4}
+    assert found(scenario=scenario(load=load)).one_at_a_time is alone
 
 
 def test_a_figure_above_the_peak(monkeypatch: pytest.MonkeyPatch) -> None:

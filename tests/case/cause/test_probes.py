@@ -143,6 +143,11 @@ def test_probes_after_the_run_are_held_against_those_before_it() -> None:
     seen = found(None, all_reduce_64kib_us=66.0, **before, **after)
     assert seen is not None
     assert seen.slower_after == pytest.approx({"memory_bandwidth": -6.11}, abs=0.01)
+    for after_us, slower in ((75.0, set[str]()), (75.1, {"allreduce_small"})):
+        later: dict[str, Any] = {"after.all_reduce_64kib_us": after_us}
+        seen = found(None, all_reduce_64kib_us=66.0, **later)
+        assert seen is not None
+        assert seen.slower_after.keys() == slower, "this probe can tell 12%"
 
 
 @pytest.mark.parametrize("slow", [1, 4, 5, 6])
@@ -179,7 +184,7 @@ def test_a_value_of_all_gpus_is_no_value_of_the_first() -> None:
         "probe.host_to_gpu_gb_s": ["44", "55"],
     }
     made = measurement(fingerprint=Fingerprint(facts), telemetry=Telemetry(gpus=(1, 0)))
-    seen = probed(made, accepted, {}, other_work=False)
+    seen = probed(made, accepted, {}, other_work=False, of_good=True)
     assert seen is not None
     assert seen.overall["memory_bandwidth"] == pytest.approx(-5.0)
     assert seen.single[0] == pytest.approx({"peer_copy": -50.0, "host_link_to": 0.0})
