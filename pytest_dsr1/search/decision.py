@@ -87,7 +87,8 @@ def decide(asked: Question, probes: Sequence[Probe]) -> Plan | Found:
     if misses and high <= asked.low:
         return Found("below", 0.0, 0.0, asked.low)
     if keeps and misses and _is_narrow(asked, low, high - 1 if asked.whole else high):
-        return _between_sides(low, high, high - 1 if asked.whole else high, narrow=True)
+        between = _between_sides(low, high, high - 1 if asked.whole else high, narrow=True)
+        return _not_monotonic(asked, probes) or between
     unknown = [p for p, s in sides if s == "unknown" and p.effective > 0]
     last = len(probes) >= asked.most_probes
     if not last and not unknown and not (keeps and misses and high <= low * _NEAR):

@@ -318,3 +318,13 @@ def test_when_a_probe_may_stop() -> None:
     longer = replace(curve, requests=8_000)
     assert not enough(longer, Probe(45, 1_999, 1_980, 1_200.0), 0.99)
     assert enough(longer, Probe(45, 2_000, 1_980, 1_200.0), 0.99), "a quarter of what it may send"
+
+
+def test_misses_that_fall_with_load_are_unclear_also_between_narrow_sides() -> None:
+    """100 keeps the goal and 120 misses it, but 90 missed more than 100, by 4.4 standard errors."""
+    asked = replace(CONCURRENCY, width_percent=20)
+    more, fewer = close(90, 0.0115, 8_000.0), close(100, 0.0050, 8_000.0)
+    found = answer(more, fewer, missed(120), asked=asked)
+    assert (found.where, found.low, found.high) == ("unclear", 1, 120)
+    assert found.contradiction == (more, fewer)
+    assert answer(close(90, 0.0045, 8_000.0), fewer, missed(120), asked=asked).where == "inside"
