@@ -72,6 +72,8 @@ VERSIONS = (
     "steady/test_mser5.py",
     "test_extensions.py",
     "workload/test_dataset.py",
+    "workload/test_questions.py",
+    "workload/test_scoring.py",
     "workload/test_synthetic.py",
 )
 """Tests marked `versions`: they use most of each dependency and of Python in a short time."""
@@ -87,6 +89,7 @@ COVERED_CHILDREN = (
 UNCOVERED = (
     "engines/tensorrt_llm/bench/test_engine.py",
     "gate/test_gate_simulation.py",
+    "gate/test_searches_simulation.py",
     "pairs/test_pairs_simulation.py",
     "plugin/test_benchmark.py",
     "plugin/test_example_plugin.py",
@@ -95,12 +98,14 @@ UNCOVERED = (
     "plugin/test_probing.py",
     "plugin/test_published.py",
     "plugin/test_reports.py",
+    "plugin/test_search_gate.py",
     "plugin/test_selecting.py",
     "plugin/test_serving.py",
     "plugin/test_third_party.py",
     "reporting/html",
     "reporting/terminal/test_plan.py",
     "search/test_search_simulation.py",
+    "search/test_waves_simulation.py",
     "storage/test_yaml_loaders.py",
     "test_docs.py",
 )
@@ -165,6 +170,15 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     except ModuleNotFoundError as error:
         skip_for_a_package(error, item)
         raise
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Read no other file when only the tests for other versions run, which takes a few seconds."""
+    if config.option.markexpr != "versions" or not collection_path.is_relative_to(TESTS):
+        return None
+    place = collection_path.relative_to(TESTS).as_posix()
+    is_test = collection_path.name.startswith("test_")
+    return True if is_test and not _is_in(place, VERSIONS) else None
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -108,7 +108,6 @@ def test_a_file_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 TEXT = st.text(st.characters(exclude_categories=["Cs"])).filter(str.strip)
 
 
-@pytest.mark.versions
 @given(st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=5), st.booleans())
 def test_what_is_written_is_read(
     tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]], ascii_only: bool
@@ -119,7 +118,6 @@ def test_what_is_written_is_read(
     assert read_questions(path) == tuple(KnownQuestion(p, a.strip()) for p, a in pairs)
 
 
-@pytest.mark.versions
 @given(st.binary())
 def test_any_bytes_are_an_object_or_a_sentence(line: bytes) -> None:
     found = json_object(line)

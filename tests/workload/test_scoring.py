@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 
 from pytest_dsr1.workload.scoring import answer_in, as_number, is_right
 
-pytestmark = pytest.mark.versions
-
 
 @pytest.mark.parametrize(
     ("text", "expected", "found"),
