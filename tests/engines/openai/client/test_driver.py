@@ -183,7 +183,7 @@ def test_a_run_that_has_shown_enough_is_stopped(arrival: dict[str, Any] | None, 
     watcher = Watcher()
     with serving(answer) as port:
         of = served(port, {"concurrency": 2, "num_requests": 50, "arrival": arrival, "tolerated_failures": 0})
-        job = replace(make_job(tmp_path, of), enough=lambda record: record.id == 2)
+        job = replace(make_job(tmp_path, of), enough=lambda _: len(watcher.records) == 3)
         result = OpenAiEngine().run(job, watcher)
         for _ in asked[3:]:
             assert left.acquire(timeout=30), "the connection was not closed"
