@@ -91,7 +91,9 @@ def test_a_file_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     path = tmp_path / "t.jsonl"
     assert refusal(path) == f"{path}: there is no such file of questions; correct `path` in accuracy.tasks"
     assert refusal(tmp_path) == f"{tmp_path}: the questions cannot be read: Is a directory"
-    assert refusal(Path("a\0b")) == "a\0b: the questions cannot be read: embedded null byte"
+    # Python words it in its own way, and another way since 3.13.
+    assert refusal(Path("a\0b")).startswith("a\0b: the questions cannot be read: ")
+    assert "embedded null" in refusal(Path("a\0b"))
     os.mkfifo(path)
     assert refusal(path) == f"{path}: the questions cannot be read: it is a device or pipe"
     path.unlink()
