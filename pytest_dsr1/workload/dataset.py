@@ -9,7 +9,7 @@ keys, and the same ``task_id`` on several lines.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -78,21 +78,22 @@ def inspect_dataset(path: Path, requests: int, *, vocab_size: int | None = None)
     )
 
 
-def iter_requests(path: Path, requests: int, first: int = 0, of: int = 1) -> Iterator[Request]:
+def iter_requests(
+    path: Path, requests: int, chosen: Callable[[int], bool] = lambda _: True
+) -> Iterator[Request]:
     """Yield requests of the first ``requests`` lines, one at a time.
 
     Args:
         path: the JSONL file.
         requests: the number of lines.
-        first: the first line that is used, from 0.
-        of: every ``of``-th line from there on is used; the others are not parsed.
+        chosen: whether a line, counted from 0, is used; the others are not parsed.
 
     Raises:
         InvalidRunError: a line cannot be used, or there are too few lines.
     """
     number = 0
     for number, line in _lines(path, requests):
-        if (number - 1 - first) % of or number <= first:
+        if not chosen(number - 1):
             continue
         request = _request(line)
         if isinstance(request, list):

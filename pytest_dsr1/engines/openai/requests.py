@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -84,17 +84,22 @@ class Requests:
         return f"Requests({self.engine.server}, {self.model}, {self.host})"
 
     def exchanges(
-        self, workload: Workload, count: int, first: int = 0, of: int = 1, *, warm_up: bool = False
+        self,
+        workload: Workload,
+        count: int,
+        chosen: Callable[[int], bool] = lambda _: True,
+        *,
+        warm_up: bool = False,
     ) -> Iterator[Exchange]:
-        """Yield exchanges for the first ``count`` requests of the workload.
+        """Yield exchanges for the chosen ones of the first ``count`` requests of the workload.
 
-        Only every ``of``-th request is used, from number ``first`` on. A workload with fewer requests is
-        repeated, which happens in a warm-up.
+        A workload with fewer requests is repeated, which happens in a warm-up.
         """
         for begin in range(0, count, workload.requests):
-            lines, skipped = min(workload.requests, count - begin), (first - begin) % of
-            requests = iter_requests(workload.path, lines, skipped, of)
-            for number, request in zip(itertools.count(begin + skipped, of), requests):
+            numbers = range(begin, min(begin + workload.requests, count))
+            mine = [chosen(number) for number in numbers]
+            requests = iter_requests(workload.path, len(numbers), mine.__getitem__)
+            for number, request in zip(itertools.compress(numbers, mine), requests, strict=True):
                 if not warm_up:
                     self.prompt_starts.add(prompt_start(request))
                 yield self._exchange(number, for_warm_up(request) if warm_up else request)

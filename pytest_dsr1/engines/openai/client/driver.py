@@ -63,15 +63,26 @@ class Plan:
         """When each of them starts, in seconds from the start."""
         return [self.ramp_from_s + self.ramp_s * number / self.starts for number in range(self.starts)]
 
+    def in_part(self, number: int, first: int, of: int) -> bool:
+        """Return whether this request belongs to the part ``first`` of ``of`` parts.
+
+        A closed loop is divided by its slots: request ``n`` takes the place of request ``n - concurrency``.
+        If requests were dealt one by one, some parts would get one wave of requests more than others.
+        """
+        slot = number if self.schedule is not None else number % self.concurrency
+        return slot % of == first
+
     def part(self, first: int, of: int) -> Plan:
-        """Return the plan for every ``of``-th request and slot, from number ``first`` on."""
+        """Return the plan for the part ``first`` of ``of`` parts."""
+        wave = self.requests if self.schedule is not None else self.concurrency
+        waves, rest = divmod(self.requests, wave) if wave else (0, 0)
         starts = len(range(first, self.starts, of))
         step_s = self.ramp_s / max(self.starts, 1)
         return replace(
             self,
             ramp_s=step_s * of * starts,
             ramp_from_s=self.ramp_from_s + step_s * first,
-            requests=len(range(first, self.requests, of)),
+            requests=waves * len(range(first, wave, of)) + len(range(first, rest, of)),
             concurrency=len(range(first, self.concurrency, of)),
             schedule=None if self.schedule is None else self.schedule[first::of],
         )

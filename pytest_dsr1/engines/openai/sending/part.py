@@ -51,7 +51,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one driver sends to one server: every ``of``-th request of the load, from number ``first`` on.
+    """What one driver sends to one server: the part ``first`` of ``of`` parts of the load.
 
     Attributes:
         server: the server's position in :attr:`Task.urls`.
@@ -60,6 +60,10 @@ class Share:
     server: int
     first: int
     of: int
+
+    def chosen(self, plan: Plan) -> Callable[[int], bool]:
+        """Return whether a request of the whole plan is sent by this share, as a function of its number."""
+        return lambda number: plan.in_part(number, self.first, self.of)
 
 
 def connections(plan: Plan, shares: Sequence[Share]) -> int:
@@ -257,12 +261,11 @@ class _Lane:
     async def warm_up(self) -> WarmUp:
         await self.open()
         task, share = self._task, self._share
-        plan = Plan(task.warmup_requests, task.plan.concurrency).part(share.first, share.of)
+        whole = Plan(task.warmup_requests, task.plan.concurrency)
+        plan = whole.part(share.first, share.of)
         if not plan.requests:
             return WarmUp()
-        source = self.requests.exchanges(
-            task.workload, task.warmup_requests, share.first, share.of, warm_up=True
-        )
+        source = self.requests.exchanges(task.workload, whole.requests, share.chosen(whole), warm_up=True)
         self.driver = LoadDriver(plan, source, lambda _: None, lambda *_: self._part.look())
         tally = await self.driver.run(self.pool)
         at = f" (at {self.requests.host})" if len(task.urls) > 1 else ""
@@ -271,7 +274,7 @@ class _Lane:
 
     def prepare(self) -> None:
         task, share = self._task, self._share
-        source = self.requests.exchanges(task.workload, task.plan.requests, share.first, share.of)
+        source = self.requests.exchanges(task.workload, task.plan.requests, share.chosen(task.plan))
         self.driver = LoadDriver(self._plan, source, self._part.on_record, self._tick, self._part.drivers)
         self.driver.prepare()
 
