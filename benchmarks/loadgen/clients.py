@@ -58,7 +58,7 @@ class Load:
         if not self.gap_us:
             return None
         wave_s = (self.ttft_us + (self.output_tokens / self.tokens_per_event - 1) * self.gap_us) / 1e6
-        return self.streams * self.output_tokens / wave_s
+        return self.requests * self.output_tokens / (self.ramp_s + self.requests / self.streams * wave_s)
 
 
 @dataclass(frozen=True, slots=True)

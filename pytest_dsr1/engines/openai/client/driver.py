@@ -1,8 +1,8 @@
 """The load driver, which sends requests in a closed loop or on a schedule, and keeps their records.
 
 Reading has priority, because times are taken when data is read. A wave of thousands of requests in a closed
-loop is sent over some tenths of a second (20,000 requests/s). If it were sent as fast as possible, it would
-return as a wave of first tokens, faster than the client can read. Other work is done in slices of a few
+loop is sent over some tenths of a second, in a share of the time. If it were sent as fast as possible, it
+would return as a wave of first tokens, faster than the client can read. Other work is done in slices of a few
 milliseconds: reading usage, making records, and making the bytes of the next requests.
 """
 
@@ -22,11 +22,14 @@ from pytest_dsr1.engines.openai.client.timer import Alarm
 from pytest_dsr1.records import RequestRecord
 
 _SENDING_S = 0.0005
-_SENDING_AGAIN_S = 0.001
-_SENDING_SHARE = 1 / 3
-"""The share of the time in which a wave is sent, also where reading what has arrived takes long."""
+SENDING_SHARE = 1 / 3
+"""The share of the time in which a loop that is alone on its CPU sends a wave: about 20,000 requests/s."""
+_SHORT_SLICE_S = 0.0005
 _SLICE_S = 0.002
+"""How long work that can wait is done at a time: short while it keeps up, long if too much of it waits."""
 _PAUSE_S = 0.005
+_BACKLOG = 1024
+"""Ended requests of an open loop whose records may wait; a closed loop may leave those of a wave."""
 _TICK_S = 0.5
 _AHEAD_BYTES = 1 << 27
 """The most bytes of requests made ahead."""
@@ -138,6 +141,7 @@ class LoadDriver:
         on_record: called with the record of every request that ended.
         on_tick: called twice per second with (requests ended, output tokens so far); raises to end the pass.
         drivers: the number of drivers that share the loop.
+        sending_share: the share of the time in which all of them send a wave.
     """
 
     def __init__(
@@ -147,9 +151,11 @@ class LoadDriver:
         on_record: Callable[[RequestRecord], None],
         on_tick: Callable[[int, int], None],
         drivers: int = 1,
+        sending_share: float = SENDING_SHARE,
     ) -> None:
         self.tally = Tally()
-        self._slice_s = _SLICE_S / drivers
+        self._drivers = drivers
+        self._sending_share = sending_share / drivers
         self._plan = plan
         self._source = source
         self._on_record = on_record
@@ -245,14 +251,14 @@ class LoadDriver:
     def _send_planned(self) -> None:
         """Send for a moment, and continue after the data that arrived meanwhile was read."""
         now = time.monotonic()
-        until_s = now + max(_SENDING_S, _SENDING_SHARE * (now - self._sent_until_s))
+        until_s = now + max(_SENDING_S, self._sending_share * (now - self._sent_until_s))
         while self._planned_sends and time.monotonic() < until_s:
             self._planned_sends -= 1
             if self._may_send():
                 self._send(self._take())
         if self._planned_sends:
             self._sent_until_s = time.monotonic()
-            self._loop.call_later(_SENDING_AGAIN_S, self._send_planned)
+            self._loop.call_later(_SENDING_S * (1 / self._sending_share - 1), self._send_planned)
 
     def _may_send(self) -> bool:
         return not self._stopped and self._sent < self._plan.requests and self._in_time()
@@ -301,7 +307,7 @@ class LoadDriver:
         if self._finished.done():
             return
         try:
-            until_s = time.monotonic() + self._slice_s
+            until_s = time.monotonic() + (_SLICE_S if self._is_behind() else _SHORT_SLICE_S) / self._drivers
             while self._time_is_left(until_s) and self._ended:
                 self._take_record(self._ended.popleft())
             self._make_ahead(until_s)
@@ -312,6 +318,10 @@ class LoadDriver:
             self._finished.set_exception(error)
             return
         self._loop.call_later(_PAUSE_S, self._work_a_slice)
+
+    def _is_behind(self) -> bool:
+        backlog = self._plan.concurrency if self._plan.schedule is None else _BACKLOG
+        return len(self._ended) > backlog or not (self._ready or self._made == self._plan.requests)
 
     def _time_is_left(self, until_s: float) -> bool:
         """Return whether to continue with work that can wait; first send requests that became due."""

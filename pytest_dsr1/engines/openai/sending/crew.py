@@ -37,7 +37,7 @@ REQUESTS_S = 2_500
 TOKENS_S = 100_000
 """The most requests in flight of a closed loop, or requests and tokens per second of an open loop, that one
 process is given, a good half of what one can do (docs/background/measurements.md)."""
-_CPU_SHARE = 0.75
+_CPU_SHARE = 0.65
 """The share of the CPUs for these processes; the kernel's network, this process and a server need others."""
 _SERVERS = 4
 """The most servers to which one process sends, unless there are more servers than that for each."""

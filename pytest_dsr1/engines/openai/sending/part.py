@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from pytest_dsr1.engines.openai.client.driver import LoadDriver, Plan, Tally
+from pytest_dsr1.engines.openai.client.driver import SENDING_SHARE, LoadDriver, Plan, Tally
 from pytest_dsr1.engines.openai.client.exchange import Exchange
 from pytest_dsr1.engines.openai.client.pool import Address, ConnectionPool
 from pytest_dsr1.engines.openai.client.self_check import ClientLoad, LoopWatch
@@ -115,6 +115,7 @@ class Part:
         on_tick: called twice per second of the measurement with (requests ended, output tokens so far);
             raises to end it.
         look: called twice per second of the warm-up; raises to end it.
+        sending_share: the share of the time in which it sends a wave.
     """
 
     def __init__(
@@ -124,12 +125,14 @@ class Part:
         on_record: Callable[[RequestRecord], None],
         on_tick: Callable[[int, int], None],
         look: Callable[[], None] = lambda: None,
+        sending_share: float = SENDING_SHARE,
     ) -> None:
         self.on_record = on_record
         self.on_tick = on_tick
         self.look = look
         sites = [site(task.engine, url) for url in task.urls]
         self.drivers = len(shares)
+        self.sending_share = sending_share
         self._lanes = [_Lane(task, share, sites[share.server], self) for share in shares]
 
     async def warm_up(self) -> WarmUp:
@@ -275,7 +278,10 @@ class _Lane:
     def prepare(self) -> None:
         task, share = self._task, self._share
         source = self.requests.exchanges(task.workload, task.plan.requests, share.chosen(task.plan))
-        self.driver = LoadDriver(self._plan, source, self._part.on_record, self._tick, self._part.drivers)
+        part = self._part
+        self.driver = LoadDriver(
+            self._plan, source, part.on_record, self._tick, part.drivers, part.sending_share
+        )
         self.driver.prepare()
 
     async def measure(self, began_s: float) -> Tally:

@@ -31,6 +31,9 @@ from pytest_dsr1.records import RequestRecord
 
 _BATCH = 100
 """Records of one report."""
+_SENDING_SHARE = 1 / 8
+"""The share of the time in which a process sends a wave. Less than for a loop that is alone: first tokens of
+all processes come together, and servers on the same machine need CPUs then."""
 
 
 class _Reporter:
@@ -80,7 +83,7 @@ async def _work(connection: Connection, task: Task, shares: Sequence[Share], rep
     running = asyncio.get_running_loop()
     prepare: asyncio.Future[None] = running.create_future()
     start: asyncio.Future[float] = running.create_future()
-    part = Part(task, shares, reporter.record, reporter.progress)
+    part = Part(task, shares, reporter.record, reporter.progress, sending_share=_SENDING_SHARE)
     me = asyncio.current_task()
     assert me is not None
 

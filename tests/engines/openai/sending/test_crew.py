@@ -394,20 +394,20 @@ def test_time_is_up(tmp_path: Path, processes: Callable[[int], None]) -> None:
     [
         ({"concurrency": 640}, 16, 1, 1),
         ({"concurrency": 641}, 16, 1, 2),
-        ({"concurrency": 8192}, 16, 1, 12),
-        ({"concurrency": 8192}, 16, 8, 12),  # two servers for each
-        ({"concurrency": 8192}, 16, 16, 12),  # four
-        ({"concurrency": 8192}, 16, 5, 10),  # 12 would need all five
+        ({"concurrency": 8192}, 16, 1, 10),
+        ({"concurrency": 8192}, 16, 8, 10),  # four servers for each
+        ({"concurrency": 8192}, 24, 6, 12),
+        ({"concurrency": 8192}, 24, 5, 10),  # 13 would need all five
         ({"concurrency": 8192}, 16, 7, 7),
         ({"concurrency": 8192}, 16, 100, 10),
-        ({"concurrency": 8192}, 4, 1, 3),
+        ({"concurrency": 8192}, 4, 1, 2),
         ({"concurrency": 8192}, 2, 8, 1),
         ({"concurrency": 8192}, 1, 1, 1),
         ({"concurrency": "all", "num_requests": 1900}, 16, 1, 3),
     ],
 )
 def test_processes_for_streams(load: dict[str, Any], cpus: int, servers: int, expected: int) -> None:
-    """As the streams need, but three quarters of the CPUs, and not too many servers for each."""
+    """As the streams need, but two thirds of the CPUs, and not too many servers for each."""
     assert processes_for(Load(**{"num_requests": 10, **load}), None, 256, cpus, servers) == expected
 
 
