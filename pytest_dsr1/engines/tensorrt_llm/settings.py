@@ -190,6 +190,7 @@ class TrtllmBench(TensorRtLlm):
 
     type: Literal["trtllm-bench"]
     """NVIDIA's benchmark command."""
+    spans_nodes: ClassVar[bool] = True
     command: Annotated[list[ExpandedText], Field(min_length=1)] = Field(
         default_factory=lambda: ["trtllm-bench"]
     )

@@ -17,7 +17,7 @@ def needed(hardware: Hardware) -> str:
         return "any CPU"
     memory = f", at least {hardware.min_memory_gib:g} GiB each" if hardware.min_memory_gib else ""
     driver = f", driver {hardware.min_driver} or newer" if hardware.min_driver else ""
-    return f"{hardware.count} x {hardware.gpu}{memory}{driver}"
+    return f"{hardware.words}{memory}{driver}"
 
 
 _DECIDES = {

@@ -69,6 +69,19 @@ def _gpu_and_count(scenario: Scenario) -> Findings:
         yield "hardware.gpu", "expected `hardware.count` to be at least 1; found 0"
 
 
+@must("hardware.nodes", "hardware.count", "engine.type")
+def _nodes(scenario: Scenario) -> Findings:
+    """Several `hardware.nodes` have the same number of GPUs each, and an engine that spans them."""
+    hardware = scenario.hardware
+    if hardware.nodes == 1:
+        return
+    if hardware.gpu is None or hardware.count % hardware.nodes:
+        message = f"expected a divisor of hardware.count, {hardware.count}; found {hardware.nodes}"
+        yield "hardware.nodes", message if hardware.gpu else "expected 1 without hardware.gpu"
+    if not scenario.engine.spans_nodes:
+        yield "hardware.nodes", f"expected 1: the engine `{scenario.engine.type}` runs on one machine"
+
+
 @must("hardware.gpu", "gpu_setup")
 def _setup_needs_gpu(scenario: Scenario) -> Findings:
     """`gpu_setup` needs a GPU."""

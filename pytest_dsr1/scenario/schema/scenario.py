@@ -30,13 +30,27 @@ class Hardware(Part):
     gpu: str | None = None
     """The exact GPU name that NVML reports, such as `NVIDIA H200` (which is not `NVIDIA H200 NVL`); omit it for a scenario on the CPU."""  # noqa: E501
     count: Annotated[int, Field(ge=0)] = 0
-    """The number of these GPUs that the run uses."""
+    """The number of these GPUs that the run uses, on all nodes together."""
+    nodes: PositiveInt = 1
+    """The number of machines over which these GPUs are spread evenly; more than one need a Slurm allocation."""  # noqa: E501
     min_memory_gib: Annotated[float, Field(gt=0)] | None = None
     """The minimum memory of each GPU, in GiB."""
     min_driver: Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)*$")] | None = None
     """The oldest NVIDIA driver that can run the scenario, such as `575`."""
     gpu_hour_price: Annotated[float, Field(gt=0)] | None = None
     """The price of one GPU for one hour, in any currency, for `cost_per_million_output_tokens`. For all scenarios of a run: `--dsr1-set hardware.gpu_hour_price=2.5`."""  # noqa: E501
+
+    @property
+    def per_node(self) -> int:
+        """The number of GPUs on each node."""
+        return self.count // self.nodes
+
+    @property
+    def words(self) -> str:
+        """The GPUs in words, such as ``16 x NVIDIA B200 on 2 nodes``."""
+        if self.gpu is None:
+            return "CPU"
+        return f"{self.count} x {self.gpu}{f' on {self.nodes} nodes' if self.nodes > 1 else ''}"
 
 
 class GpuSetup(Part):
@@ -324,9 +338,7 @@ class Scenario(Part):
     @property
     def machine(self) -> str:
         """Hardware and engine in a few words, and what is forced."""
-        hardware = self.hardware
-        gpus = f"{hardware.count} x {hardware.gpu}" if hardware.gpu else "CPU"
-        return ", ".join(filter(None, [gpus, f"engine {self.engine.type}", self.forced]))
+        return ", ".join(filter(None, [self.hardware.words, f"engine {self.engine.type}", self.forced]))
 
     @property
     def forced(self) -> str:

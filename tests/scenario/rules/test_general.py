@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.scenario.rules.general import all_relations
+from pytest_dsr1.scenario.schema.scenario import Hardware
 from tests.helpers.scenario_files import changed, load_text, mistakes
 
 CPU = """\
@@ -48,6 +49,11 @@ IMPOSSIBLE = [
         "GPUs without a name",
         ("  gpu: NVIDIA H200\n", ""),
         "4:3: hardware.count: expected `hardware.gpu`, the name of the 8 GPUs; found none",
+    ),
+    (
+        "nodes",
+        ("  gpu: NVIDIA H200\n", "  gpu: NVIDIA H200\n  nodes: 3\n"),
+        "5:3: hardware.nodes: expected a divisor of hardware.count, 8; found 3",
     ),
     (
         "more ranks",
@@ -375,3 +381,18 @@ def test_other_servers_make_no_weights(tmp_path: Path) -> None:
         "s.yaml:4:1: model: expected `path`, which the engine `openai` needs; found none",
         "s.yaml:6:3: model.random_weights: not possible with the engine `openai`, which takes `path`",
     ]
+
+
+def test_nodes_need_an_engine_that_spans_them(tmp_path: Path) -> None:
+    text = CPU.replace("hardware: {}", "hardware: {nodes: 2}")
+    assert mistakes(tmp_path, text) == [
+        "s.yaml:3:12: hardware.nodes: expected 1 without hardware.gpu",
+        "s.yaml:3:12: hardware.nodes: expected 1: the engine `transformers` runs on one machine",
+    ]
+
+
+def test_hardware_in_words() -> None:
+    assert Hardware(gpu="NVIDIA B200", count=16, nodes=2).words == "16 x NVIDIA B200 on 2 nodes"
+    assert Hardware(gpu="NVIDIA B200", count=8).words == "8 x NVIDIA B200"
+    assert Hardware().words == "CPU"
+    assert Hardware(gpu="NVIDIA B200", count=16, nodes=2).per_node == 8

@@ -412,7 +412,7 @@ def test_what_falls_due_while_requests_are_made_is_sent_first(
     made = Requests.exchanges
 
     def slowly(
-        self: Requests, workload: Workload, count: int, *args: int, **options: Any
+        self: Requests, workload: Workload, count: int, *args: Any, **options: Any
     ) -> Iterator[Exchange]:
         for exchange in made(self, workload, count, *args, **options):
             time.sleep(0.0005)
