@@ -64,7 +64,7 @@ class OpenAiEngine:
                 "pip install 'pytest-dsr1[openai]'"
             )
         # These need httptools.
-        from pytest_dsr1.engines.openai.client.driver import Plan
+        from pytest_dsr1.engines.openai.client.plan import Plan
         from pytest_dsr1.engines.openai.measuring import Measuring
         from pytest_dsr1.engines.openai.sending.part import Task
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from pytest_dsr1.engines.openai.client.driver import SENDING_SHARE, LoadDriver, Plan, Tally
+from pytest_dsr1.engines.openai.client.driver import SENDING_SHARE, LoadDriver, Tally
 from pytest_dsr1.engines.openai.client.exchange import Exchange
+from pytest_dsr1.engines.openai.client.plan import Plan
 from pytest_dsr1.engines.openai.client.pool import Address, ConnectionPool
 from pytest_dsr1.engines.openai.client.self_check import ClientLoad, LoopWatch
 from pytest_dsr1.engines.openai.endpoint import Site, site
