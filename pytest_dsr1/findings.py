@@ -17,8 +17,15 @@ class Finding:
         severity: the effect on the run.
         subject: what was checked, such as ``GPU 3 persistence mode``.
         message: expected, found, and what to do next, in one sentence.
+        node: the machine that it is about, if the run uses several.
     """
 
     severity: Severity
     subject: str
     message: str
+    node: str = ""
+
+    @property
+    def where(self) -> str:
+        """The subject with its node, such as ``GPU 3 persistence mode on node2``."""
+        return f"{self.subject} on {self.node}" if self.node else self.subject

@@ -38,7 +38,7 @@ def changed(value: Any, **fields: Any) -> Any:
 
 
 RIGHT = [
-    *(SPEC, METRIC, CHECK, CLUE, FORMAT, Finding("ok", "a", "b"), Narrow("ok", "a", "b", 1)),
+    *(SPEC, METRIC, CHECK, CLUE, FORMAT, Finding("ok", "a", "b"), Narrow("ok", "a", "b", extra=1)),
     changed(SPEC, rules=[RULE]),
     changed(METRIC, needs={"gpu"}, counts=["requests"], duration_s=lambda _value, _plan: 1.0, neutral=0),
 ]

@@ -393,4 +393,4 @@ def _gpus(measurement: Measurement, states: Iterable[str]) -> Iterable[str]:
     healthy = ", ".join(["GPUs healthy", *dict.fromkeys(states)])
     doubts = [f for f in measurement.findings if f.severity != "ok" and f.subject.startswith("GPU")]
     more = f" (and {len(doubts) - 1} more about GPUs)" if len(doubts) > 1 else ""
-    yield f"{doubts[0].subject}: {doubts[0].message}{more}" if doubts else healthy
+    yield f"{doubts[0].where}: {doubts[0].message}{more}" if doubts else healthy

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from pytest_dsr1.gate.history import PastRun
+from pytest_dsr1.machine.gpu.inventory import gpu_list
 from pytest_dsr1.machine.telemetry.health import from_to
 from pytest_dsr1.machine.telemetry.throttling import (
     SOFTWARE_POWER_CAP,
@@ -16,6 +17,7 @@ from pytest_dsr1.machine.telemetry.throttling import (
     periods,
     spans_of,
 )
+from pytest_dsr1.machine.values import GpuName
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.text import number
@@ -31,7 +33,7 @@ _SHOWN = 3
 class Slow:
     """A time when a GPU was throttled or at its power cap, in seconds since the measurement began."""
 
-    gpu: int
+    gpu: GpuName
     from_s: float
     to_s: float
     reasons: str
@@ -49,7 +51,7 @@ def _throttled(measurement: Measurement) -> Iterator[str]:
     gpus, from_s = gpu_spans(measurement), measurement.result.measured_from_s
     slow = [each for each in slow_times(gpus, from_s) if each.throttled]
     for each in slow[:_SHOWN]:
-        yield f"GPU {each.gpu} {from_to(each.from_s, each.to_s)} ({each.reasons})"
+        yield f"{gpu_list([each.gpu])} {from_to(each.from_s, each.to_s)} ({each.reasons})"
     if len(slow) > _SHOWN:
         yield f"and {len(slow) - _SHOWN} more times"
 
@@ -80,7 +82,7 @@ def _slower_part(measurement: Measurement, others: Sequence[PastRun]) -> Iterato
     yield f"{part}: {', '.join(parts)}, compared with the median of {len(known)} other runs on this machine"
 
 
-def gpu_spans(measurement: Measurement) -> dict[int, list[Span]]:
+def gpu_spans(measurement: Measurement) -> dict[GpuName, list[Span]]:
     """Return the samples of each GPU, each with the part of the measured time that it covers.
 
     :mod:`pytest_dsr1.machine.telemetry.health` judges the same samples.
@@ -91,7 +93,7 @@ def gpu_spans(measurement: Measurement) -> dict[int, list[Span]]:
     }
 
 
-def slow_times(gpus: Mapping[int, Sequence[Span]], measured_from_s: float) -> list[Slow]:
+def slow_times(gpus: Mapping[GpuName, Sequence[Span]], measured_from_s: float) -> list[Slow]:
     """Return the times when GPUs were throttled or at their power cap, by GPU and time.
 
     Args:

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from pytest_dsr1.diagnosis.clues import Clue, clue
-from pytest_dsr1.machine.gpu.inventory import gpu_list
+from pytest_dsr1.machine.gpu.inventory import gpu_list, node_of
 from pytest_dsr1.machine.telemetry.health import (
     CLOCK_CEILING_SHARE,
     GPU_BUSY_PERCENT,
     NOTABLE_CAP_SHARE,
     GpuStatistics,
 )
+from pytest_dsr1.machine.values import GpuName
 from pytest_dsr1.measurement.measurement import Measurement
 
 KEPT_CLOCK_SHARE = 0.99
@@ -33,7 +34,7 @@ def _named(gpus: Sequence[GpuStatistics]) -> str:
     return gpu_list([gpu.gpu for gpu in gpus])
 
 
-def _most_mhz(measurement: Measurement) -> Mapping[int, int]:
+def _most_mhz(measurement: Measurement) -> Mapping[GpuName, int]:
     """Return the highest SM clock of each GPU in MHz, if known."""
     telemetry = measurement.telemetry
     pairs = zip(telemetry.gpus, telemetry.max_sm_clock_mhz, strict=False)
@@ -74,7 +75,7 @@ def power_cap(measurement: Measurement) -> str | None:
     return f"{_named(capped)} ran at the software power cap for up to {share:.0%} of the time{at}: {cause}"
 
 
-def _of_power(capped: Sequence[int], measurement: Measurement) -> str:
+def _of_power(capped: Sequence[GpuName], measurement: Measurement) -> str:
     """Return why these GPUs are at their power cap: a limit below the default, else heat."""
     limits_w, defaults_w = (_by_gpu(measurement, f"gpu.power_{what}_w") for what in ("limit", "default"))
     known = limits_w.keys() & defaults_w.keys()
@@ -85,7 +86,7 @@ def _of_power(capped: Sequence[int], measurement: Measurement) -> str:
         limit_w = " to ".join(f"{each:g}" for each in sorted({min(watts), max(watts)}))
         default_w = max(defaults_w[gpu] for gpu in lowered)
         of = "" if len(below) == len(measurement.telemetry.gpus) else f" of {gpu_list(lowered)}"
-        indices = f"-i {','.join(map(str, lowered))} " if of else ""
+        indices = f"-i {','.join(str(node_of(gpu)[1]) for gpu in lowered)} " if of else ""
         return (
             f"the power limit{of} is {limit_w} W (default {default_w:g} W); as root: nvidia-smi "
             f"{indices}-pl {default_w:g}"
@@ -95,7 +96,7 @@ def _of_power(capped: Sequence[int], measurement: Measurement) -> str:
     return f"{limit}, and a warmer GPU runs at a lower clock; compare temperatures across GPUs"
 
 
-def _by_gpu(measurement: Measurement, key: str) -> Mapping[int, float]:
+def _by_gpu(measurement: Measurement, key: str) -> Mapping[GpuName, float]:
     """Return a fact for each GPU that reports it; a single value holds for all of them."""
     gpus, value = measurement.telemetry.gpus, measurement.fingerprint.facts.get(key)
     values = value if isinstance(value, list) else [str(value)] * len(gpus)

@@ -19,6 +19,9 @@ INHERITED = "environment"
 UNVERIFIED = "(unverified: known from documentation, its cost has not been measured)"
 """Ends a warning about something that documentation says and that we have not seen cost performance."""
 
+GpuName = int | str
+"""A GPU of a run: NVML's index; on several nodes, the node's name and NVML's index there: ``node2:3``."""
+
 Notify = Callable[[str], None]
 """Shows a sentence to the user at once."""
 
@@ -32,7 +35,7 @@ class GpuSample:
     """
 
     time_s: float
-    gpu: int
+    gpu: GpuName
     sm_clock_mhz: int | None
     memory_clock_mhz: int | None
     power_w: float | None
@@ -50,18 +53,20 @@ class Event:
 
     Attributes:
         time_s: time on the host's monotonic clock.
-        gpu: NVML's index; None for the machine.
+        gpu: the GPU; None for a machine.
         kind: ``foreign process`` (the GPU is shared), ``lost`` (it fell off the bus), ``xid`` (the driver
             reported an Xid error), ``error`` (a reading failed).
         message: what happened, in words.
         xid: the code of an Xid error.
+        node: the node, if the run used several.
     """
 
     time_s: float
-    gpu: int | None
+    gpu: GpuName | None
     kind: Literal["foreign process", "lost", "xid", "error"]
     message: str
     xid: int | None = None
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,7 @@ class Telemetry:
 
     Attributes:
         interval_s: the intended time between two samples of one GPU.
-        gpus: NVML's index of each watched GPU; empty for a run on the CPU.
+        gpus: each watched GPU; empty for a run on the CPU.
         max_sm_clock_mhz: the highest SM clock of each of them; None if unknown.
         pcie_generation_max: the highest PCIe generation of each of them; empty in earlier results.
         samples: every sample.
@@ -102,7 +107,7 @@ class Telemetry:
     """
 
     interval_s: float = 0.1
-    gpus: tuple[int, ...] = ()
+    gpus: tuple[GpuName, ...] = ()
     max_sm_clock_mhz: tuple[int | None, ...] = ()
     pcie_generation_max: tuple[int | None, ...] = ()
     samples: tuple[GpuSample, ...] = ()

@@ -75,7 +75,7 @@ class Measurement:
     def warnings(self) -> tuple[str, ...]:
         """Every warning that is shown next to the verdict."""
         return (
-            *(f"{f.subject}: {f.message}" for f in self.findings if f.severity == "warning"),
+            *(f"{f.where}: {f.message}" for f in self.findings if f.severity == "warning"),
             *self.result.warnings,
         )
 

@@ -121,7 +121,12 @@ def _with_new_fields(was: Any, now: Any) -> Any:
         return [_with_new_fields(*both) for both in zip(was, now, strict=True)]
     if not isinstance(was, dict):
         return was
-    later = {key: value for key, value in now.items() if key not in was and value in (None, [], False)}
+    neutral = {"nodes": 1}
+    later = {
+        key: value
+        for key, value in now.items()
+        if key not in was and value in (None, [], False, "", neutral.get(key))
+    }
     return {**later, **{key: _with_new_fields(value, now.get(key)) for key, value in was.items()}}
 
 

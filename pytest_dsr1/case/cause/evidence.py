@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pytest_dsr1.machine.gpu.inventory import gpu_list
+from pytest_dsr1.machine.values import GpuName
+
 Result = Literal["FAIL", "LOSS", "INVALID"]
 """A missed target, a loss that a gate has shown, or a run that does not count."""
 
@@ -36,7 +39,7 @@ class Probed:
 
     against: Against
     overall: Mapping[str, float] = field(default_factory=dict)
-    single: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    single: Mapping[GpuName, Mapping[str, float]] = field(default_factory=dict)
     smallest: Mapping[str, float] = field(default_factory=dict)
     other_work: bool = False
     slower_after: Mapping[str, float] = field(default_factory=dict)
@@ -47,7 +50,9 @@ class Probed:
         found = {name: loss for name, loss in self.overall.items() if self._tells(name, loss)}
         for gpu, losses in self.single.items():
             found |= {
-                f"{name} of GPU {gpu}": loss for name, loss in losses.items() if self._tells(name, loss)
+                f"{name} of {gpu_list([gpu])}": loss
+                for name, loss in losses.items()
+                if self._tells(name, loss)
             }
         return found
 
@@ -89,7 +94,7 @@ class Watched:
 
     throttled_share: float | None = None
     power_capped: bool | None = None
-    behind: Mapping[int, float] = field(default_factory=dict)
+    behind: Mapping[GpuName, float] = field(default_factory=dict)
     locked_clock: bool | None = None
     clock_loss_percent: float | None = None
     lost: bool = False

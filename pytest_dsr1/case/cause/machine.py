@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from pytest_dsr1.case.cause.evidence import Against, Evidence, Probed
+from pytest_dsr1.machine.gpu.inventory import gpu_list
 from pytest_dsr1.machine.gpu.xids import XIDS, described
 from pytest_dsr1.machine.probe.values import KINDS
 
@@ -86,7 +87,8 @@ def behind(evidence: Evidence, *, enough: bool) -> Iterator[str]:
         explains = percent > _HEALTHY_SPREAD_PERCENT and evidence.explains(percent)
         convicts = explains and not _fine_probes(evidence)
         if convicts == enough and not evidence.negligible(percent):
-            yield f"GPU {gpu} was at its power cap, at a clock {percent:.1f}% below that of the others"
+            gpus = gpu_list([gpu])
+            yield f"{gpus} was at its power cap, at a clock {percent:.1f}% below that of the others"
 
 
 def locked(evidence: Evidence, *, enough: bool) -> Iterator[str]:

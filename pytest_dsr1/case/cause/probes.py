@@ -8,9 +8,10 @@ from statistics import median, median_high
 from pytest_dsr1.case.cause.evidence import Against, Probed
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.references import References
+from pytest_dsr1.machine.gpu.inventory import node_of
 from pytest_dsr1.machine.probe.judge import fast_ones
 from pytest_dsr1.machine.probe.values import KINDS, PREFIX, numbers
-from pytest_dsr1.machine.values import FactValue
+from pytest_dsr1.machine.values import FactValue, GpuName
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.measurement.probing import AFTER
 
@@ -103,12 +104,14 @@ def _smallest(name: str, *, among_peers: bool) -> float:
     return kind.cards_percent if among_peers else kind.smallest_percent
 
 
-def _by_gpu(differences: Mapping[str, Sequence[float]], gpus: Sequence[int]) -> dict[int, dict[str, float]]:
+def _by_gpu(
+    differences: Mapping[str, Sequence[float]], gpus: Sequence[GpuName]
+) -> dict[GpuName, dict[str, float]]:
     """Return by GPU what has a value per GPU: those of pairs by NVML's index, others in CUDA's order."""
-    found: dict[int, dict[str, float]] = {}
+    found: dict[GpuName, dict[str, float]] = {}
     for name, each in differences.items():
         if len(each) == len(gpus) > 1:
-            order = sorted(gpus) if KINDS[name].of == "pair" else gpus
+            order = sorted(gpus, key=node_of) if KINDS[name].of == "pair" else gpus
             for gpu, difference in zip(order, each, strict=True):
                 found.setdefault(gpu, {})[WHAT[name]] = difference
     return found

@@ -13,7 +13,7 @@ from pytest_dsr1.machine.gpu.inventory import sentences
 from pytest_dsr1.machine.gpu.xids import XIDS, described
 from pytest_dsr1.machine.telemetry.health import NOTABLE_CAP_SHARE, NOTABLE_SPREAD_SHARE
 from pytest_dsr1.machine.telemetry.throttling import spans_of, unknown
-from pytest_dsr1.machine.values import UNVERIFIED, Event, FactValue
+from pytest_dsr1.machine.values import UNVERIFIED, Event, FactValue, GpuName
 from pytest_dsr1.measurement.measurement import Measurement
 
 SHARING = "sharing"
@@ -139,7 +139,7 @@ def _about(finding: Finding) -> str:
 
 def _sentence(finding: Finding) -> str:
     """Return a finding without its advice, which the warning itself gives."""
-    return f"{finding.subject}: {finding.message.removesuffix(UNVERIFIED).strip().partition('; ')[0]}"
+    return f"{finding.where}: {finding.message.removesuffix(UNVERIFIED).strip().partition('; ')[0]}"
 
 
 def _of_the_hardware(code: int) -> bool:
@@ -165,7 +165,7 @@ def _unseen(measurement: Measurement) -> Iterator[str]:
     yield from unknown(spans, measurement.measured_s, measurement.scenario.hardware.count)
 
 
-def _behind(measurement: Measurement) -> dict[int, float]:
+def _behind(measurement: Measurement) -> dict[GpuName, float]:
     """Return by how many percent the clock of each GPU at its power cap was below that of the others."""
     health = measurement.gpu_health
     clocks = {

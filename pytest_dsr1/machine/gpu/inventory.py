@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pytest_dsr1.findings import Finding
+from pytest_dsr1.findings import Finding, Severity
 from pytest_dsr1.machine import nvidia_smi
 from pytest_dsr1.machine.gpu import nvml
 from pytest_dsr1.machine.gpu.fabric import Fabric
 from pytest_dsr1.machine.gpu.nvml_calls import GpuLostError, NotPermittedError, NvmlError
+from pytest_dsr1.machine.values import GpuName
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,25 +206,50 @@ def ranges(indices: Iterable[int]) -> str:
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
-def gpu_list(indices: Sequence[int]) -> str:
-    """Format GPU indices for messages: ``GPU 3``, ``GPUs 0-7``, ``GPUs 0, 2-4``."""
-    return f"GPU{'s' if len(indices) > 1 else ''} {ranges(indices)}"
+def node_of(gpu: GpuName) -> tuple[str, int]:
+    """Return the node of a GPU, empty if the run used one, and NVML's index there."""
+    node, _, index = str(gpu).rpartition(":")
+    return node, int(index)
+
+
+def on(node: str) -> str:
+    """Return the words that name a node after what happened there; empty if the run used one."""
+    return f" on {node}" if node else ""
+
+
+def gpu_list(gpus: Sequence[GpuName]) -> str:
+    """Format GPUs for messages: ``GPU 3``, ``GPUs 0, 2-4``, ``GPUs 0-7 on node1 and GPU 3 on node2``."""
+    by_node: dict[str, list[int]] = {}
+    for node, index in map(node_of, gpus):
+        by_node.setdefault(node, []).append(index)
+    return " and ".join(
+        f"GPU{'s' if len(indices) > 1 else ''} {ranges(indices)}{on(node)}"
+        for node, indices in by_node.items()
+    )
+
+
+def gpu_finding(severity: Severity, gpu: GpuName, what: str, message: str) -> Finding:
+    """Return a finding about one GPU, whose subject is such as ``GPU 3 throttled``."""
+    node, index = node_of(gpu)
+    return Finding(severity, f"GPU {index} {what}", message, node)
 
 
 def sentences(findings: Iterable[Finding]) -> list[str]:
     """Return a sentence per finding; those that differ only in the GPU and in figures are joined to one."""
-    alike: dict[tuple[str, str], list[tuple[int, Finding]]] = {}
+    alike: dict[tuple[str, str, str], list[tuple[int, Finding]]] = {}
     for number, finding in enumerate(findings):
         found = re.fullmatch(r"GPU (\d+)\b(.*)", finding.subject)
-        key = (found[2], re.sub(r"\d[\d.,:]*", "0", finding.message)) if found else (f"{number}", "")
+        text = re.sub(r"\d[\d.,:]*", "0", finding.message)
+        key = (finding.node, found[2], text) if found else (f"{number}", "", "")
         alike.setdefault(key, []).append((int(found[1]) if found else -1, finding))
     said = []
-    for (rest, _), members in alike.items():
+    for (_, rest, _), members in alike.items():
         (index, first), others = members[0], members[1:]
         if not others:
-            said.append(f"{first.subject}: {first.message}")
+            said.append(f"{first.where}: {first.message}")
             continue
         same = {finding.message for _, finding in members} == {first.message}
         of_one = "" if same else f" (figures of GPU {index})"
-        said.append(f"{gpu_list([gpu for gpu, _ in members])}{rest}: {first.message}{of_one}")
+        gpus = gpu_list([gpu for gpu, _ in members])
+        said.append(f"{gpus}{rest}{on(first.node)}: {first.message}{of_one}")
     return said

@@ -10,7 +10,7 @@ from math import isfinite
 from operator import itemgetter
 
 from pytest_dsr1.machine.gpu.inventory import gpu_list
-from pytest_dsr1.machine.values import Telemetry
+from pytest_dsr1.machine.values import GpuName, Telemetry
 from pytest_dsr1.text import clock
 
 LONGEST_GAP_S = 3.0
@@ -45,14 +45,14 @@ class Energy:
     from_s: float
     to_s: float
     used: int
-    readings: Mapping[int, Sequence[Reading]]
-    why_not: Mapping[int, Sequence[str]]
+    readings: Mapping[GpuName, Sequence[Reading]]
+    why_not: Mapping[GpuName, Sequence[str]]
 
     @classmethod
     def of(cls, telemetry: Telemetry, from_s: float, to_s: float, used: int) -> Energy:
         """Return the energy of the watched GPUs between two monotonic times."""
-        found: dict[int, list[Reading]] = {gpu: [] for gpu in telemetry.gpus}
-        powers: dict[int, list[Reading]] = {gpu: [] for gpu in telemetry.gpus}
+        found: dict[GpuName, list[Reading]] = {gpu: [] for gpu in telemetry.gpus}
+        powers: dict[GpuName, list[Reading]] = {gpu: [] for gpu in telemetry.gpus}
         for sample in telemetry.samples:
             if sample.energy_j is not None and sample.gpu in found:
                 found[sample.gpu].append((sample.time_s, sample.energy_j))
@@ -62,7 +62,7 @@ class Energy:
         doubts = {gpu: list(_doubts(around[gpu], powers[gpu], from_s, to_s)) for gpu in around}
         return cls(from_s, to_s, used, around, {gpu: each for gpu, each in doubts.items() if each})
 
-    def gpu_j(self, gpu: int) -> float | None:
+    def gpu_j(self, gpu: GpuName) -> float | None:
         """Return the energy of one GPU in J; None if it is unknown."""
         if gpu not in self.readings or gpu in self.why_not:
             return None
@@ -71,7 +71,7 @@ class Energy:
     @property
     def why_no_total(self) -> str:
         """The reasons why the energy of all GPUs is unknown; empty if it is known."""
-        alike: dict[str, list[int]] = {}
+        alike: dict[str, list[GpuName]] = {}
         for gpu, each in self.why_not.items():
             alike.setdefault("; ".join(each), []).append(gpu)
         reasons = [f"{gpu_list(gpus)}: {why}" for why, gpus in alike.items()]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_dsr1.findings import Finding
+from pytest_dsr1.findings import Finding, Severity
+from pytest_dsr1.machine.gpu.inventory import gpu_finding
 from pytest_dsr1.machine.gpu.xids import XIDS
 from pytest_dsr1.machine.values import UNVERIFIED, Event, Telemetry
 
@@ -23,16 +24,16 @@ def hardware_errors(telemetry: Telemetry) -> Iterator[Finding]:
     yield from _repaired(telemetry)
 
 
-def xid_finding(subject: str, event: Event, when: str, *, in_time: bool) -> Finding:
+def xid(event: Event, when: str, *, in_time: bool) -> tuple[Severity, str]:
     """Judge an Xid error: only one of the hardware in the measured time makes the run INVALID.
 
     Events are read once per second, so one seen just after the end may be older.
     """
     known = XIDS.get(event.xid or 0)
     if known is None or known.kind != "hardware":
-        return Finding("warning", f"{subject} Xid", f"{when}: {event.message}")
+        return "warning", f"{when}: {event.message}"
     message = f"{when}: {event.message}; see `dmesg | grep Xid` on the host, and reset or replace the GPU"
-    return Finding("mismatch" if in_time else "warning", f"{subject} Xid", message)
+    return "mismatch" if in_time else "warning", message
 
 
 def _uncorrected(telemetry: Telemetry) -> Iterator[Finding]:
@@ -45,7 +46,7 @@ def _uncorrected(telemetry: Telemetry) -> Iterator[Finding]:
                 f"uncorrectable memory errors grew from {before} to {after} during the run; results may be "
                 "wrong: reset the GPU (`nvidia-smi -r`), and replace it if that does not help"
             )
-            yield Finding("mismatch", f"GPU {gpu} ECC", message)
+            yield gpu_finding("mismatch", gpu, "ECC", message)
 
 
 def _repaired(telemetry: Telemetry) -> Iterator[Finding]:
@@ -59,4 +60,4 @@ def _repaired(telemetry: Telemetry) -> Iterator[Finding]:
                 grown.append(f"{what} from {old:,} to {new:,}")
         if grown:
             message = f"grew during the run: {', '.join(grown)} {UNVERIFIED}"
-            yield Finding("warning", f"GPU {gpu} repaired errors", message)
+            yield gpu_finding("warning", gpu, "repaired errors", message)

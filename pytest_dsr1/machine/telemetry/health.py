@@ -8,8 +8,9 @@ from statistics import fmean
 from typing import TypeVar
 
 from pytest_dsr1.findings import Finding, Severity
+from pytest_dsr1.machine.gpu.inventory import gpu_finding, node_of
 from pytest_dsr1.machine.telemetry.energy import Energy
-from pytest_dsr1.machine.telemetry.hardware_errors import hardware_errors, xid_finding
+from pytest_dsr1.machine.telemetry.hardware_errors import hardware_errors, xid
 from pytest_dsr1.machine.telemetry.throttling import (
     COVERED_SHARE,
     IDLE,
@@ -28,7 +29,7 @@ from pytest_dsr1.machine.telemetry.throttling import (
     unknown,
     untold,
 )
-from pytest_dsr1.machine.values import UNVERIFIED, Conditions, GpuSample, Telemetry
+from pytest_dsr1.machine.values import UNVERIFIED, Conditions, Event, GpuName, GpuSample, Telemetry
 from pytest_dsr1.scenario.schema.scenario import Validity
 from pytest_dsr1.text import clock
 
@@ -56,7 +57,7 @@ class GpuStatistics:
     """One GPU over the measured time. Means are over time; None: NVML does not report it.
 
     Attributes:
-        gpu: NVML's index.
+        gpu: its name in the run.
         samples: number of samples in the measured time; without any, the other values are missing.
         energy_j: from the GPU's energy counter; from the power samples in results of earlier versions.
         power_capped_share: share of the time with reasons at the software power cap.
@@ -64,7 +65,7 @@ class GpuStatistics:
         reason_share: share of that time by reason, for every reason that NVML gave.
     """
 
-    gpu: int
+    gpu: GpuName
     samples: int = 0
     sm_clock_mhz_mean: float | None = None
     sm_clock_mhz_min: int | None = None
@@ -165,24 +166,31 @@ def _when(time_s: float, from_s: float, to_s: float) -> str:
 
 def _events(telemetry: Telemetry, from_s: float, to_s: float) -> Iterator[Finding]:
     for event in telemetry.events:
-        subject = "GPUs" if event.gpu is None else f"GPU {event.gpu}"
         when = _when(event.time_s, from_s, to_s)
         if event.kind == "xid":
-            yield xid_finding(subject, event, when, in_time=from_s <= event.time_s <= to_s + 1)
+            in_time = from_s <= event.time_s <= to_s + 1
+            severity, message = xid(event, when, in_time=in_time)
+            yield _of_event(severity, event, "Xid", message)
         elif event.kind == "lost":
-            yield Finding("mismatch", f"{subject} lost", f"{when}: {event.message}; see dmesg for the Xid")
+            yield _of_event("mismatch", event, "lost", f"{when}: {event.message}; see dmesg for the Xid")
         elif event.kind == "foreign process":
             # Processes are checked once per second: one seen just after the end may have started before it.
-            severity: Severity = "mismatch" if event.time_s <= to_s + 1 else "warning"
+            severity = "mismatch" if event.time_s <= to_s + 1 else "warning"
             message = (
                 f"{when}, another process was on this GPU: {event.message}; run again without other processes"
             )
-            yield Finding(severity, f"{subject} shared", message)
+            yield _of_event(severity, event, "shared", message)
         else:
-            yield Finding("warning", f"{subject} telemetry", f"{when}: {event.message}")
+            yield _of_event("warning", event, "telemetry", f"{when}: {event.message}")
 
 
-def _pcie(gpu: int, spans: Sequence[Span], most: int | None) -> Iterator[Finding]:
+def _of_event(severity: Severity, event: Event, what: str, message: str) -> Finding:
+    if event.gpu is None:
+        return Finding(severity, f"GPUs {what}", message, event.node)
+    return gpu_finding(severity, event.gpu, what, message)
+
+
+def _pcie(gpu: GpuName, spans: Sequence[Span], most: int | None) -> Iterator[Finding]:
     """Yield a warning if the PCIe link never reached its generation; an idle GPU lowers it."""
     found = [span.sample.pcie_generation for span in spans if span.sample.pcie_generation is not None]
     if found and most is not None and max(found) < most:
@@ -190,24 +198,24 @@ def _pcie(gpu: int, spans: Sequence[Span], most: int | None) -> Iterator[Finding
             f"the link ran at generation {max(found)} of {most} under load, which slows copies from and to "
             f"the host; look for a slot or BIOS limit {UNVERIFIED}"
         )
-        yield Finding("warning", f"GPU {gpu} PCIe", message)
+        yield gpu_finding("warning", gpu, "PCIe", message)
 
 
-def _coverage(gpu: int, spans: Sequence[Span], measured_s: float) -> Iterator[Finding]:
+def _coverage(gpu: GpuName, spans: Sequence[Span], measured_s: float) -> Iterator[Finding]:
     if not spans:
         message = "there is no sample of the measured time, so it is unknown whether the GPU was throttled"
-        yield Finding("mismatch", f"GPU {gpu} telemetry", message)
+        yield gpu_finding("mismatch", gpu, "telemetry", message)
         return
     if message := missing(spans, measured_s):
-        yield Finding("warning", f"GPU {gpu} telemetry", message)
+        yield gpu_finding("warning", gpu, "telemetry", message)
     if not reported(spans):
         message = "the driver does not report throttling, so it is not judged"
-        yield Finding("warning", f"GPU {gpu} throttling", message)
+        yield gpu_finding("warning", gpu, "throttling", message)
     if message := untold(spans, measured_s):
-        yield Finding("warning", f"GPU {gpu} throttling", message)
+        yield gpu_finding("warning", gpu, "throttling", message)
 
 
-def _throttled(gpu: int, spans: Sequence[Span], validity: Validity, from_s: float) -> Iterator[Finding]:
+def _throttled(gpu: GpuName, spans: Sequence[Span], validity: Validity, from_s: float) -> Iterator[Finding]:
     told_s = covered(spans)
     judged = [("throttled", THROTTLED, "check cooling and power supply")]
     if validity.software_power_cap == "invalid":
@@ -228,10 +236,12 @@ def _throttled(gpu: int, spans: Sequence[Span], validity: Validity, from_s: floa
             f"{told_s:.1f} s in total ({share:.1%}; allowed {allowed:.1%}); {advice}"
         )
         severity: Severity = "mismatch" if share > allowed else "warning"
-        yield Finding(severity, f"GPU {gpu} {what}", message)
+        yield gpu_finding(severity, gpu, what, message)
 
 
-def _clocks(gpu: int, spans: Sequence[Span], most_mhz: int | None, lock_mhz: int | None) -> Iterator[Finding]:
+def _clocks(
+    gpu: GpuName, spans: Sequence[Span], most_mhz: int | None, lock_mhz: int | None
+) -> Iterator[Finding]:
     """Yield a warning if a busy GPU is slow for no reported reason: a clock ceiling cannot be read."""
     slowing = IDLE | THROTTLED | SOFTWARE_POWER_CAP
     busy_mhz = [
@@ -244,17 +254,16 @@ def _clocks(gpu: int, spans: Sequence[Span], most_mhz: int | None, lock_mhz: int
     if not busy_mhz:
         return
     lowest, highest = min(busy_mhz), max(busy_mhz)
-    subject = f"GPU {gpu} SM clock"
     if lock_mhz is not None:
         if max(abs(lowest - lock_mhz), abs(highest - lock_mhz)) > LOCK_TOLERANCE_MHZ:
             message = f"expected {lock_mhz} MHz (locked), found {lowest} to {highest} MHz under load"
-            yield Finding("warning", subject, message)
+            yield gpu_finding("warning", gpu, "SM clock", message)
     elif most_mhz is not None and highest < CLOCK_CEILING_SHARE * most_mhz:
         message = (
             f"at most {highest} of {most_mhz} MHz under load, and the driver reports no reason: clocks are "
-            f"probably locked; as root: nvidia-smi -i {gpu} -rgc"
+            f"probably locked; as root: nvidia-smi -i {node_of(gpu)[1]} -rgc"
         )
-        yield Finding("warning", subject, message)
+        yield gpu_finding("warning", gpu, "SM clock", message)
 
 
 def summary(telemetry: Telemetry, from_s: float, to_s: float, *, used: int = 0) -> GpuSummary | None:
@@ -357,7 +366,7 @@ def _mean_or_range(values: Sequence[float]) -> str:
     return f"{mean:.0f}"
 
 
-def _statistics(gpu: int, spans: Sequence[Span], energy_j: float | None) -> GpuStatistics:
+def _statistics(gpu: GpuName, spans: Sequence[Span], energy_j: float | None) -> GpuStatistics:
     def values(read: Callable[[GpuSample], _Number | None]) -> list[tuple[_Number, float]]:
         pairs = ((read(span.sample), span.seconds) for span in spans)
         return [(value, seconds) for value, seconds in pairs if value is not None]

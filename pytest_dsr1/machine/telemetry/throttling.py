@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_dsr1.machine.gpu.inventory import gpu_list
-from pytest_dsr1.machine.values import GpuSample, Telemetry
+from pytest_dsr1.machine.values import GpuName, GpuSample, Telemetry
 
 REASONS: dict[int, str] = {
     0x001: "idle",
@@ -66,7 +66,7 @@ class Period:
     reasons: int
 
 
-def spans_of(telemetry: Telemetry, gpu: int, from_s: float, to_s: float) -> list[Span]:
+def spans_of(telemetry: Telemetry, gpu: GpuName, from_s: float, to_s: float) -> list[Span]:
     """Return one GPU's samples, each with the time between ``from_s`` and ``to_s`` that it covers."""
     samples = [sample for sample in telemetry.samples if sample.gpu == gpu]
     spans = []
@@ -129,7 +129,7 @@ def untold(spans: Sequence[Span], measured_s: float) -> str:
     return f"the driver reports throttling for {told_s / measured_s:.0%} of the measured time"
 
 
-def unknown(gpus: Mapping[int, Sequence[Span]], measured_s: float, used: int) -> list[str]:
+def unknown(gpus: Mapping[GpuName, Sequence[Span]], measured_s: float, used: int) -> list[str]:
     """Return of which GPUs and of what time it is unknown whether they were slowed down, in words.
 
     Args:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pytest_dsr1.machine.gpu.inventory import gpu_list, node_of
 from pytest_dsr1.machine.telemetry.throttling import Span
-from pytest_dsr1.machine.values import GpuSample
+from pytest_dsr1.machine.values import GpuName, GpuSample
 from pytest_dsr1.reporting.charts.request_data import Point
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Extreme:
     """
 
     value: float
-    gpus: tuple[int, ...]
+    gpus: tuple[GpuName, ...]
     at_s: float
 
 
@@ -44,24 +45,26 @@ class GpuSeries:
     """One quantity, such as the SM clock, on all GPUs of a run, in NVML's unit.
 
     Attributes:
-        lines: by GPU, the mean over each interval; all intervals are equally long.
+        lines: by GPU, or by node if there are several, the mean over each interval; all are equally long.
         band: for each interval its middle in s, and the lowest and highest sample of any GPU. A mean would
             hide an event of three seconds in ten minutes.
         point_s: the length of an interval, in s.
         lowest, highest: of all samples.
         mean: the average of the GPUs' means over time.
+        gpus: the number of GPUs.
     """
 
-    lines: Mapping[int, Sequence[Point]]
+    lines: Mapping[str, Sequence[Point]]
     band: Sequence[tuple[float, float, float]]
     point_s: float
     lowest: Extreme
     highest: Extreme
     mean: float
+    gpus: int
 
 
 def gpu_series(
-    gpus: Mapping[int, Sequence[Span]], measured_from_s: float, measured_s: float
+    gpus: Mapping[GpuName, Sequence[Span]], measured_from_s: float, measured_s: float
 ) -> dict[str, GpuSeries]:
     """Return SM clock, power and temperature of the GPUs over the measured time, if NVML reported them.
 
@@ -72,7 +75,7 @@ def gpu_series(
     """
     import numpy as np
 
-    columns: dict[str, dict[int, Floats]] = {name: {} for name in _READ}
+    columns: dict[str, dict[GpuName, Floats]] = {name: {} for name in _READ}
     for gpu, spans in gpus.items():
         for name, read in _READ.items():
             known = [
@@ -85,7 +88,7 @@ def gpu_series(
     return {name: _series(by_gpu, measured_s) for name, by_gpu in columns.items() if by_gpu}
 
 
-def _series(by_gpu: Mapping[int, Floats], until_s: float) -> GpuSeries:
+def _series(by_gpu: Mapping[GpuName, Floats], until_s: float) -> GpuSeries:
     """Return the series from each GPU's starts, durations and values, an array of shape (3, samples)."""
     import numpy as np
 
@@ -93,15 +96,21 @@ def _series(by_gpu: Mapping[int, Floats], until_s: float) -> GpuSeries:
     point_s = until_s / count
     middle_s = (np.arange(count) + 0.5) * point_s
     low, high = np.full(count, np.inf), np.full(count, -np.inf)
-    lines, means = {}, []
+    covered_s: dict[str, Floats] = {}
+    sums: dict[str, Floats] = {}
+    means = []
     for gpu, (begin_s, seconds, values) in by_gpu.items():
         part = np.minimum(begin_s / point_s, count - 1).astype(int)
         np.minimum.at(low, part, values)
         np.maximum.at(high, part, values)
-        covered_s = np.bincount(part, seconds, count)
-        sums, known = np.bincount(part, seconds * values, count), covered_s > 0
-        lines[gpu] = _rows(middle_s[known], sums[known] / covered_s[known])
+        of = node_of(gpu)[0] or gpu_list([gpu])
+        covered_s.setdefault(of, np.zeros(count))[:] += np.bincount(part, seconds, count)
+        sums.setdefault(of, np.zeros(count))[:] += np.bincount(part, seconds * values, count)
         means.append(float(np.average(values, weights=seconds)))
+    lines = {
+        of: _rows(middle_s[seen_s > 0], sums[of][seen_s > 0] / seen_s[seen_s > 0])
+        for of, seen_s in covered_s.items()
+    }
     known = low <= high
     return GpuSeries(
         lines=lines,
@@ -110,6 +119,7 @@ def _series(by_gpu: Mapping[int, Floats], until_s: float) -> GpuSeries:
         lowest=_extreme(by_gpu, float(low.min())),
         highest=_extreme(by_gpu, float(high.max())),
         mean=sum(means) / len(means),
+        gpus=len(means),
     )
 
 
@@ -117,7 +127,7 @@ def _rows(*columns: Floats) -> list[Any]:
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def _extreme(by_gpu: Mapping[int, Floats], value: float) -> Extreme:
+def _extreme(by_gpu: Mapping[GpuName, Floats], value: float) -> Extreme:
     firsts_s = {
         gpu: float(begin_s[values == value][0])
         for gpu, (begin_s, _, values) in by_gpu.items()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 from pytest_dsr1.case.location import Slow, gpu_spans, slow_times
+from pytest_dsr1.machine.gpu.inventory import gpu_list
 from pytest_dsr1.machine.telemetry.health import from_to
 from pytest_dsr1.machine.telemetry.throttling import unknown
 from pytest_dsr1.measurement.measurement import Measurement
@@ -178,17 +180,17 @@ def _gpus(
 ) -> Picture:
     title, unit = _GPU[name]
     lines = series.lines
-    several = len(lines) > 1
+    several = series.gpus > 1
     throttled = [each for each in slow if each.throttled]
     capped = [each for each in slow if not each.throttled]
     caption = [
-        f"{len(lines)} GPU{'s' if several else ''}: {_extreme(series.lowest, unit, several=several)} to "
+        f"{series.gpus} GPU{'s' if several else ''}: {_extreme(series.lowest, unit, several=several)} to "
         f"{_extreme(series.highest, unit, several=several)}, {series.mean:,.0f} {unit} on average",
-        f"{'lines: means of each GPU' if several else 'line: means'} over {series.point_s:,.1f} s; gray "
+        f"{_lines_of(series)} over {series.point_s:,.1f} s; gray "
         f"band: lowest to highest sample{' of any GPU' if several else ''}",
     ]
     caption += [
-        f"GPU {each.gpu} was throttled {from_to(each.from_s, each.to_s)} ({each.reasons})"
+        f"{gpu_list([each.gpu])} was throttled {from_to(each.from_s, each.to_s)} ({each.reasons})"
         for each in throttled[:3]
     ]
     if len(throttled) > 3:
@@ -197,7 +199,7 @@ def _gpus(
         caption.append("not throttled as far as seen" if doubts else "not throttled")
     caption += doubts
     if capped and name == "power_w":
-        share = sum(each.to_s - each.from_s for each in capped) / (len(lines) * until_s)
+        share = sum(each.to_s - each.from_s for each in capped) / (series.gpus * until_s)
         caption.append(f"at the software power cap {share:.0%} of the time")
     layers: list[Spec] = []
     if throttled:
@@ -212,13 +214,13 @@ def _gpus(
             "data": rows(
                 x=(p[0] for points in lines.values() for p in points),
                 y=(p[1] for points in lines.values() for p in points),
-                gpu=(f"GPU {gpu}" for gpu, points in lines.items() for _ in points),
+                gpu=(name for name, points in lines.items() for _ in points),
             ),
             "mark": {"type": "line", "strokeWidth": 1.2},
             "encoding": {
                 "x": x,
                 "y": y,
-                "color": kinds("gpu", {f"GPU {gpu}": SERIES[gpu % len(SERIES)] for gpu in lines}, columns=4),
+                "color": kinds("gpu", dict(zip(lines, cycle(SERIES), strict=False)), columns=4),
             },
         },
     ]
@@ -227,13 +229,19 @@ def _gpus(
     )
 
 
+def _lines_of(series: GpuSeries) -> str:
+    if series.gpus == 1:
+        return "line: means"
+    return f"lines: means of each {'GPU' if len(series.lines) == series.gpus else 'node'}"
+
+
 def _extreme(found: Extreme, unit: str, *, several: bool) -> str:
     """Return such as ``900 MHz (GPU 3 at 02:46)``; time and GPU only if one GPU alone reached it."""
     text = f"{found.value:,.0f} {unit}"
     if len(found.gpus) > 1:
         return text
     at = clock(found.at_s) if found.at_s >= 60 else f"{found.at_s:.1f} s"
-    return f"{text} ({f'GPU {found.gpus[0]} ' if several else ''}at {at})"
+    return f"{text} ({f'{gpu_list(found.gpus)} ' if several else ''}at {at})"
 
 
 def _domain(name: str, series: GpuSeries) -> list[float]:

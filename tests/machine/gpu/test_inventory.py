@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine.gpu import nvml
 from pytest_dsr1.machine.gpu.fabric import Fabric
-from pytest_dsr1.machine.gpu.inventory import GpuReading, gpu_list, read_machine, sentences, visible
+from pytest_dsr1.machine.gpu.inventory import (
+    GpuReading,
+    gpu_finding,
+    gpu_list,
+    node_of,
+    read_machine,
+    sentences,
+    visible,
+)
 from tests.standins.nvml.control import FakeMachine
 
 GPUS = [GpuReading(index, f"GPU-{index:04x}-{index}") for index in range(4)]
@@ -208,4 +216,26 @@ def test_what_differs_only_in_the_gpu_and_in_figures_is_one_sentence() -> None:
         "GPUs 0, 1 power limit: 500 W",
         "disk space: full",
         "disk space: full",
+    ]
+
+
+def test_gpus_of_several_nodes() -> None:
+    assert gpu_list(["node2:3"]) == "GPU 3 on node2"
+    assert gpu_list(["n1:0", "n1:1", "n2:1", "n2:3"]) == "GPUs 0-1 on n1 and GPUs 1, 3 on n2"
+    assert node_of("a-b.c:10") == ("a-b.c", 10)
+    assert node_of(7) == ("", 7)
+    finding = gpu_finding("warning", "node2:3", "PCIe", "slow")
+    assert finding == Finding("warning", "GPU 3 PCIe", "slow", "node2")
+    assert gpu_finding("warning", 3, "PCIe", "slow").where == "GPU 3 PCIe"
+
+
+def test_sentences_name_the_node() -> None:
+    found = [
+        *(Finding("mismatch", f"GPU {gpu} shared", "by 12", node) for node in ("n1", "n2") for gpu in (0, 1)),
+        Finding("mismatch", "NVIDIA driver", "expected 575, found 570", "n2"),
+    ]
+    assert sentences(found) == [
+        "GPUs 0-1 shared on n1: by 12",
+        "GPUs 0-1 shared on n2: by 12",
+        "NVIDIA driver on n2: expected 575, found 570",
     ]

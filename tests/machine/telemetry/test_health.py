@@ -561,3 +561,25 @@ def test_xid_errors_that_the_driver_does_not_report_are_said_once() -> None:
     telemetry = replace(watched([0] * 3), xids_watched=False)
     findings = [each for each in assess(telemetry, Validity(), FROM_S, TO_S) if each.subject == "Xid errors"]
     assert [(each.severity, each.message) for each in findings] == [("ok", "not offered by the driver")]
+
+
+def test_what_happened_on_a_node_names_it() -> None:
+    telemetry = watched([0] * 72 + [0x48] * 3 + [0] * 25)
+    on_two = replace(
+        telemetry,
+        gpus=("node2:0",),
+        samples=tuple(replace(one, gpu="node2:0") for one in telemetry.samples),
+        events=(
+            Event(FROM_S + 1, "node2:0", "xid", "Xid 79", 79),
+            Event(FROM_S + 2, None, "error", "NVML is gone", node="node2"),
+        ),
+    )
+    found = assess(on_two, Validity(), FROM_S, TO_S)
+    assert [one.where for one in found if one.severity != "ok"] == [
+        "GPU 0 Xid on node2",
+        "GPUs telemetry on node2",
+        "GPU 0 throttled on node2",
+    ]
+    told = summary(on_two, FROM_S, TO_S)
+    assert told is not None
+    assert told.gpus[0].gpu == "node2:0"

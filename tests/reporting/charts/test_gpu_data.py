@@ -39,15 +39,15 @@ def test_a_line_for_each_gpu_within_the_band_of_all(run: Measurement) -> None:
     found = series_of(run)
     assert list(found) == ["sm_clock_mhz", "power_w", "temperature_c"]
     for series in found.values():
-        assert list(series.lines) == list(range(8))
+        assert list(series.lines) == [f"GPU {gpu}" for gpu in range(8)]
         assert series.point_s == pytest.approx(run.measured_s / POINTS)
         assert len(series.band) == POINTS
         for line in series.lines.values():
             for (at_s, value), (middle_s, low, high) in zip(line, series.band, strict=True):
                 assert at_s == middle_s
                 assert low - 1e-9 <= value <= high + 1e-9
-    assert min(value for _, value in found["sm_clock_mhz"].lines[5]) == pytest.approx(1410)
-    assert min(value for _, value in found["sm_clock_mhz"].lines[4]) > 1940
+    assert min(value for _, value in found["sm_clock_mhz"].lines["GPU 5"]) == pytest.approx(1410)
+    assert min(value for _, value in found["sm_clock_mhz"].lines["GPU 4"]) > 1940
 
 
 def test_the_numbers_are_those_that_are_told_and_judged(run: Measurement) -> None:
@@ -81,7 +81,7 @@ def test_a_second_in_minutes_is_seen(run: Measurement) -> None:
     )
     clocks = series_of(dip)["sm_clock_mhz"]
     assert clocks.lowest == Extreme(900, (3,), at_s)
-    assert min(value for _, value in clocks.lines[3]) > 1500
+    assert min(value for _, value in clocks.lines["GPU 3"]) > 1500
     ((middle_s, low),) = [(middle_s, low) for middle_s, low, _ in clocks.band if low < 1000]
     assert abs(middle_s - at_s) <= clocks.point_s / 2
     assert low == 900
@@ -93,7 +93,7 @@ def test_what_is_not_told_is_left_out(run: Measurement) -> None:
     )
     found = series_of(silent)
     assert list(found) == ["sm_clock_mhz", "temperature_c"]
-    assert list(found["temperature_c"].lines) == [0]
+    assert list(found["temperature_c"].lines) == ["GPU 0"]
     assert series_of(measurement()) == {}
 
 
@@ -101,7 +101,7 @@ def test_a_time_without_samples_is_no_zero(run: Measurement) -> None:
     kept = tuple(one for one in run.telemetry.samples if not 1050 < one.time_s < 1150)
     clocks = series_of(replace(run, telemetry=replace(run.telemetry, samples=kept)))["sm_clock_mhz"]
     assert len(clocks.band) < POINTS
-    assert min(value for _, value in clocks.lines[0]) > 1900
+    assert min(value for _, value in clocks.lines["GPU 0"]) > 1900
 
 
 def test_few_samples_are_points_of_their_own(tmp_path: Path) -> None:
@@ -114,3 +114,25 @@ def test_when_gpus_were_throttled(run: Measurement) -> None:
     assert slow == Slow(5, slow.from_s, slow.to_s, "hardware thermal slowdown", throttled=True)
     assert slow.from_s / run.measured_s == pytest.approx(0.5, abs=0.05)
     assert slow_times_of(measurement()) == []
+
+
+def test_a_line_for_each_of_several_nodes(run: Measurement) -> None:
+    """The mean of its GPUs; a single slow one is in the band of all, and named."""
+    named = {gpu: f"node{1 + gpu // 4}:{gpu % 4}" for gpu in range(8)}
+    telemetry = run.telemetry
+    of_nodes = replace(
+        telemetry,
+        gpus=tuple(named[gpu] for gpu in range(8)),
+        samples=tuple(replace(one, gpu=named[int(one.gpu)]) for one in telemetry.samples),
+    )
+    found, alone = series_of(replace(run, telemetry=of_nodes)), series_of(run)
+    clocks, each = found["sm_clock_mhz"], alone["sm_clock_mhz"]
+    assert list(clocks.lines) == ["node1", "node2"]
+    assert clocks.gpus == 8
+    assert (clocks.band, clocks.mean) == (each.band, each.mean)
+    for node, gpus in (("node1", range(4)), ("node2", range(4, 8))):
+        for number, (at_s, value) in enumerate(clocks.lines[node]):
+            lines = [each.lines[f"GPU {gpu}"][number] for gpu in gpus]
+            assert at_s == lines[0][0]
+            assert value == pytest.approx(fmean(of_gpu for _, of_gpu in lines))
+    assert clocks.lowest.gpus == ("node2:1",)
