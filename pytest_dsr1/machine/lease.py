@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from typing import IO, Protocol
 
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import cpu_load
@@ -16,8 +17,8 @@ from pytest_dsr1.machine.preflight.host import slurm_warning
 from pytest_dsr1.machine.setup.apply import Applied, applied
 from pytest_dsr1.machine.setup.journal import restore_from_journal
 from pytest_dsr1.machine.telemetry.health import GpuSummary, assess, summary
-from pytest_dsr1.machine.telemetry.recorder import TelemetryRecorder
-from pytest_dsr1.machine.values import FactValue, Fingerprint, Notify, SetupMode
+from pytest_dsr1.machine.telemetry.recorder import Now, TelemetryRecorder
+from pytest_dsr1.machine.values import FactValue, Fingerprint, Notify, SetupMode, Telemetry
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.text import say
 
@@ -44,8 +45,43 @@ def look(
     reused: bool = False,
 ) -> tuple[Finding, ...]:
     """Return the preflight's findings; with ``reused``, our server is on the GPUs. Changes nothing."""
+    if scenario.hardware.nodes > 1:
+        return look_at_run(scenario, setup, environ, writes_to, bytes_needed)
     machine = _read(scenario, environ)
     return preflight(Preflight(scenario, machine, environ, writes_to, bytes_needed, setup, reused))
+
+
+def look_at_node(
+    scenario: Scenario, setup: SetupMode, environ: Mapping[str, str], *, reused: bool
+) -> tuple[Finding, ...]:
+    """Return the findings on one node of a run, whose scenario has this node's share of the hardware."""
+    machine = _read(scenario, environ)
+    return preflight(Preflight(scenario, machine, environ, Path(), 0, setup, reused), "node")
+
+
+def look_at_run(
+    scenario: Scenario,
+    setup: SetupMode,
+    environ: Mapping[str, str],
+    writes_to: Path,
+    bytes_needed: int = RESULT_BYTES,
+) -> tuple[Finding, ...]:
+    """Return the findings on a run, without those on its nodes."""
+    return preflight(Preflight(scenario, None, environ, writes_to, bytes_needed, setup), "run")
+
+
+class Recorder(Protocol):
+    """Records telemetry."""
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """Everything recorded; complete when the recorder has ended."""
+
+    def warmed_up(self) -> None:
+        """Note that all of the engine's processes are running: the measurement begins."""
+
+    def latest(self) -> Now:
+        """Return the mean of each GPU's newest sample."""
 
 
 class Machine:
@@ -69,7 +105,7 @@ class Machine:
         self._scenario = scenario
         self._setup_facts = setup_facts
         self._environ = environ
-        self._recorder: TelemetryRecorder | None = None
+        self._recorder: Recorder | None = None
         self._cpus: cpu_load.CpuWatch | None = None
 
     def of(self, scenario: Scenario) -> Machine:
@@ -83,10 +119,14 @@ class Machine:
         return self.inventory.used(self._scenario.hardware.count) if self.inventory else ()
 
     @contextmanager
-    def watched(self, path: Path) -> Iterator[TelemetryRecorder]:
+    def watched(self, path: Path, out: IO[str] | None = None, /) -> Iterator[Recorder]:
         """Record telemetry to the file while the block runs; ``telemetry`` is complete after it.
 
         The processors are watched too if the engine computes on them.
+
+        Args:
+            path: the file.
+            out: takes its lines instead.
         """
         gpus = self.gpus
         # A server that was running before may be on these GPUs.
@@ -94,7 +134,7 @@ class Machine:
         expected = [process.pid for gpu in shared for process in gpu.processes or ()]
         on_cpus = self._scenario.hardware.gpu is None and self._scenario.engine.computes_on_cpus
         self._cpus = cpu_load.CpuWatch() if on_cpus else None
-        recorder = TelemetryRecorder(gpus, path, expected=expected)
+        recorder = TelemetryRecorder(gpus, path, expected=expected, out=out)
         with self._cpus or nullcontext(), recorder as self._recorder:
             yield self._recorder
 

@@ -104,6 +104,7 @@ class Telemetry:
         events: foreign processes, lost GPUs, Xid errors and failed readings, in time order.
         processes_visible: whether process ids could be matched (not in most containers).
         overhead_share: measured share of one CPU core that sampling took.
+        clock_error_s: the most by which times of other nodes are wrong; 0 on one node.
     """
 
     interval_s: float = 0.1
@@ -119,6 +120,7 @@ class Telemetry:
     events: tuple[Event, ...] = ()
     processes_visible: bool = True
     overhead_share: float = 0.0
+    clock_error_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ def _dsr1_shared() -> Iterator[SharedResources]:
     shared = SharedResources()
     yield shared
     try:
-        shared.release()
+        shared.close()
     except Dsr1Error as error:
         fail_setup(error)
 
@@ -88,16 +88,17 @@ def dsr1_preflight(
             return _of_first_probe(search)
         measurement: Measurement = request.getfixturevalue("dsr1_measurement")
         return measurement.findings
-    from pytest_dsr1.machine.lease import RESULT_BYTES, look
+    from pytest_dsr1.machine.lease import RESULT_BYTES
     from pytest_dsr1.workload.synthetic import synthetic_bytes
 
     dataset, load = dsr1_scenario.dataset, dsr1_scenario.load
     try:
-        reused = _dsr1_shared.make_way(dsr1_scenario)
         written = RESULT_BYTES + (0 if dataset.path else synthetic_bytes(dataset, load))
+        findings = _dsr1_shared.look(
+            dsr1_scenario, state.gpu_setup, os.environ, state.results, written, state.notify
+        )
     except Dsr1Error as error:
         fail_setup(error)
-    findings = look(dsr1_scenario, state.gpu_setup, os.environ, state.results, written, reused=reused)
     if state.allow_mismatch:
         findings = allowed(findings)
     outcome.findings = findings

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from pathlib import Path
 
 from pytest_dsr1.engines.protocol import EnginePool
 from pytest_dsr1.engines.registry import named, new_pool
-from pytest_dsr1.machine.lease import Machine, prepared
+from pytest_dsr1.findings import Finding
+from pytest_dsr1.machine.lease import Machine, look, prepared
+from pytest_dsr1.machine.nodes.allocation import allocation
+from pytest_dsr1.machine.nodes.nodes import Nodes
+from pytest_dsr1.machine.nodes.remote import srun_agent
 from pytest_dsr1.machine.values import Notify, SetupMode
 from pytest_dsr1.scenario.schema.engine import EngineSettings
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -21,6 +26,17 @@ class SharedResources:
         self._engines: dict[str, EngineSettings] = {}
         self._machine: Machine | None = None
         self._stack = ExitStack()
+        self._nodes: Nodes | None = None
+        self._agents = ExitStack()
+
+    def close(self) -> None:
+        """Release everything, and end the agents on the nodes.
+
+        Raises:
+            EngineError: as :meth:`release`.
+        """
+        with self._agents:
+            self.release()
 
     def pool(self, scenario: Scenario) -> EnginePool | None:
         """Return the pool in which the scenario's engine is kept; None if it is never kept."""
@@ -50,6 +66,37 @@ class SharedResources:
         with named(self._engines[name], "end of the pool"):
             self._pools[name].end()
 
+    def look(
+        self,
+        scenario: Scenario,
+        setup: SetupMode,
+        environ: Mapping[str, str],
+        writes_to: Path,
+        bytes_needed: int,
+        notify: Notify,
+    ) -> tuple[Finding, ...]:
+        """Return the preflight's findings. Changes nothing but what the scenario cannot use, which ends.
+
+        Raises:
+            InvalidRunError: a node of the Slurm job cannot be asked.
+            EngineError: a server that must end first cannot be ended.
+        """
+        reused = self.make_way(scenario)
+        if (nodes := self._nodes_for(scenario, environ, notify)) is not None:
+            return nodes.look(scenario, setup, writes_to, bytes_needed, reused=reused)
+        return look(scenario, setup, environ, writes_to, bytes_needed, reused=reused)
+
+    def _nodes_for(self, scenario: Scenario, environ: Mapping[str, str], notify: Notify) -> Nodes | None:
+        """Return the agents of the Slurm job; None outside of one, and for a scenario without a GPU.
+
+        Their end restores the GPUs of each node, also when Slurm ends this process with SIGKILL.
+        """
+        if scenario.hardware.gpu is None:
+            return None
+        if self._nodes is None and (job := allocation(environ)) is not None:
+            self._nodes = self._agents.enter_context(Nodes(job.nodes, srun_agent(job), environ, notify))
+        return self._nodes
+
     def machine(
         self, scenario: Scenario, setup: SetupMode, environ: Mapping[str, str], notify: Notify
     ) -> Machine:
@@ -62,7 +109,13 @@ class SharedResources:
         if self.make_way(scenario) and self._machine is not None:
             self._machine = self._machine.of(scenario)
         else:
-            self._machine = self._stack.enter_context(prepared(scenario, setup, environ, notify))
+            nodes = self._nodes_for(scenario, environ, notify)
+            made = (
+                nodes.prepared(scenario, setup)
+                if nodes is not None
+                else prepared(scenario, setup, environ, notify)
+            )
+            self._machine = self._stack.enter_context(made)
         return self._machine
 
     def scenario_ended(self) -> None:

@@ -16,6 +16,9 @@ from pytest_dsr1.scenario.schema.scenario import Scenario
 Needs = Literal["nothing", "driver", "gpus"]
 """What a check needs to run: nothing, the NVIDIA driver, or the driver and a readable GPU."""
 
+Part = Literal["all", "node", "run"]
+"""Which checks run: all, those of a node with GPUs, or those of the run, which are made once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
@@ -72,29 +75,38 @@ class Check:
         rule: what must be true, as a sentence.
         needs: what must be available; otherwise the check is skipped.
         run: returns the findings.
+        of_node: whether it looks at each node of the run; one that needs the driver or a GPU does.
     """
 
     name: str
     rule: str
     needs: Needs
     run: Callable[[Preflight], Iterable[Finding]]
+    of_node: bool = False
+
+    def is_in(self, part: Part) -> bool:
+        """Return whether it is in this part of the preflight."""
+        return part == "all" or (self.of_node or self.needs != "nothing") == (part == "node")
 
 
-def check(needs: Needs = "nothing") -> Callable[[Callable[[Preflight], Iterable[Finding]]], Check]:
+def check(
+    needs: Needs = "nothing", *, of_node: bool = False
+) -> Callable[[Callable[[Preflight], Iterable[Finding]]], Check]:
     """Declare a function as a check; its docstring is the rule. A plugin lists it in ``pytest_dsr1_checks``.
 
     Args:
         needs: what must be available for the check to run.
+        of_node: whether it looks at each node of the run, although it needs no GPU.
     """
 
     def declare(run: Callable[[Preflight], Iterable[Finding]]) -> Check:
-        return Check(run.__name__, " ".join((run.__doc__ or "").split()), needs, run)
+        return Check(run.__name__, " ".join((run.__doc__ or "").split()), needs, run, of_node)
 
     return declare
 
 
-def preflight(look: Preflight) -> tuple[Finding, ...]:
-    """Return the findings of all checks, ours and those of plugins.
+def preflight(look: Preflight, part: Part = "all") -> tuple[Finding, ...]:
+    """Return the findings of the checks, ours and those of plugins.
 
     A plugin's check that fails is a mismatch that names the plugin: what it checks is unknown.
 
@@ -103,7 +115,7 @@ def preflight(look: Preflight) -> tuple[Finding, ...]:
     """
     findings: list[Finding] = []
     for plugin, each in extensions.declared("pytest_dsr1_checks", Check).values():
-        if not look.has(each.needs):
+        if not each.is_in(part) or not look.has(each.needs):
             continue
         try:
             findings += _findings(plugin, each, look)

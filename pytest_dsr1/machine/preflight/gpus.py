@@ -24,7 +24,7 @@ IDLE_MEMORY_GIB = 2.0
 """More used memory than this before the run means another process: an idle H200 shows about 0.5 GiB."""
 
 
-@check()
+@check(of_node=True)
 def found(look: Preflight) -> Iterator[Finding]:
     """The machine has GPUs and a driver, if the scenario needs them."""
     if look.machine is not None and look.machine.problem is not None:

@@ -17,7 +17,7 @@ _MOST_PATHS = 5
 """Paths that one warning names."""
 
 
-@check()
+@check(of_node=True)
 def limits(look: Preflight) -> Iterator[Finding]:
     """NCCL has the shared and locked memory that several GPUs need."""
     if look.scenario.hardware.count <= 1:
@@ -54,6 +54,18 @@ def slurm_warning(environ: Mapping[str, str]) -> str | None:
         "scancel and the time limit send SIGTERM only to the script's shell, and then kill pytest before it "
         "can restore the GPUs; start it with `exec pytest ...` (see: pytest-dsr1 docs gpus)"
     )
+
+
+@check()
+def nodes(look: Preflight) -> Iterator[Finding]:
+    """A run on several nodes is in a Slurm job."""
+    wanted = look.scenario.hardware.nodes
+    if wanted > 1 and "SLURM_JOB_ID" not in look.environ:
+        message = (
+            f"expected a Slurm job with {wanted}, found none; submit one: pytest-dsr1 sbatch "
+            f"{look.scenario.name}, or start pytest in one: salloc --nodes={wanted} --exclusive"
+        )
+        yield Finding("mismatch", "nodes", message)
 
 
 @check()
@@ -106,4 +118,4 @@ def disk(look: Preflight) -> Iterator[Finding]:
 
 def pytest_dsr1_checks() -> Iterable[Check]:
     """List the checks of the host and the software, in the order in which their findings are shown."""
-    return limits, slurm, software, speculation, files, disk
+    return limits, slurm, nodes, software, speculation, files, disk

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -32,6 +32,16 @@ class Now:
 
     power_w: float | None
     sm_clock_mhz: float | None
+
+
+def mean_of(samples: Collection[GpuSample]) -> Now:
+    """Return the mean of these samples."""
+    powers = [one.power_w for one in samples if one.power_w is not None]
+    clocks = [one.sm_clock_mhz for one in samples if one.sm_clock_mhz is not None]
+    return Now(
+        sum(powers) / len(powers) if powers else None,
+        sum(clocks) / len(clocks) if clocks else None,
+    )
 
 
 def _sample(gpu: nvml.Gpu, *, slow: bool) -> GpuSample:
@@ -77,14 +87,16 @@ class TelemetryRecorder:
         interval_s: float = INTERVAL_S,
         *,
         expected: Iterable[int] = (),
+        out: IO[str] | None = None,
     ):
         """Write samples to ``path``, one :class:`GpuSample` per line as JSON, at most a second late.
 
-        The process ids ``expected`` do not count as foreign.
+        The process ids ``expected`` do not count as foreign. ``out`` takes the lines instead of a file.
         """
         self.telemetry = Telemetry(interval_s=interval_s)
         self._readings = tuple(gpus)
         self._path = path
+        self._out = out
         self._interval_s = interval_s
         self._watch = ProcessWatch(expected)
         self._stop = threading.Event()
@@ -138,13 +150,7 @@ class TelemetryRecorder:
 
     def latest(self) -> Now:
         """Return the mean of each GPU's newest sample."""
-        samples = list(self._last.values())
-        powers = [one.power_w for one in samples if one.power_w is not None]
-        clocks = [one.sm_clock_mhz for one in samples if one.sm_clock_mhz is not None]
-        return Now(
-            sum(powers) / len(powers) if powers else None,
-            sum(clocks) / len(clocks) if clocks else None,
-        )
+        return mean_of(list(self._last.values()))
 
     def _event(self, gpu: int | None, error: NvmlError) -> None:
         lost = isinstance(error, GpuLostError)
@@ -162,7 +168,7 @@ class TelemetryRecorder:
                     self._xids_watched = self._xids is not None
                     self._count_errors(gpus)
                     try:
-                        with self._path.open("w", encoding="utf-8") as file:
+                        with self._out or self._path.open("w", encoding="utf-8") as file:
                             self._loop(gpus, file)
                     except OSError as error:
                         message = f"{self._path}: telemetry cannot be written: {error.strerror}"

@@ -6,7 +6,6 @@ import contextlib
 import math
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ExitStack
@@ -29,6 +28,7 @@ from pytest_dsr1.engines.openai.sending.part import PartResult, Share, Task, War
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.process.child import Child, environment, signal_name
 from pytest_dsr1.process.log.reader import LogReader
+from pytest_dsr1.process.modules import module_command
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.scenario.schema.scenario import Load
 
@@ -43,14 +43,6 @@ _SERVERS = 4
 """The most servers to which one process sends, unless there are more servers than that for each."""
 _LOOK_S = 0.5
 _WORKER = "pytest_dsr1.engines.openai.sending.worker"
-_RUN = """
-import sys
-sys.path[:] = sys.argv[3:]
-import runpy
-runpy.run_module(sys.argv[1], run_name="__main__")
-"""
-"""A program that runs a module with our own path of modules: Python's ``-m`` would look into the current
-folder first, where a user's ``queue.py`` may be. Its arguments: the module, the descriptor, and the path."""
 _START_S = 0.1
 """The time from the command to its start in every process."""
 
@@ -194,7 +186,7 @@ class Crew:
             self._stack.callback(_remove_if_empty, log)
             child = self._stack.enter_context(
                 Child(
-                    [sys.executable, "-c", _RUN, _WORKER, str(theirs.fileno()), *sys.path],
+                    module_command(_WORKER, str(theirs.fileno())),
                     env=environment(),
                     cwd=_current_folder() or self._folder.absolute(),
                     log=log,

@@ -132,4 +132,4 @@ def main(descriptor: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[2]))
+    main(int(sys.argv[1]))

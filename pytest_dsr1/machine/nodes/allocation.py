@@ -1,0 +1,51 @@
+"""The Slurm allocation that this process runs in, and its nodes."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pytest_dsr1.errors import InvalidRunError
+
+_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """A Slurm allocation.
+
+    Attributes:
+        job: the id of the job.
+        nodes: the names of its nodes, in Slurm's order; a batch script runs on the first one.
+    """
+
+    job: str
+    nodes: tuple[str, ...]
+
+
+def allocation(environ: Mapping[str, str]) -> Allocation | None:
+    """Return the allocation that the environment variables of Slurm describe; None outside of one.
+
+    Raises:
+        InvalidRunError: Slurm does not say which nodes it has.
+    """
+    job, listed = environ.get("SLURM_JOB_ID"), environ.get("SLURM_JOB_NODELIST")
+    if not job or not listed:
+        return None
+    return Allocation(job, tuple(_hostnames(listed, environ)))
+
+
+def _hostnames(listed: str, environ: Mapping[str, str]) -> list[str]:
+    """Return the names in a node list such as ``node[1-2]``."""
+    command = ["scontrol", "show", "hostnames", listed]
+    try:
+        done = subprocess.run(
+            command, env=dict(environ), capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise InvalidRunError(f"the nodes of this Slurm job are unknown: {command[0]}: {error}") from None
+    if done.returncode or not (found := done.stdout.split()):
+        said = done.stderr.strip() or f"exit status {done.returncode}"
+        raise InvalidRunError(f"the nodes of this Slurm job are unknown: {' '.join(command)}: {said}")
+    return found

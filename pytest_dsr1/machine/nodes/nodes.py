@@ -1,0 +1,203 @@
+"""The nodes of a run as one machine: each does what :mod:`pytest_dsr1.machine.lease` does on a single one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.findings import Finding
+from pytest_dsr1.machine.gpu.inventory import GpuReading, MachineInventory
+from pytest_dsr1.machine.lease import RESULT_BYTES, Machine, Recorder, look_at_run
+from pytest_dsr1.machine.nodes.facts import differing, merged
+from pytest_dsr1.machine.nodes.messages import Again, Answer, Command, Look, Prepare, Request
+from pytest_dsr1.machine.nodes.recording import NodesRecorder
+from pytest_dsr1.machine.nodes.remote import RemoteNode, Start
+from pytest_dsr1.machine.values import FactValue, Fingerprint, Notify, SetupMode
+from pytest_dsr1.scenario.schema.scenario import Scenario
+
+_RELEASE = Command(do="release")
+
+
+class Nodes:
+    """The agents of an allocation, as a context manager; each is started when a scenario first needs it.
+
+    Args:
+        names: the nodes; a scenario uses the first ones.
+        start: how an agent is started.
+        environ: the environment variables of the run.
+        notify: shows a sentence to the user at once.
+    """
+
+    def __init__(
+        self, names: Sequence[str], start: Start, environ: Mapping[str, str], notify: Notify
+    ) -> None:
+        self._names = names
+        self._start = start
+        self._environ = environ
+        self._notify = notify
+        self._agents: dict[str, RemoteNode] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Nodes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._agents.clear()
+        self._stack.close()
+
+    def look(
+        self,
+        scenario: Scenario,
+        setup: SetupMode,
+        writes_to: Path,
+        bytes_needed: int = RESULT_BYTES,
+        *,
+        reused: bool = False,
+    ) -> tuple[Finding, ...]:
+        """Return the preflight's findings; with ``reused``, our server is on the GPUs. Changes nothing.
+
+        Raises:
+            InvalidRunError: a node cannot be asked.
+        """
+        wanted, here = scenario.hardware.nodes, len(self._names)
+        of_run = look_at_run(scenario, setup, self._environ, writes_to, bytes_needed)
+        if wanted > here:
+            message = f"expected {wanted}, and the Slurm job has {here}; ask for more: --nodes={wanted}"
+            return (*of_run, Finding("mismatch", "nodes", message))
+        request = Look(scenario=share(scenario), visible=self._visible(scenario), setup=setup, reused=reused)
+        answers = self._ask(scenario, lambda _: request)
+        return (*of_run, *_findings(answers))
+
+    @contextmanager
+    def prepared(self, scenario: Scenario, setup: SetupMode) -> Iterator[Machine]:
+        """Lock the GPUs of all nodes and set them up; restore them at the end.
+
+        Raises:
+            InvalidRunError: it is not possible on a node; the others are restored.
+        """
+        request = Prepare(scenario=share(scenario), visible=self._visible(scenario), setup=setup)
+        try:
+            yield self._machine(scenario, self._ask(scenario, lambda _: request))
+        finally:
+            self._release()
+
+    def again(self, scenario: Scenario) -> Machine:
+        """Return the same GPUs, locked and set up, for another scenario that needs the same."""
+        request = Again(scenario=share(scenario))
+        return self._machine(scenario, self._ask(scenario, lambda _: request))
+
+    def recorder(self, scenario: Scenario, path: Path) -> NodesRecorder:
+        """Return a recorder of the telemetry of all nodes."""
+        return NodesRecorder(self._used(scenario), path, several=scenario.hardware.nodes > 1)
+
+    def _machine(self, scenario: Scenario, answers: Mapping[str, Answer]) -> Machine:
+        return NodesMachine(self, scenario, answers)
+
+    def _visible(self, scenario: Scenario) -> str | None:
+        """Return CUDA_VISIBLE_DEVICES of this process; each of several nodes has its own."""
+        return self._environ.get("CUDA_VISIBLE_DEVICES") if scenario.hardware.nodes == 1 else None
+
+    def _used(self, scenario: Scenario) -> list[RemoteNode]:
+        """Return the agents of a scenario's nodes; start those that do not run yet."""
+        names = self._names[: scenario.hardware.nodes]
+        for name in names:
+            if name not in self._agents:
+                agent = RemoteNode(name, self._start(name), self._environ, self._notify)
+                self._stack.callback(agent.close)
+                self._agents[name] = agent
+        return [self._agents[name] for name in names]
+
+    def _ask(self, scenario: Scenario, request: Callable[[str], Request]) -> dict[str, Answer]:
+        """Return each node's answer, by its name; empty for the only one.
+
+        Raises:
+            InvalidRunError: some nodes refuse; the message has each reason.
+        """
+        agents = self._used(scenario)
+        answers, problems = asked(agents, request)
+        if problems:
+            raise InvalidRunError("\n".join(problems))
+        several = scenario.hardware.nodes > 1
+        return {name if several else "": answer for name, answer in answers.items()}
+
+    def _release(self) -> None:
+        _, problems = asked(list(self._agents.values()), lambda _: _RELEASE)
+        for problem in problems:
+            self._notify(f"{problem}\nits GPUs may still be set up; there, as root: pytest-dsr1 restore")
+
+
+def asked(
+    agents: Sequence[RemoteNode], request: Callable[[str], Request]
+) -> tuple[dict[str, Answer], list[str]]:
+    """Ask all agents at the same time; return the answers by node, and why there are none."""
+    answers: dict[str, Answer] = {}
+    problems: list[str] = []
+    waiting = []
+    for agent in agents:
+        try:
+            agent.send(request(agent.name))
+            waiting.append(agent)
+        except InvalidRunError as error:
+            problems.append(str(error))
+    for agent in waiting:
+        try:
+            answers[agent.name] = agent.answer()
+        except InvalidRunError as error:
+            problems.append(str(error))
+    return answers, problems
+
+
+def share(scenario: Scenario) -> Mapping[str, Any]:
+    """Return the scenario of one of its nodes, as JSON."""
+    hardware = scenario.hardware
+    of_node = hardware.model_copy(update={"count": hardware.per_node, "nodes": 1})
+    body: Mapping[str, Any] = json.loads(scenario.model_copy(update={"hardware": of_node}).model_dump_json())
+    return body
+
+
+def _findings(answers: Mapping[str, Answer]) -> Iterator[Finding]:
+    for node, answer in answers.items():
+        for finding in answer.findings:
+            yield replace(finding, node=node)
+
+
+class NodesMachine(Machine):
+    """The GPUs of a scenario on all its nodes, locked and set up; made by :meth:`Nodes.prepared`."""
+
+    def __init__(self, nodes: Nodes, scenario: Scenario, answers: Mapping[str, Answer]) -> None:
+        self._nodes = nodes
+        facts = {node: answer.facts or {} for node, answer in answers.items()}
+        per_node = scenario.hardware.per_node
+        self._own: Mapping[str, FactValue] = merged(facts, per_node)
+        findings = (*_findings(answers), *differing(facts))
+        super().__init__(scenario, _inventory(answers, per_node), findings, {}, {})
+
+    def of(self, scenario: Scenario) -> Machine:
+        """Return the same GPUs, locked and set up, for another scenario that needs the same."""
+        return self._nodes.again(scenario)
+
+    @contextmanager
+    def watched(self, path: Path, _out: object = None, /) -> Iterator[Recorder]:
+        """Record telemetry of all nodes to the file while the block runs; it is complete after it."""
+        recorder = self._nodes.recorder(self._scenario, path)
+        with recorder:
+            self._recorder = recorder
+            yield recorder
+
+    def fingerprint(self, more: Mapping[str, FactValue]) -> Fingerprint:
+        """Return what the run ran on; ``more`` adds other facts, such as the dataset's hash."""
+        return Fingerprint({**self._own, **more})
+
+
+def _inventory(answers: Mapping[str, Answer], per_node: int) -> MachineInventory:
+    """Return the GPUs of all nodes as those of one machine."""
+    first, *_ = (answer.inventory or MachineInventory() for answer in answers.values())
+    gpus: list[GpuReading] = []
+    for answer in answers.values():
+        gpus += (answer.inventory or MachineInventory()).used(per_node)
+    return replace(first, installed=len(gpus), uuids=tuple(gpu.uuid for gpu in gpus), gpus=tuple(gpus))
