@@ -11,6 +11,7 @@ import yaml
 from tests.helpers.checkpoint import small_checkpoint
 from tests.helpers.paths import ROOT
 from tests.helpers.slurm_cluster import Cluster
+from tests.helpers.waiting import written
 from tests.standins.trtllm_bench.install import install
 
 PYTEST = f"{sys.executable} -m pytest -p no:cacheprovider small.yaml --dsr1-gpu-setup=apply"
@@ -33,7 +34,7 @@ class Runs:
         self.folder = folder
         self._checkpoint = small_checkpoint(folder / "models" / "DeepSeek-R1")
         program = install(folder / "trtllm", _VERSION)
-        self._environment = {
+        self.environment = {
             "PATH": f"{program.parent}{os.pathsep}{cluster.environment['PATH']}",
             "PYTHONPATH": f"{program.parents[1] / 'site'}{os.pathsep}{ROOT}",
             "XDG_CACHE_HOME": str(folder / "cache"),
@@ -64,5 +65,12 @@ class Runs:
 
     def submit(self, script: str = f"exec {PYTEST}", *options: str, **variables: str) -> int:
         """Submit a script for one whole node, unless options say otherwise; return the job's id."""
-        variables = {**self._environment, **variables}
+        variables = {**self.environment, **variables}
         return self.cluster.sbatch(script, *ALL_GPUS, *options, folder=self.folder, **variables)
+
+    def submit_endless(self, script: str = f"exec {PYTEST}", *options: str) -> int:
+        """Submit a run that would never end, and wait until the engine measures; return the job's id."""
+        job = self.submit(script, *options, DSR1_STANDIN_FAIL="hang-run")
+        log = ".dsr1/small/*/engine/trtllm-bench.log"
+        self.cluster.until(lambda: written(self.folder, log, "Starting benchmark"), "a measurement", job)
+        return job

@@ -56,7 +56,7 @@ PreemptType=preempt/partition_prio
 PreemptMode=CANCEL
 GresTypes=gpu
 PartitionName=DEFAULT Nodes={names} MaxTime=60 State=UP OverSubscribe=NO
-PartitionName=batch Default=YES PriorityTier=1 GraceTime=10
+PartitionName=batch Default=YES PriorityTier=1 GraceTime=2
 PartitionName=urgent PriorityTier=9 PreemptMode=OFF
 """
 _NODE = (
