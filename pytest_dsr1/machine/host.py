@@ -6,7 +6,6 @@ import os
 import platform
 import pwd
 import resource
-import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -71,31 +70,6 @@ def home_of(user: str) -> Path | None:
         return Path(pwd.getpwnam(user).pw_dir)
     except (KeyError, ValueError):
         return None
-
-
-def slurm_signals_only_the_script(environ: Mapping[str, str]) -> bool:
-    """Return whether the end of the Slurm job would kill this process without a SIGTERM before.
-
-    scancel and the time limit send SIGTERM to the first process of the job's script or step only. If that is
-    a shell, it ends, and Slurm kills the rest. It is this process after ``exec``, and a shell with a ``trap``
-    may pass the signal on. Tried with Slurm 22.05: a process after ``exec``, or in the background of a shell
-    with a ``trap``, got the signal; one in a plain script or in ``srun bash -c`` did not.
-    """
-    if "SLURM_JOB_ID" not in environ:
-        return False
-    first = pid = os.getpid()
-    while status := _status(pid):
-        parent = int(status.get("PPid", 0))
-        if _status(parent).get("Name") == "slurmstepd":
-            return first != pid and not int(status.get("SigCgt", "0"), 16) >> (signal.SIGTERM - 1) & 1
-        pid = parent
-    return False
-
-
-def _status(pid: int) -> dict[str, str]:
-    """Return the fields of /proc/PID/status; empty if there is no such process."""
-    pairs = (line.partition(":") for line in _text(f"proc/{pid}/status").splitlines())
-    return {key: value.strip() for key, _, value in pairs}
 
 
 def shm_gib() -> float | None:

@@ -13,7 +13,6 @@ from pytest_dsr1.machine.fingerprint import fingerprint
 from pytest_dsr1.machine.gpu.inventory import GpuReading, MachineInventory, read_machine
 from pytest_dsr1.machine.gpu.lock import gpu_lock
 from pytest_dsr1.machine.preflight.check import Preflight, preflight
-from pytest_dsr1.machine.preflight.host import slurm_warning
 from pytest_dsr1.machine.setup.apply import Applied, applied
 from pytest_dsr1.machine.setup.journal import restore_from_journal
 from pytest_dsr1.machine.telemetry.health import GpuSummary, assess, summary
@@ -219,8 +218,6 @@ def prepared(
         stack.enter_context(gpu_lock(gpus, environ))
         done = Applied()
         if setup == "apply":
-            if warning := slurm_warning(environ):
-                notify(warning)  # at once: a run that is killed never shows its findings
             done = stack.enter_context(applied(scenario.gpu_setup, gpus, environ, notify))
         findings = (*(Finding("warning", "GPU settings", note) for note in notes), *done.findings)
         facts = {"setup.mode": setup, **done.facts}

@@ -21,6 +21,7 @@ When = Literal["before", "after"]
 
 NO_GPU = "not probed: the scenario uses no GPU"
 ATTACHED = "the server of engine.url is running on the GPUs"
+SEVERAL_NODES = "the run uses several nodes; probe each of them: srun pytest-dsr1 probe"
 """Why GPUs are not probed."""
 
 AFTER = f"{PREFIX}after."

@@ -122,42 +122,6 @@ def test_the_homes_of_users_with_a_process(monkeypatch: pytest.MonkeyPatch, root
     assert list(host.homes_in_use()) == []
 
 
-IN_A_JOB = {"SLURM_JOB_ID": "7"}
-PLAIN, TRAP = 0x10002, 0x14002
-"""The signals that Debian's bash catches in a batch script, without and with `trap ... TERM`."""
-
-
-def tree(root: Path, *names: str, caught: int = PLAIN) -> None:
-    """This process below others, the outermost first; each catches these signals."""
-    pids = [*range(101, 101 + len(names) - 1), os.getpid()]
-    for pid, parent, name in zip(pids, [1, *pids], names, strict=False):
-        put(root, f"proc/{pid}/status", f"Name:\t{name}\nPPid:\t{parent}\nSigCgt:\t{caught:016x}\n")
-
-
-@pytest.mark.parametrize(
-    ("names", "caught", "expected"),
-    [
-        (["slurmstepd", "slurm_script", "pytest"], PLAIN, True),
-        (["slurmstepd", "slurm_script", "uv", "pytest"], PLAIN, True),
-        (["slurmstepd", "bash", "pytest"], PLAIN, True),
-        (["slurmstepd", "slurm_script", "pytest"], TRAP, False),
-        (["slurmstepd", "pytest"], PLAIN, False),
-        (["slurmstepd", "pytest"], TRAP, False),
-        (["salloc", "bash", "pytest"], PLAIN, False),
-        (["bash", "pytest"], PLAIN, False),
-        (["pytest"], PLAIN, False),
-        ([], PLAIN, False),
-    ],
-)
-def test_whether_the_end_of_a_slurm_job_reaches_this_process(
-    root: Path, names: list[str], caught: int, expected: bool
-) -> None:
-    if names:
-        tree(root, *names, caught=caught)
-    assert host.slurm_signals_only_the_script(IN_A_JOB) == expected
-    assert not host.slurm_signals_only_the_script({})
-
-
 def test_the_home_of_a_user() -> None:
     assert host.home_of("root") == Path("/root")
     for unknown in ("", "no-such-user", "a\0b"):

@@ -17,7 +17,6 @@ from pytest_dsr1.machine.gpu.inventory import read_machine
 from pytest_dsr1.machine.gpu.lock import gpu_lock
 from pytest_dsr1.machine.lease import Machine, look, prepared
 from pytest_dsr1.machine.setup.journal import Entry, Settings, write
-from pytest_dsr1.machine.values import SetupMode
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.storage.filelock import is_held
 from tests.helpers.full_disk import disk
@@ -241,17 +240,6 @@ def test_a_run_that_other_work_slowed_does_not_count(
     (finding,) = machine.assess(0, 1)
     assert (finding.severity, finding.subject) == ("mismatch", "CPUs shared")
     assert machine.cpu_load(0, 1) == slow
-
-
-@pytest.mark.parametrize(("mode", "warned"), [("apply", True), ("check", False)])
-def test_a_slurm_script_without_exec_is_reported_before_the_run(
-    two: FakeMachine, pair: Scenario, monkeypatch: pytest.MonkeyPatch, mode: SetupMode, warned: bool
-) -> None:
-    """A run that is killed never shows its findings."""
-    monkeypatch.setattr(host, "slurm_signals_only_the_script", lambda _: True)
-    said: list[str] = []
-    with prepared(pair, mode, os.environ, said.append):
-        assert [line for line in said if line.startswith("scancel and the time limit ")] == said[:warned]
 
 
 @pytest.mark.parametrize("name", [".lock", "1-0000-4000-8000-00000000d5e1.journal.json"])

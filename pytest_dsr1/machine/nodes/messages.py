@@ -56,9 +56,9 @@ class Again:
 class Command:
     """Something without arguments.
 
-    ``watch`` begins to record telemetry, ``measuring`` notes that the measured time begins, ``end_watch`` ends
-    it (the answer has the telemetry without samples), ``clock`` asks for the monotonic time, ``release``
-    restores and unlocks the GPUs.
+    ``watch`` begins to record telemetry, ``measuring`` notes that the measured time begins, ``end_watch``
+    ends it (the answer has the telemetry without samples), ``clock`` asks for the monotonic time,
+    ``release`` restores and unlocks the GPUs.
     """
 
     do: Literal["watch", "measuring", "end_watch", "clock", "release"]

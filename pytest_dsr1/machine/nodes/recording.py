@@ -17,7 +17,7 @@ from pytest_dsr1.machine.nodes.clock import Alignment, Comparison, compared
 from pytest_dsr1.machine.nodes.messages import Command
 from pytest_dsr1.machine.nodes.remote import RemoteNode
 from pytest_dsr1.machine.telemetry.recorder import Now, mean_of
-from pytest_dsr1.machine.values import Event, GpuName, GpuSample, Telemetry
+from pytest_dsr1.machine.values import ErrorCounters, Event, GpuName, GpuSample, Telemetry
 from pytest_dsr1.storage.files import write_atomically
 
 _PER_GPU = (
@@ -124,7 +124,7 @@ class NodesRecorder:
         except InvalidRunError as error:
             last_s = max((sample.time_s for sample in node.samples), default=node.before.at_s)
             lost = Event(last_s, None, "lost", str(error))
-            whole = Telemetry(gpus=tuple(dict.fromkeys(one.gpu for one in node.samples)), events=(lost,))
+            whole = _without_counters(tuple(dict.fromkeys(one.gpu for one in node.samples)), lost)
         finally:
             agent.listen(None)
         return self._in_run(whole, node, aligned)
@@ -151,6 +151,21 @@ class NodesRecorder:
 
     def _name(self, node: _Watched, gpu: GpuName) -> GpuName:
         return f"{node.agent.name}:{gpu}" if self._several else gpu
+
+
+def _without_counters(gpus: tuple[GpuName, ...], lost: Event) -> Telemetry:
+    """Return the telemetry of a node that was lost: of its GPUs only the samples are known."""
+    unknown, errors = (None,) * len(gpus), (ErrorCounters(),) * len(gpus)
+    return Telemetry(
+        gpus=gpus,
+        max_sm_clock_mhz=unknown,
+        pcie_generation_max=unknown,
+        ecc_uncorrected_before=unknown,
+        ecc_uncorrected_after=unknown,
+        errors_before=errors,
+        errors_after=errors,
+        events=(lost,),
+    )
 
 
 def _row(sample: GpuSample) -> str:

@@ -27,7 +27,7 @@ _END_S = 30.0
 _OPTIONS = ("--overlap", "--nodes=1", "--ntasks=1", "--mpi=none", "--wait=0", "--export=ALL", "--quiet")
 """The agent shares its node with the engine's step, and is ended by the end of its input alone: with SIGTERM,
 srun would kill it before it restores anything (Slurm 22.05)."""
-_AGENT = "pytest_dsr1.machine.nodes.agent"
+AGENT = "pytest_dsr1.machine.nodes.agent"
 _SAID_BYTES = 2000
 
 Start = Callable[[str], Sequence[str]]
@@ -39,7 +39,7 @@ def srun_agent(allocation: Allocation) -> Start:
 
     def command(node: str) -> list[str]:
         options = (*_OPTIONS, f"--jobid={allocation.job}", f"--nodelist={node}", "--job-name=dsr1-agent")
-        return ["srun", *options, *module_command(_AGENT)]
+        return ["srun", *options, *module_command(AGENT)]
 
     return command
 

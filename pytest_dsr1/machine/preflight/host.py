@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pytest_dsr1.findings import Finding
@@ -37,23 +37,6 @@ def limits(look: Preflight) -> Iterator[Finding]:
     else:
         message = f"expected unlimited, found {memlock // 1024} KiB; in Docker: --ulimit memlock=-1"
         yield Finding("warning", "locked memory", message)
-
-
-@check()
-def slurm(look: Preflight) -> Iterator[Finding]:
-    """The end of a Slurm job reaches pytest, which then restores the GPUs."""
-    if look.machine is not None and look.setup == "apply" and (message := slurm_warning(look.environ)):
-        yield Finding("warning", "Slurm job", message)
-
-
-def slurm_warning(environ: Mapping[str, str]) -> str | None:
-    """Return a warning if the end of the Slurm job would not let this process restore GPUs; else None."""
-    if not host.slurm_signals_only_the_script(environ):
-        return None
-    return (
-        "scancel and the time limit send SIGTERM only to the script's shell, and then kill pytest before it "
-        "can restore the GPUs; start it with `exec pytest ...` (see: pytest-dsr1 docs gpus)"
-    )
 
 
 @check()
@@ -118,4 +101,4 @@ def disk(look: Preflight) -> Iterator[Finding]:
 
 def pytest_dsr1_checks() -> Iterable[Check]:
     """List the checks of the host and the software, in the order in which their findings are shown."""
-    return limits, slurm, nodes, software, speculation, files, disk
+    return limits, nodes, software, speculation, files, disk

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_dsr1 import extensions
 from pytest_dsr1.findings import Finding
-from pytest_dsr1.machine import host
+from pytest_dsr1.machine import host, lease
 from pytest_dsr1.machine.gpu.inventory import MachineInventory, read_machine
 from pytest_dsr1.machine.gpu.lock import gpu_lock
 from pytest_dsr1.machine.gpu.processes import describe_process
@@ -351,19 +351,20 @@ def test_limits_of_a_container(
     assert "shared memory: 1.0 GiB" in told(look(machine_scenario()), "ok")
 
 
-def test_a_slurm_script_without_exec_is_a_warning(
-    two: FakeMachine, machine_scenario: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pair = machine_scenario({"gpu": "NVIDIA H200", "count": 2})
-    assert told(look(pair, setup="apply"), "warning") == []
-    monkeypatch.setattr(host, "slurm_signals_only_the_script", lambda _: True)
-    assert told(look(pair, setup="apply"), "warning") == [
-        "Slurm job: scancel and the time limit send SIGTERM only to the script's shell, and then kill pytest "
-        "before it can restore the GPUs; start it with `exec pytest ...` (see: pytest-dsr1 docs gpus)"
+def test_several_nodes_need_a_slurm_job(machine_scenario: Make) -> None:
+    """Nothing is looked at on this machine alone."""
+    pair = machine_scenario({"gpu": "NVIDIA H200", "count": 16, "nodes": 2})
+
+    def look_run(scenario: Scenario, environ: dict[str, str]) -> list[Finding]:
+        found = lease.look(scenario, "check", environ, Path.cwd(), 1)
+        return [each for each in found if each.severity == "mismatch" and "software" not in each.subject]
+
+    found = look_run(pair, {})
+    assert [f"{each.subject}: {each.message}" for each in found] == [
+        f"nodes: expected a Slurm job with 2, found none; submit one: pytest-dsr1 sbatch {pair.name}, or "
+        "start pytest in one: salloc --nodes=2 --exclusive"
     ]
-    assert told(look(pair, setup="check"), "warning") == [], "nothing would stay changed"
-    on_cpu = preflight(seen(machine_scenario({}), setup="apply"))
-    assert told(list(on_cpu), "warning") == []
+    assert look_run(pair, {"SLURM_JOB_ID": "1"}) == []
 
 
 def test_settings_are_compared_where_this_run_does_not_set_them(

@@ -1,0 +1,100 @@
+"""What a run over two nodes of a Slurm cluster promises: each is looked at, set up, watched and put back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.slurm_cluster import Cluster
+from tests.helpers.slurm_node import Node
+from tests.helpers.slurm_runs import PYTEST, Runs
+
+SET_UP = [("1", "700000", "4", "none")] * 8
+PUT_BACK = [("1", "700000", "0", "none")] * 8
+TWO = "--nodes=2"
+
+
+@pytest.fixture
+def wide(runs: Runs) -> Runs:
+    """Runs of a scenario for the 16 GPUs of both nodes."""
+    runs.write(nodes=2)
+    return runs
+
+
+def words(text: str) -> str:
+    """Return a text in one line, as it was before it was wrapped."""
+    return " ".join(text.split())
+
+
+def assert_put_back(*nodes: Node) -> None:
+    """Nothing is left of a run that has set GPUs up."""
+    for node in nodes:
+        assert "boost-slider -i 7 --vboost 4" in node.machine.commands()
+        assert node.machine.settings() == PUT_BACK
+        assert (node.journals, node.locks, node.processes()) == ([], [], [])
+
+
+def measurement(folder: Path) -> dict[str, dict[str, object]]:
+    (path,) = folder.glob(".dsr1/small/*/measurement.json")
+    found: dict[str, dict[str, object]] = json.loads(path.read_text(encoding="utf-8"))["measurement"]
+    return found
+
+
+def test_both_nodes_are_set_up_watched_and_put_back(cluster: Cluster, wide: Runs) -> None:
+    job = wide.submit(f"exec {PYTEST}", TWO)
+    assert cluster.wait(job) == "COMPLETED", cluster.output(job)
+    assert "small  (16 x NVIDIA H200 on 2 nodes, engine trtllm-bench)" in cluster.output(job)
+    assert_put_back(*cluster.nodes)
+    saved = measurement(wide.folder)
+    names = [f"{node.name}:{gpu}" for node in cluster.nodes for gpu in range(8)]
+    assert saved["telemetry"]["gpus"] == names
+    assert 0 < float(str(saved["telemetry"]["clock_error_s"])) < 0.5
+    facts = saved["fingerprint"]["facts"]
+    assert isinstance(facts, dict)
+    assert (facts["gpu.count"], facts["nodes"]) == (16, [node.name for node in cluster.nodes])
+    assert len(set(facts["gpu.uuids"])) == 16
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"throttle_reasons": 0x40}, "GPU 3 throttled on {node}: hardware thermal slowdown: "),
+        ({"name": "NVIDIA H100"}, "GPU 3 name on {node}: expected NVIDIA H200, found NVIDIA H100"),
+        ({"mig": 1}, "GPU 3 MIG mode on {node}: on: the GPU is divided; "),
+    ],
+)
+def test_a_wrong_gpu_anywhere_voids_the_run(
+    cluster: Cluster, wide: Runs, wrong: dict[str, object], reason: str
+) -> None:
+    second = cluster.node(2)
+    second.machine.set_gpu(3, **wrong)
+    job = wide.submit(f"exec {PYTEST}", TWO)
+    assert cluster.wait(job) == "FAILED", cluster.output(job)
+    assert cluster.status(job) == 10
+    assert reason.format(node=second.name) in words(cluster.output(job))
+    for node in cluster.nodes:
+        assert node.machine.settings() == PUT_BACK
+        assert (node.journals, node.locks, node.processes()) == ([], [], [])
+
+
+@pytest.mark.parametrize("end", [Cluster.cancel, Cluster.time_out])
+@pytest.mark.parametrize("script", [f"exec {PYTEST}", PYTEST], ids=["exec", "plain"])
+def test_each_end_of_the_job_puts_both_nodes_back(
+    cluster: Cluster, wide: Runs, end: Callable[[Cluster, int], None], script: str
+) -> None:
+    job = wide.submit_endless(script, TWO)
+    assert [node.machine.settings() for node in cluster.nodes] == [SET_UP, SET_UP]
+    end(cluster, job)
+    cluster.wait(job)
+    cluster.until(lambda: not any(node.processes() for node in cluster.nodes), "the end of all processes")
+    assert_put_back(*cluster.nodes)
+
+
+def test_a_job_with_one_node_is_too_small(cluster: Cluster, wide: Runs) -> None:
+    job = wide.submit(f"exec {PYTEST}", "--nodes=1")
+    assert cluster.wait(job) == "FAILED"
+    assert cluster.status(job) == 10
+    assert "nodes: expected 2, and the Slurm job has 1; ask for more: --nodes=2" in words(cluster.output(job))

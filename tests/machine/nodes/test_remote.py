@@ -1,0 +1,106 @@
+"""An agent as pytest sees it, with stand-in agents that end, are silent, or say other things."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.machine.nodes import remote
+from pytest_dsr1.machine.nodes.allocation import Allocation
+from pytest_dsr1.machine.nodes.messages import Command
+from pytest_dsr1.machine.nodes.remote import RemoteNode, srun_agent
+
+CLOCK = Command(do="clock")
+ANSWER = '{"kind": "answer", "time_s": 5.5}'
+
+
+@contextmanager
+def node(script: str, said: list[str] | None = None) -> Iterator[RemoteNode]:
+    made = RemoteNode(
+        "n1", ["sh", "-c", script], {"PATH": "/usr/bin:/bin"}, ([] if said is None else said).append
+    )
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def test_an_answer_among_other_lines() -> None:
+    said: list[str] = []
+    note = '{"kind": "note", "sentence": "slow"}'
+    script = f"read line; echo 'srun: something'; echo '{note}'; echo '{ANSWER}'; cat >/dev/null"
+    with node(script, said) as agent:
+        agent.send(CLOCK)
+        assert agent.answer().time_s == 5.5
+    assert said == ["n1: slow"]
+
+
+def test_a_refusal_names_the_node() -> None:
+    with node("""read line; echo '{"kind": "answer", "error": "no driver"}'; cat >/dev/null""") as agent:
+        agent.send(CLOCK)
+        with pytest.raises(InvalidRunError, match=r"^n1: no driver$"):
+            agent.answer()
+
+
+def test_an_agent_that_ends_says_why() -> None:
+    with node("read line; echo 'srun: error: Node failure on n1' >&2; exit 1") as agent:
+        agent.send(CLOCK)
+        with pytest.raises(InvalidRunError) as caught:
+            agent.answer()
+    assert str(caught.value) == (
+        "n1: its agent has ended: srun: error: Node failure on n1; look at the job and at the node: "
+        "scontrol show job, scontrol show node n1"
+    )
+
+
+def test_a_silent_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "ANSWER_S", 0.1)
+    with node("cat >/dev/null") as agent:
+        agent.send(CLOCK)
+        with pytest.raises(
+            InvalidRunError, match=r"^n1: its agent has not answered for 0 s; look at the node: "
+        ):
+            agent.answer()
+
+
+def test_an_agent_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "_END_S", 0.1)
+    said: list[str] = []
+    with node("exec sleep 60", said):
+        pass
+    assert said == [
+        "n1: its agent has not ended within 0 s, so its GPUs may still be set up; on this node, as root: "
+        "pytest-dsr1 restore"
+    ]
+
+
+def test_a_command_that_is_missing() -> None:
+    with pytest.raises(InvalidRunError, match=r"^n1: no-srun cannot be started: No such file or directory$"):
+        RemoteNode("n1", ["no-srun"], {}, print)
+
+
+def test_how_an_agent_is_started() -> None:
+    command = srun_agent(Allocation("7", ("n1", "n2")))("n2")
+    assert command[:11] == [
+        "srun",
+        "--overlap",
+        "--nodes=1",
+        "--ntasks=1",
+        "--mpi=none",
+        "--wait=0",
+        "--export=ALL",
+        "--quiet",
+        "--jobid=7",
+        "--nodelist=n2",
+        "--job-name=dsr1-agent",
+    ]
+    assert command[11] == sys.executable
+
+
+def test_a_step_does_not_inherit_another_ones_size() -> None:
+    environ = {"SLURM_NTASKS": "1", "SLURM_STEP_ID": "0", "SLURM_JOB_ID": "7", "PATH": "/bin"}
+    assert remote._without_step(environ) == {"SLURM_JOB_ID": "7", "PATH": "/bin", "PYTHONUNBUFFERED": "1"}
