@@ -162,7 +162,7 @@ def lines_of(loaded: LoadedScenario) -> dict[str, str]:
             subject_of(FRONTIER, name): loaded.where(f"frontier.{i}")
             for i, name in enumerate(frontier_names(loaded.scenario))
         },
-        **({subject_of(SEARCH, search.metric): loaded.where("search")} if search else {}),
+        **{subject_of(SEARCH, name): loaded.where("search") for name in (search.targets if search else ())},
         **{subject_of(gate, gated): loaded.where("gate") for gate in GATES},
         **{accuracy_subject(name): loaded.where(key) for name, key in accuracy_keys(loaded.scenario).items()},
     }
