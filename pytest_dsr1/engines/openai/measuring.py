@@ -156,7 +156,7 @@ class Measuring:
             records = [replace(record, first_token_s=None) for record in records]
         # The server also counts tokens of failed or aborted requests, which never reached us.
         server = self.metrics.summary(None if tally.failed or tally.stopped else tally.tokens)
-        options = saved(self._options())
+        options, urls = saved(self._options()), [where.url for where in self.sites]
         return EngineResult(
             records=tuple(sorted(records, key=lambda record: record.last_token_s)),
             report={**(tally.gaps.metrics() if self.task.engine.streaming else {}), **server.report},
@@ -168,8 +168,9 @@ class Measuring:
                 server_metrics=server.server_metrics,
                 not_measured={**server.not_measured, **clumped.not_measured(self.job.scenario.slo)},
                 options_in_effect=options,
+                servers=per_server(urls, records) if len(urls) > 1 else (),
                 other={
-                    **self._servers(records),
+                    **({"url": urls[0]} if len(urls) == 1 else {}),
                     "model": self.task.model,
                     "client": {
                         **client,
@@ -202,12 +203,6 @@ class Measuring:
                 first = next((r.error for r in mine if r.error), "no request was sent")
                 where = "" if index is None else f" at {self.sites[index]}"
                 raise self.failure(f"all {len(mine)} requests{where} so far failed, the first: {first}")
-
-    def _servers(self, records: Sequence[RequestRecord]) -> dict[str, object]:
-        """Return the facts about the servers: the address of one, figures of each of several."""
-        if len(self.sites) == 1:
-            return {"url": self.sites[0].url}
-        return {"servers": per_server([where.url for where in self.sites], records)}
 
     def _options(self) -> Iterator[Option]:
         """Yield the first server's options in effect, next to those that its command asks for."""

@@ -144,17 +144,17 @@ def test_several_servers(number: int, tmp_path: Path, processes: Callable[[int],
     result, _ = measured(tmp_path, CLOSED, *ports)
     assert [len(each.bodies) for each in seen] == [22, 22]
     assert {record.server for record in result.records} == {0, 1}
-    servers = result.facts.other["servers"]
-    assert isinstance(servers, list)
-    assert [each["url"] for each in servers] == [f"http://127.0.0.1:{port}" for port in ports]
+    servers = result.facts.servers
+    assert [each.url for each in servers] == [f"http://127.0.0.1:{port}" for port in ports]
     for index, each in enumerate(servers):
         mine = [record for record in result.records if record.server == index]
-        assert (each["requests"], each["failed"], each["output_tokens"]) == (20, 0, 80)
+        assert (each.requests, each.failed, each.output_tokens) == (20, 0, 80)
         took_ms = [(r.first_token_s - r.start_s) * 1e3 for r in mine if r.first_token_s is not None]
-        assert each["ttft_mean_ms"] == pytest.approx(sum(took_ms) / 20, abs=1e-3)
-        assert each["ttft_p99_ms"] <= max(took_ms) + 1e-3
+        assert each.ttft_mean_ms == pytest.approx(sum(took_ms) / 20, abs=1e-3)
+        assert each.ttft_p99_ms is not None
+        assert each.ttft_p99_ms <= max(took_ms) + 1e-3
     total_s = result.measured_to_s - result.measured_from_s
-    assert sum(each["output_tok_s"] for each in servers) == pytest.approx(160 / total_s, rel=0.01)
+    assert sum(each.output_tok_s for each in servers) == pytest.approx(160 / total_s, rel=0.01)
 
 
 def test_ipv6(tmp_path: Path) -> None:
