@@ -101,6 +101,31 @@ def test_a_search_is_gated(
     assert alone.ret == status
 
 
+@pytest.mark.parametrize(("knee", "word"), [("20", "PASS"), ("15", "FAIL")])
+def test_a_replay_of_a_gated_search_tells_what_the_gate_said(
+    peak: Suites, monkeypatch: pytest.MonkeyPatch, knee: str, word: str
+) -> None:
+    """Next to the search, as for a run; a FAIL takes two searches, and is saved with the first."""
+    monkeypatch.chdir(peak.pytester.path)
+    assert accept(peak, NOISE) == 0
+    assert "when it ran" not in said(peak.run("--dsr1-replay=peak")), "recorded, not gated"
+    monkeypatch.setenv("KNEE", knee)
+    before = set((peak.pytester.path / ".dsr1" / "peak").glob("search-*.json"))
+    ran = peak.run(PROFILE, "--dsr1-gate")
+    verdict = said(ran).partition("regression: highest concurrency")[2].partition(" warning")[0]
+    told = f"gate {word} when it ran, not judged again: highest concurrency{verdict}"
+    assert "when it ran" not in said(ran), "the verdict is that of the search, and not of its probe"
+    records = sorted({*(peak.pytester.path / ".dsr1" / "peak").glob("search-*.json")} - before)
+    assert len(records) == (1 if word == "PASS" else 2)
+    (peak.pytester.path / ".dsr1").rename(peak.pytester.path / "moved")
+    for name in ("moved/peak", *(f"moved/peak/{record.name}" for record in records)):
+        again = peak.run(f"--dsr1-replay={name}", "--dsr1-report=r.html")
+        assert again.ret == 0
+        assert said(again).count("when it ran") == 1
+        assert told in said(again)
+        assert "The gate's runs" in (peak.pytester.path / "r.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(("pace", "status", "word"), [("0.01", 0, "PASS"), ("0.0125", 1, "FAIL")])
 def test_the_throughput_of_a_search_is_gated(
     peak: Suites, monkeypatch: pytest.MonkeyPatch, pace: str, status: int, word: str
