@@ -98,8 +98,7 @@ def replayed_pairs(scenario: Scenario, outcome: ScenarioOutcome, saved: SavedStu
         InconclusiveError: the pairs do not decide.
         UserError: a run cannot be read, or the comparison ended without a verdict.
     """
-    from pytest_dsr1.measurement.store import load
-    from pytest_dsr1.pairs.order import Side, seed_of
+    from pytest_dsr1.pairs.order import seed_of
     from pytest_dsr1.pairs.plan import pairs_plan
     from pytest_dsr1.pairs.progress import PairRun, PairsProgress
     from pytest_dsr1.study.eligibility import figure
@@ -110,17 +109,12 @@ def replayed_pairs(scenario: Scenario, outcome: ScenarioOutcome, saved: SavedStu
     plan = pairs_plan(scenario, seed=seed_of(record.began), again=again)
     progress = outcome.pairs = PairsProgress(plan)
     asked = {(plan.metric, plan.delta_percent)}
-    for run in record.runs:
-        side = Side(run.point)
-        if run.why:
-            progress.add(PairRun(side, run.folder, why=run.why))
-            continue
-        found = load(Path(run.folder))
+    for side, found in progress.saved(record):
         then = found.scenario
         asked.add((then.gated_metric or plan.metric, then.gate.delta_percent))
         gate = then.gate.model_copy(update={"metric": plan.metric})
         judged = replace(found, scenario=then.model_copy(update={"gate": gate}))
-        progress.add(PairRun(side, run.folder, figure(judged)))
+        progress.add(PairRun(side, str(found.folder), figure(judged)))
         if isinstance(step := progress.step(), Answer):
             return step.value
     raise _undecided(progress, saved, same_question=len(asked) == 1)
