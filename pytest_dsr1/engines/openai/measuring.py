@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -222,9 +223,15 @@ class Measuring:
             idle = idle_early([where.url for where in self.sites], tally.records)
             yield from [idle] if idle else []
         if tally.waited:
+            most, divided = self.job.scenario.load.concurrency, math.lcm(len(parts), len(self.sites))
+            why = f" because {most} were already in flight when they were due"
+            if divided > 1:
+                why = (
+                    f", because their share of the load, one of {divided}, already had its part of "
+                    f"load.concurrency {most} in flight when they were due, even if another had not"
+                )
             yield (
-                f"{tally.waited} requests had to wait because {self.job.scenario.load.concurrency} were "
-                "already in flight when they were due; their latency includes that wait: raise "
+                f"{tally.waited} requests had to wait{why}; their latency includes that wait: raise "
                 "load.concurrency, or accept that the server does not keep up with this rate"
             )
         if tally.unsent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -134,6 +135,59 @@ def test_one_clock(tmp_path: Path, processes: Callable[[int], None]) -> None:
     streamed_s = [r.last_token_s - r.first_token_s for r in result.records if r.first_token_s is not None]
     gap_ms = sum(streamed_s) / (3 * 60) * 1e3
     assert result.report["average_inter_event_gap"] == pytest.approx(gap_ms), "of both processes"
+
+
+def trace_of(folder: Path, times_ms: list[int]) -> dict[str, Any]:
+    """Return the arrivals of a trace with these times."""
+    path = folder / "trace.jsonl"
+    lines = [{"timestamp": each, "input_length": 8, "output_length": 4} for each in times_ms]
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    return {"type": "trace", "path": str(path)}
+
+
+@pytest.mark.parametrize(("number", "servers"), [(1, 1), (2, 1), (3, 1), (2, 3)])
+def test_a_trace_keeps_its_times(
+    number: int, servers: int, tmp_path: Path, processes: Callable[[int], None], serve: Serve
+) -> None:
+    """Each request is sent once, at the time of its own line, whatever process sends it."""
+    processes(number)
+    times_ms = [5_000, 5_000, 5_010, 5_200, 5_200, 5_200, 5_200, 5_330, 5_331, 5_500, 5_900, 6_000, 6_000]
+    arrival = {**trace_of(tmp_path, times_ms), "speedup": 2}
+    count = len(times_ms)
+    load = {"concurrency": 36, "num_requests": count, "warmup_requests": 0, "arrival": arrival}
+    seen = Seen()
+    result, _ = measured(tmp_path, load, *(serve(lambda _: GOOD, seen=seen) for _ in range(servers)))
+    assert sorted(body["prompt"][0] for body in seen.bodies) == list(range(count))
+    ordered = sorted(result.records, key=lambda record: record.id)
+    due_s = [record.scheduled_s or 0.0 for record in ordered]
+    assert [each - due_s[0] for each in due_s] == pytest.approx([(ms - 5_000) / 2e3 for ms in times_ms])
+    assert all(record.submitted_s >= each for record, each in zip(ordered, due_s, strict=True))
+    assert not any("had to wait" in warning for warning in result.warnings)
+
+
+SHARED = (
+    ", because their share of the load, one of 2, already had its part of load.concurrency 4 in flight when "
+    "they were due, even if another had not"
+)
+
+
+@pytest.mark.parametrize(
+    ("number", "servers", "why"),
+    [(1, 1, " because 4 were already in flight when they were due"), (2, 1, SHARED), (1, 2, SHARED)],
+)
+def test_each_share_of_an_open_loop_has_its_part_of_the_concurrency(
+    number: int, servers: int, why: str, tmp_path: Path, processes: Callable[[int], None], serve: Serve
+) -> None:
+    """Twelve requests come at once, and no answer is read before all of them are due."""
+    processes(number)
+    arrival = trace_of(tmp_path, [0] * 12)
+    load = {"concurrency": 4, "num_requests": 12, "warmup_requests": 0, "arrival": arrival}
+    result, _ = measured(tmp_path, load, *(serve(lambda _: GOOD) for _ in range(servers)))
+    assert len(result.records) == 12
+    assert [warning for warning in result.warnings if "had to wait" in warning] == [
+        f"8 requests had to wait{why}; their latency includes that wait: raise load.concurrency, or accept "
+        "that the server does not keep up with this rate"
+    ]
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
