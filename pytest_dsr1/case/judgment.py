@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.gate.saved import SavedGate, read_gate
@@ -108,9 +109,9 @@ def judgment_of(outcome: ScenarioOutcome) -> Judgment:
         gate = saved(outcome.gate, status, error)
         if gate.verdict is None and outcome.gate.look is not None:
             undecided = outcome.gate.sentence()
-    elif outcome.measurement is not None:
+    elif folder := _gate_folder(outcome):
         try:
-            gate, gate_is_saved = read_gate(outcome.measurement.folder), True
+            gate, gate_is_saved = read_gate(folder), True
         except Dsr1Error as error:
             unreadable = str(error)
     pairs = outcome.pairs
@@ -143,6 +144,13 @@ def judgment_of(outcome: ScenarioOutcome) -> Judgment:
     return replace(found, status=_worst(found.without_accuracy | of_answers | unjudged | of_pairs))
 
 
+def _gate_folder(outcome: ScenarioOutcome) -> Path | None:
+    """Return where the gate of a saved result would be; None for a probe, whose search is what was gated."""
+    run, point = outcome.measurement, outcome.loaded.scenario.point
+    of_run = None if run is None or (point and point.is_probe) else run.folder
+    return outcome.gate_folder or of_run
+
+
 def _worst(statuses: Iterable[Status]) -> Status | None:
     """Return the status that comes first; None without any."""
     known = set(statuses)
@@ -162,7 +170,7 @@ def lines_of(loaded: LoadedScenario) -> dict[str, str]:
             subject_of(FRONTIER, name): loaded.where(f"frontier.{i}")
             for i, name in enumerate(frontier_names(loaded.scenario))
         },
-        **({subject_of(SEARCH, search.metric): loaded.where("search")} if search else {}),
+        **{subject_of(SEARCH, name): loaded.where("search") for name in (search.targets if search else ())},
         **{subject_of(gate, gated): loaded.where("gate") for gate in GATES},
         **{accuracy_subject(name): loaded.where(key) for name, key in accuracy_keys(loaded.scenario).items()},
     }

@@ -25,8 +25,50 @@ _SAVED: Mapping[str, tuple[str, type | tuple[type, ...]]] = {
     "server_started": ("server_started", bool),
     "server_kept_from": ("server_kept_from", str),
     "options_in_effect": ("options_in_effect", dict),
+    "servers": ("servers", list),
 }
 """The keys of the saved result, each with its field and the type of its value."""
+_OF_SERVER: Mapping[str, tuple[str, type | tuple[type, ...]]] = {
+    "url": ("url", str),
+    "requests": ("requests", int),
+    "failed": ("failed", int),
+    "output_tokens": ("output_tokens", int),
+    "output_tok_s": ("output_tok_s", NUMBER),
+    "ttft_mean_ms": ("ttft_mean_ms", NUMBER),
+    "ttft_p99_ms": ("ttft_p99_ms", NUMBER),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFigures:
+    """The figures of one of several servers.
+
+    Attributes:
+        url: its address.
+        requests: that it got.
+        failed: those that failed.
+        output_tokens: of those that succeeded.
+        output_tok_s: over the time from the first request of all servers to the last token of all servers.
+        ttft_mean_ms: None without streaming.
+        ttft_p99_ms: None without streaming.
+    """
+
+    url: str = ""
+    requests: int = 0
+    failed: int = 0
+    output_tokens: int = 0
+    output_tok_s: float = 0.0
+    ttft_mean_ms: float | None = None
+    ttft_p99_ms: float | None = None
+
+    @classmethod
+    def of(cls, saved: Mapping[str, object]) -> ServerFigures:
+        """Return the figures of a saved result."""
+        return cls(**attributes_of(saved, _OF_SERVER)[0])
+
+    def saved(self) -> dict[str, object]:
+        """Return the figures as they are saved."""
+        return {key: value for key in _OF_SERVER if (value := getattr(self, key)) is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +88,7 @@ class EngineFacts:
         server_kept_from: the other scenario that a reused server was started for.
         options_in_effect: by option, the value in effect, where it was read, and the value asked for
             (:func:`~pytest_dsr1.engines.in_effect.saved`).
+        servers: the figures of each of several servers; empty for one.
         other: facts that are only saved with the result; JSON values. A key that a field is saved under is
             refused: a saved result would be read into that field.
 
@@ -64,6 +107,7 @@ class EngineFacts:
     server_started: bool | None = None
     server_kept_from: str | None = None
     options_in_effect: Mapping[str, object] = field(default_factory=dict)
+    servers: tuple[ServerFigures, ...] = ()
     other: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -78,13 +122,17 @@ class EngineFacts:
         known, other = attributes_of(saved, _SAVED)
         if "server_metrics" in known:
             known["server_metrics"] = ServerStatistics.of(known["server_metrics"])
+        if "servers" in known:
+            rows = (each for each in known["servers"] if isinstance(each, Mapping))
+            known["servers"] = tuple(map(ServerFigures.of, rows))
         return cls(**known, other=other)
 
     def saved(self) -> dict[str, object]:
         """Return the facts as they are saved: one mapping."""
         own = {key: getattr(self, name) for key, (name, _) in _SAVED.items()}
         own["server_metrics"] = self.server_metrics.saved()
-        return {**{key: value for key, value in own.items() if value not in (None, {})}, **self.other}
+        own["servers"] = [each.saved() for each in self.servers]
+        return {**{key: value for key, value in own.items() if value not in (None, {}, [])}, **self.other}
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, _handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -10,6 +10,7 @@ from pytest_dsr1.errors import UserError
 from pytest_dsr1.gate.comparability import Facts
 from pytest_dsr1.gate.noise import Level
 from pytest_dsr1.machine.values import FactValue
+from pytest_dsr1.metrics.catalogue import AT_SLO
 from pytest_dsr1.scenario.loading import LoadedScenario
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.text import number
@@ -64,12 +65,14 @@ def refuse_unfit(loaded: LoadedScenario, scenario: Scenario) -> None:
 def too_coarse(scenario: Scenario, mean: float) -> str:
     """Return that a step of the concurrency is more than the loss that must not be missed; empty if not.
 
+    The throughput has no steps: it changes with the server's speed at the same concurrency too.
+
     Args:
         scenario: that is searched.
         mean: of the references, in the metric's unit.
     """
-    step_percent, delta = 100 / mean, scenario.gate.delta_percent
-    if scenario.search is None or not scenario.search.whole or delta > step_percent:
+    search, step_percent, delta = scenario.search, 100 / mean, scenario.gate.delta_percent
+    if search is None or not search.whole or scenario.gated_metric == AT_SLO or delta > step_percent:
         return ""
     return (
         f"{scenario.name}: a step of the concurrency is {step_percent:.2g}% of the references' mean "

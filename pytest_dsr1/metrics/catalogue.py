@@ -63,34 +63,31 @@ METRICS: Mapping[str, Metric] = _Catalogue()
 """Every metric by name, in the order in which they are shown."""
 
 
+AT_SLO = "throughput_at_slo"
+_HIGHEST = "the highest load at which the share `search.goal` of requests keeps every limit"
 _FOUND_BY_SEARCH = {
     name: Metric(
         name=name,
         label=label,
         unit=unit,
         better="higher",
-        formula="the highest load at which the share `search.goal` of requests keeps every limit",
+        formula=formula,
         source="none in trtllm-bench; several runs",
         kind="total",
         compute=lambda _: None,
     )
-    for name, label, unit in (
-        ("highest_concurrency", "highest concurrency", "requests in flight"),
-        ("highest_rate", "highest request rate", "req/s"),
+    for name, label, unit, formula in (
+        ("highest_concurrency", "highest concurrency", "requests in flight", _HIGHEST),
+        ("highest_rate", "highest request rate", "req/s", _HIGHEST),
+        (
+            AT_SLO,
+            "throughput at SLO",
+            "tok/s",
+            "the output throughput at the lower end of the interval of that load",
+        ),
     )
 }
-AT_SLO = Metric(
-    name="throughput_at_slo",
-    label="throughput at SLO",
-    unit="tok/s",
-    better="higher",
-    formula="the output throughput at the lower end of the interval of that load",
-    source="none in trtllm-bench; several runs",
-    kind="total",
-    compute=lambda _: None,
-)
-"""What a search shows in addition; it is not gated, because that of a run at the load can be."""
-"""What several runs show and none alone; no target can use it, and only a gate of searches."""
+"""What several runs show and none alone; only a search has targets of it, and only its gate can use it."""
 
 
 def metric_named(name: str) -> Metric:
@@ -99,7 +96,7 @@ def metric_named(name: str) -> Metric:
     Raises:
         KeyError: there is none with this name.
     """
-    return AT_SLO if name == AT_SLO.name else _FOUND_BY_SEARCH.get(name) or METRICS[name]
+    return _FOUND_BY_SEARCH.get(name) or METRICS[name]
 
 
 def found_by_search() -> tuple[str, ...]:

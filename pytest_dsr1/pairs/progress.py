@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.measurement.store import load
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.pairs.decision import FIRST, Look, Outcome, look, period
 from pytest_dsr1.pairs.order import Side, sides
@@ -18,6 +21,7 @@ from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.study.eligibility import figure, save_figure
 from pytest_dsr1.study.loop import Answer, InconclusiveError, Next
 from pytest_dsr1.study.losses import in_percent, loss
+from pytest_dsr1.study.record import StudyRecord
 from pytest_dsr1.text import number
 from pytest_dsr1.verdict.verdict import Status, Verdict, subject_of
 
@@ -102,6 +106,19 @@ class PairsProgress:
             self.leave_out(point, measurement, str(error))
             raise
         self.add(PairRun(point, str(measurement.folder), found))
+
+    def saved(self, record: StudyRecord) -> Iterator[tuple[Side, Measurement]]:
+        """Yield the saved runs that count, each with its side; those that do not count are added.
+
+        Raises:
+            UserError: a run cannot be read.
+        """
+        for run in record.runs:
+            side = Side(run.point)
+            if run.why:
+                self.add(PairRun(side, run.folder, why=run.why))
+            else:
+                yield side, load(Path(run.folder))
 
     def add(self, run: PairRun) -> None:
         """Add one more engine start, and evaluate all whole pairs."""

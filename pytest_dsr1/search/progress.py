@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.metrics.catalogue import AT_SLO
+from pytest_dsr1.metrics.catalogue import AT_SLO, metric_named
 from pytest_dsr1.metrics.inputs import SloLimits
 from pytest_dsr1.search.decision import Found, decide
 from pytest_dsr1.search.evidence import Probe, side
@@ -36,6 +36,9 @@ class SearchResult:
         sentences: the answer, and everything that a person must know about it.
         at_ends: the throughput at the lower end of the interval, which surely keeps the SLO, and at the
             upper end; None without ``throughput``.
+        figures: what a gate compares, by metric: the value at the answer before it is rounded, and the
+            standard error in percent, which for the throughput is that of the load; empty unless the answer
+            is inside the range.
     """
 
     asked: Question
@@ -44,6 +47,7 @@ class SearchResult:
     probes: tuple[Probe, ...]
     sentences: tuple[str, ...]
     at_ends: tuple[float, float] | None = None
+    figures: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def requests(self) -> int:
@@ -62,32 +66,44 @@ class SearchResult:
         values = {METRICS[self.asked.whole]: (found.load, found.low, found.high)}
         if self.at_ends is not None:
             low, high = self.at_ends
-            values[AT_SLO.name] = low, min(low, high), max(low, high)
+            values[AT_SLO] = low, min(low, high), max(low, high)
         return values
 
-    def judge(self, at_least: float) -> Verdict:
-        """Return the verdict on a target: the highest load must be at least this.
+    def _known(self, metric: str) -> tuple[float | None, float, float]:
+        """Return the value of a metric, if there is one, and between which values it surely is."""
+        if metric in self.metrics:
+            return self.metrics[metric]
+        if self.found.where == "below":
+            return 0.0, 0.0, 0.0
+        if metric == AT_SLO:
+            return None, 0.0, math.inf
+        return None, self.found.low, self.found.high
 
-        It is INCONCLUSIVE if the probes contradict each other and the target is among the loads in doubt.
+    def judge(self, metric: str, at_least: float) -> Verdict:
+        """Return the verdict on a target: what was found must be at least this.
+
+        It is INCONCLUSIVE if the probes contradict each other and the target is among the values in doubt.
+
+        Args:
+            metric: the highest load, or the throughput there.
+            at_least: in the metric's unit.
         """
-        found, metric = self.found, METRICS[self.asked.whole]
-        measured: float | None = found.load
-        status = Status.PASS if found.load >= at_least else Status.FAIL
-        doubt = ""
-        if found.where == "unclear":
-            measured = None
-            status = Status.PASS if found.low >= at_least else Status.FAIL
-            if found.low < at_least <= found.high:
-                status = Status.INCONCLUSIVE
-        elif found.where == "above" and at_least > found.load:
+        measured, low, high = self._known(metric)
+        status = Status.PASS if (low if measured is None else measured) >= at_least else Status.FAIL
+        inside, doubt = low < at_least <= high, ""
+        if measured is None and inside:
             status = Status.INCONCLUSIVE
-            doubt = f"the search ended at {number(found.load)}: search up to {number(at_least)}"
-        elif found.low < at_least <= found.high:
+        elif self.found.where == "above" and status is Status.FAIL:
+            status = Status.INCONCLUSIVE
+            further = "higher" if metric == AT_SLO else f"up to {number(at_least)}"
+            doubt = f"the search ended at {number(self.found.load)}: search {further}"
+        elif inside:
             doubt = "the target is inside the interval: the next search may find the other side"
         side_of = (
             "meets" if status is Status.PASS else "misses" if status is Status.FAIL else "does not decide"
         )
-        message = f"{self.sentences[0]}: {side_of} the target of at least {number(at_least)}"
+        also = f"; {self._throughput()}" if metric == AT_SLO else ""
+        message = f"{self.sentences[0]}{also}: {side_of} the target of at least {number(at_least)}"
         return Verdict(
             status=status,
             subject=subject_of("search", metric),
@@ -99,6 +115,14 @@ class SearchResult:
             message="\n  ".join([f"{message}; {doubt}" if doubt else message, *self.sentences[1:]]),
             doubt=doubt,
         )
+
+    def _throughput(self) -> str:
+        """Return the throughput that a target is about, in words."""
+        value, low, high = self._known(AT_SLO)
+        metric = metric_named(AT_SLO)
+        if value is None:
+            return f"{metric.label} unknown"
+        return f"{metric.label} {number(value)} {metric.unit} (interval {number(low)} to {number(high)})"
 
 
 @dataclass
@@ -131,7 +155,8 @@ class SearchProgress:
         sentences = tuple(self._sentences(step))
         throughputs = self._throughputs(step)
         value, ends = (None, None) if throughputs is None else (throughputs[1], throughputs[::2])
-        return Answer(SearchResult(self.asked, step, value, tuple(self.probes), sentences, ends))
+        figures = self._figures(step)
+        return Answer(SearchResult(self.asked, step, value, tuple(self.probes), sentences, ends, figures))
 
     def leave_out(self, point: Plan, measurement: Measurement | None, why: str) -> str:  # noqa: ARG002 - a study
         """Note a probe that does not count; return a sentence about it."""
@@ -166,6 +191,18 @@ class SearchProgress:
             return None
         low, value, high = (self._throughput_at(load) for load in (found.low, found.load, found.high))
         return low, value, high
+
+    def _figures(self, found: Found) -> dict[str, tuple[float, float]]:
+        """Return what a gate compares, with standard errors."""
+        if found.where != "inside":
+            return {}
+        figures = {METRICS[self.asked.whole]: (found.estimate, 100 * found.se)}
+        if self.throughputs:
+            value, low, high = (
+                self._throughput_at(found.estimate * math.exp(errors * found.se)) for errors in (0, -1, 1)
+            )
+            figures[AT_SLO] = value, 100 * abs(high - low) / (2 * value)
+        return figures
 
     def _throughput_at(self, at: float) -> float:
         """Return the throughput at a load, on a line between the nearest probes, or that of the last one."""

@@ -122,7 +122,7 @@ def _frontier(_dsr1_frontier_verdict: Any) -> None:
 
 
 def _search(_dsr1_search_verdict: Any) -> None:
-    """Pass if the highest load is as high as the target, or if there is no target."""
+    """Pass if what the search found is as high as the target, or if there is no target."""
     if _dsr1_search_verdict is not None and _dsr1_search_verdict.status != "PASS":
         pytest.fail(harmless(_dsr1_search_verdict.message), pytrace=False)
 
@@ -329,8 +329,8 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
         names_of = [each or pytest.HIDDEN_PARAM for each in gated]
         metafunc.parametrize("_dsr1_gated", gated, ids=names_of, indirect=True)
     if metafunc.function.__name__ == SEARCH and scenarios[0].search is not None:
-        metric = scenarios[0].search.metric
-        metafunc.parametrize("_dsr1_search", [metric], ids=[metric], indirect=True)
+        metrics = list(scenarios[0].search.targets)
+        metafunc.parametrize("_dsr1_search", metrics, ids=metrics, indirect=True)
     if "_dsr1_accuracy" in metafunc.fixturenames:
         names = list(accuracy_keys(scenarios[0]))
         metafunc.parametrize("_dsr1_accuracy", names, ids=names, indirect=True)

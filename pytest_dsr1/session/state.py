@@ -63,6 +63,7 @@ class ScenarioOutcome:
         search: how its search ended: the result, or why there is none.
         probes: the probes of its search that count, for a gate.
         answer: the answer of a search without a target; empty without one.
+        gate_folder: of a saved search, where the gate that it was a run of is saved; None without one.
         notes: remarks about references, answers and searches.
     """
 
@@ -83,6 +84,7 @@ class ScenarioOutcome:
     search: SearchResult | Dsr1Error | None = None
     probes: list[Measurement] = field(default_factory=list)
     answer: str = ""
+    gate_folder: Path | None = None
     notes: list[str] = field(default_factory=list)
 
     @property

@@ -59,9 +59,23 @@ OPENAI = {
     "server_kept_from": "other",
     "server_log": "server.log",
 }
+SERVERS = {
+    "servers": [
+        {
+            "url": "http://a",
+            "requests": 9,
+            "failed": 1,
+            "output_tokens": 70,
+            "output_tok_s": 7.5,
+            "ttft_mean_ms": 20.5,
+            "ttft_p99_ms": 31,
+        },
+        {"url": "http://b", "requests": 8, "failed": 0, "output_tokens": 64, "output_tok_s": 7},
+    ]
+}
 
 
-@pytest.mark.parametrize("old", [BENCH, LLM_API, TRANSFORMERS, OPENAI, {}])
+@pytest.mark.parametrize("old", [BENCH, LLM_API, TRANSFORMERS, OPENAI, SERVERS, {}])
 def test_results_of_former_versions_are_read_and_saved_alike(old: dict[str, object], tmp_path: Path) -> None:
     with ResultFolder.create(tmp_path, scenario(), "s.yaml", datetime.now(timezone.utc)) as folder:
         folder.complete(measurement(folder.path))

@@ -110,6 +110,8 @@ def test_a_step_of_the_concurrency_is_less_than_delta() -> None:
     )
     rate = Search.model_validate({"load": {"rate": [1.0, 64.0]}})
     assert too_coarse(scenario(search=rate, gate={"delta_percent": 8}), 7.0) == ""
+    throughput = scenario(search=asked, gate={"delta_percent": 8, "metric": "throughput_at_slo"})
+    assert too_coarse(throughput, 7.0) == ""
 
 
 def test_the_noise_of_searches_is_at_least_the_error_of_one() -> None:

@@ -21,7 +21,8 @@ class Crowded:
     '''10% of requests take longer than 1 s at a concurrency of KNEE; independent of each other.
 
     The share of misses is 10% times (concurrency / KNEE) to the power of 4. Of an open loop, the same with
-    the rate in req/s. Run number FAILS has a failed request, or all have. Run STOPS is interrupted.
+    the rate in req/s. A request comes every PACE s. Run number FAILS has a failed request, or all have. Run
+    STOPS is interrupted.
     '''
 
     def run(self, job, observer):
@@ -38,7 +39,7 @@ class Crowded:
         draws, rows = random.Random(number), []
         fails = os.environ.get("FAILS") in {"all", str(number)}
         for i in range(job.workload.requests):
-            begin_s = 0.01 * i
+            begin_s = float(os.environ.get("PACE", "0.01")) * i
             latency_s = 1.5 if draws.random() < missed else 0.25 + 0.5 * draws.random()
             error = "the server said no" if fails and i == 0 else None
             rows.append(RequestRecord(i, begin_s, begin_s + 0.01, begin_s + latency_s, 8, 4, 4, error))

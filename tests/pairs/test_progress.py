@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import datetime, timezone
 from itertools import chain
 from pathlib import Path
 from statistics import stdev
@@ -16,12 +17,14 @@ import pytest
 from pytest_dsr1.errors import EngineError, InvalidRunError
 from pytest_dsr1.machine.warm_start import Starts
 from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.measurement.store import ResultFolder
 from pytest_dsr1.pairs.order import Side, sides
 from pytest_dsr1.pairs.plan import PairsPlan, pairs_plan
 from pytest_dsr1.pairs.progress import PairRun, PairsProgress
 from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.study.eligibility import why_not
 from pytest_dsr1.study.loop import InconclusiveError, Next, answer
+from pytest_dsr1.study.record import StudyRecord, StudyRun
 from pytest_dsr1.verdict.verdict import Status, Verdict
 from tests.helpers import values
 from tests.helpers.gate_runs import LONG, started
@@ -199,6 +202,27 @@ def test_a_start_that_does_not_count_is_kept_with_its_side(tmp_path: Path) -> No
     assert progress.folder == f"{tmp_path}/second"
     assert progress.step() == Next(Side.NEW, ""), "the same again"
     assert progress.again == "pytest --dsr1-against=X"
+
+
+def test_saved_runs_that_do_not_count_are_added_and_the_others_come_in_order(tmp_path: Path) -> None:
+    now, folders = datetime.now(timezone.utc), []
+    for _ in range(2):
+        with ResultFolder.create(tmp_path, values.scenario(), "s.yaml", now) as folder:
+            folder.complete(values.measurement(folder.path))
+        folders.append(folder.path)
+    runs = (
+        StudyRun("old", "", "it was ended"),
+        StudyRun("new", str(folders[0])),
+        StudyRun("old", "gone", "too hot"),
+        StudyRun("old", str(folders[1])),
+    )
+    progress = PairsProgress(plan_of())
+    found = list(progress.saved(StudyRecord("small", now, ("old", "new"), runs)))
+    assert [(side, run.folder) for side, run in found] == [(Side.NEW, folders[0]), (Side.OLD, folders[1])]
+    assert [(run.side, run.folder, run.why) for run in progress.runs] == [
+        (Side.OLD, "", "it was ended"),
+        (Side.OLD, "gone", "too hot"),
+    ]
 
 
 def taking(tmp_path: Path, latencies: dict[Side, Iterable[float]]) -> Callable[[Side], Measurement]:

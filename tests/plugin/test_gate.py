@@ -789,6 +789,33 @@ def test_runs_are_recorded_and_gated_in_a_store_outside_the_workspace(gated: Gat
     assert planned.stdout.str().splitlines()[-1] == f"pytest {PROFILE} --dsr1-gate '{option}'"
 
 
+def test_the_plan_of_a_gate_names_the_sweep_and_the_store_of_an_option(gated: Gated) -> None:
+    """The printed command of a point is about the same point."""
+    options = ("--dsr1-sweep=load.concurrency=1,2", "--dsr1-store=mine")
+    planned = gated.suites.run(PROFILE, "--dsr1-gate", "--dsr1-plan", *options).stdout.str()
+    scripts = [script.splitlines() for script in planned.split("\n\n")]
+    commands = [
+        f"pytest --dsr1-profile=gated.concurrency-{users} --dsr1-sweep=load.concurrency=1,2 --dsr1-gate "
+        "--dsr1-store=mine"
+        for users in (1, 2)
+    ]
+    assert [
+        " ".join("\n".join(script).rpartition("\npytest ")[2].split(" \\\n   ")) for script in scripts
+    ] == [command.removeprefix("pytest ") for command in commands]
+    assert (
+        "`pytest --dsr1-profile=gated.concurrency-2 --dsr1-reference=record --dsr1-store=mine "
+        "--dsr1-sweep=load.concurrency=1,2`"
+    ) in planned
+    assert (
+        "`pytest-dsr1 references accept gated.concurrency-2 --reason TEXT --store mine "
+        "--sweep=load.concurrency=1,2`"
+    ) in planned
+    again = gated.suites.run(*commands[1].split()[1:], "--dsr1-plan").stdout.str()
+    assert [line for line in again.splitlines() if "sweep: " not in line] == [
+        line for line in scripts[1] if "sweep: " not in line
+    ]
+
+
 def test_messages_about_a_point_name_the_sweep_that_made_it(
     gated: Gated, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -148,6 +148,33 @@ def test_a_target(peak: Suites, target: int, status: int, words: str) -> None:
     assert "highest concurrency" in page
 
 
+@pytest.mark.parametrize(("target", "status", "words"), [(10, 0, "PASS"), (9999, 1, "FAIL")])
+def test_a_target_of_the_throughput(peak: Suites, target: int, status: int, words: str) -> None:
+    """A test of its own, next to that of the load, which needs no target."""
+    again = f"--dsr1-set=search.throughput_at_least={target}"
+    result = peak.run("--dsr1-profile=peak", again, "--junitxml=junit.xml", "-v")
+    assert result.ret == status
+    result.assert_outcomes(passed=3 - status, failed=status)
+    done, text = len(peak.engine_runs), said(result)
+    assert f"own/peak.yaml::search[throughput_at_slo] {words}ED" in text
+    value = record_of(peak)["found"]["throughput_at_slo"][0]
+    row = f"{words} throughput at SLO {number(value)} tok/s {100 * (value / target - 1):+,.1f}%"
+    assert row.replace(",", "") in text.replace(",", "")
+    assert f"bound >= {number(target)}, target {number(target)} tok/s" in text
+    if status:
+        assert "misses the target of at least 9,999 own/peak.yaml:" in text
+    (case,) = [
+        {p.get("name"): p.get("value") for p in each.iter("property")}
+        for each in ET.parse(peak.pytester.path / "junit.xml").getroot().iter("testcase")
+        if each.get("name") == "search[throughput_at_slo]"
+    ]
+    assert (case["dsr1_verdict"], case["dsr1_measured"], case["dsr1_unit"]) == (words, repr(value), "tok/s")
+    assert str(case["dsr1_where"]).startswith("own/peak.yaml:")
+    assert peak.run("--dsr1-replay=peak", again).ret == status
+    assert len(peak.engine_runs) == done
+    assert "target throughput at SLO at least" in peak.run("--dsr1-list", again).stdout.str()
+
+
 @pytest.mark.parametrize(
     ("knee", "arguments", "status", "sentence"),
     [
@@ -349,7 +376,8 @@ def test_a_search_that_does_not_run_is_not_judged(peak: Suites) -> None:
 
 def test_list_and_plan(peak: Suites) -> None:
     listed = peak.run("--dsr1-list", "--dsr1-profile=peak", "--dsr1-set=search.at_least=8")
-    assert "    search: load.concurrency 1 to 64, target at least 8" in listed.outlines
+    least = "highest concurrency at least 8 requests in flight"
+    assert f"    search: load.concurrency 1 to 64, target {least}" in listed.outlines
     planned = peak.run("--dsr1-plan", "--dsr1-profile=peak")
     assert (
         "# search: load.concurrency 1 to 64, at most 12 probes of at most 100,000 requests each; a probe that "

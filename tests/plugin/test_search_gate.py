@@ -30,15 +30,15 @@ def recorded(suites: Suites) -> list[Path]:
     return sorted((suites.pytester.path / "dsr1-references" / "candidates" / "peak").glob("*.json"))
 
 
-def accept(suites: Suites, percents: list[float]) -> int:
+def accept(suites: Suites, percents: list[float], metric: str = "highest_concurrency") -> int:
     """Record one search, write others that differ by so much from it, and accept all."""
     assert suites.run(PROFILE, "--dsr1-reference=record", "-k", "reference").ret == 0
     (path,) = recorded(suites)
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    value, error = document["trace"]["found"]["highest_concurrency"]
+    value, error = document["trace"]["found"][metric]
     began = datetime.fromisoformat(document["at"].replace("Z", "+00:00"))
     for number, percent in enumerate(percents, 1):
-        found = {"highest_concurrency": [value * (1 + percent / 100), error]}
+        found = {metric: [value * (1 + percent / 100), error]}
         at = (began - timedelta(hours=number)).isoformat()
         other = {**document, "at": at, "trace": {**document["trace"], "found": found}}
         name = path.with_name(f"20260101T0000{number:02}Z-{number:08x}.json")
@@ -99,6 +99,49 @@ def test_a_search_is_gated(
     assert "# gate: gate on highest concurrency by one search per run" in planned
     alone = peak.run(PROFILE, "--dsr1-gate", "-k", "regression")
     assert alone.ret == status
+
+
+@pytest.mark.parametrize(("knee", "word"), [("20", "PASS"), ("15", "FAIL")])
+def test_a_replay_of_a_gated_search_tells_what_the_gate_said(
+    peak: Suites, monkeypatch: pytest.MonkeyPatch, knee: str, word: str
+) -> None:
+    """Next to the search, as for a run; a FAIL takes two searches, and is saved with the first."""
+    monkeypatch.chdir(peak.pytester.path)
+    assert accept(peak, NOISE) == 0
+    assert "when it ran" not in said(peak.run("--dsr1-replay=peak")), "recorded, not gated"
+    monkeypatch.setenv("KNEE", knee)
+    before = set((peak.pytester.path / ".dsr1" / "peak").glob("search-*.json"))
+    ran = peak.run(PROFILE, "--dsr1-gate")
+    verdict = said(ran).partition("regression: highest concurrency")[2].partition(" warning")[0]
+    told = f"gate {word} when it ran, not judged again: highest concurrency{verdict}"
+    assert "when it ran" not in said(ran), "the verdict is that of the search, and not of its probe"
+    records = sorted({*(peak.pytester.path / ".dsr1" / "peak").glob("search-*.json")} - before)
+    assert len(records) == (1 if word == "PASS" else 2)
+    (peak.pytester.path / ".dsr1").rename(peak.pytester.path / "moved")
+    for name in ("moved/peak", *(f"moved/peak/{record.name}" for record in records)):
+        again = peak.run(f"--dsr1-replay={name}", "--dsr1-report=r.html")
+        assert again.ret == 0
+        assert said(again).count("when it ran") == 1
+        assert told in said(again)
+        assert "The gate's runs" in (peak.pytester.path / "r.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("pace", "status", "word"), [("0.01", 0, "PASS"), ("0.0125", 1, "FAIL")])
+def test_the_throughput_of_a_search_is_gated(
+    peak: Suites, monkeypatch: pytest.MonkeyPatch, pace: str, status: int, word: str
+) -> None:
+    monkeypatch.chdir(peak.pytester.path)
+    path = peak.folder / "peak.yaml"
+    text = path.read_text(encoding="utf-8").replace("gate: {", "gate: {metric: throughput_at_slo, ")
+    path.write_text(text, encoding="utf-8")
+    assert accept(peak, NOISE, "throughput_at_slo") == 0
+    monkeypatch.setenv("PACE", pace)
+    result = peak.run(PROFILE, "--dsr1-gate", "-v")
+    assert result.ret == status, result.stdout.str()
+    text = said(result)
+    assert f"peak.yaml::regression[throughput_at_slo] {word}ED" in text
+    assert "peak: gate on throughput at SLO by one search per run, against 15 references on node" in text
+    assert f"{word} regression: throughput at SLO" in text
 
 
 def test_references_that_agree_better_than_they_know(peak: Suites, monkeypatch: pytest.MonkeyPatch) -> None:

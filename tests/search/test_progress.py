@@ -120,8 +120,8 @@ def test_a_range_that_keeps_everything() -> None:
         "every load of the range keeps the SLO: search higher, or set a stricter SLO",
     )
     assert found.throughput == 700
-    assert found.judge(64).status is Status.PASS
-    verdict = found.judge(100)
+    assert found.judge("highest_concurrency", 64).status is Status.PASS
+    verdict = found.judge("highest_concurrency", 100)
     assert verdict.status is Status.INCONCLUSIVE
     assert verdict.doubt == "the search ended at 64: search up to 100"
 
@@ -134,7 +134,7 @@ def test_a_range_that_keeps_nothing() -> None:
         "no load of the range keeps the SLO: search lower, or set a looser SLO",
     )
     assert found.throughput is None
-    assert found.judge(1).status is Status.FAIL
+    assert found.judge("highest_concurrency", 1).status is Status.FAIL
 
 
 def test_probes_that_contradict_each_other() -> None:
@@ -147,7 +147,7 @@ def test_probes_that_contradict_each_other() -> None:
         "changed between them, or more load does not make it slower: look at both, then search again",
     )
     assert found.throughput is None
-    verdicts = [found.judge(target) for target in (8, 30, 100)]
+    verdicts = [found.judge("highest_concurrency", target) for target in (8, 30, 100)]
     assert [each.status for each in verdicts] == [Status.PASS, Status.INCONCLUSIVE, Status.FAIL]
     assert verdicts[1].measured is None
     assert verdicts[1].margin_percent is None
@@ -168,7 +168,7 @@ def test_a_wide_interval_and_scattered_probes_are_said() -> None:
 
 def test_a_target() -> None:
     found = result(kept(20), missed(21))
-    verdict = found.judge(16)
+    verdict = found.judge("highest_concurrency", 16)
     assert (verdict.status, verdict.subject) == (Status.PASS, "search[highest_concurrency]")
     assert (verdict.measured, verdict.target, verdict.bound) == (20, 16, 16)
     assert verdict.margin_percent == pytest.approx(25)
@@ -176,8 +176,8 @@ def test_a_target() -> None:
         "small: highest concurrency with 90% of requests within the SLO: 20 requests in flight (interval 20 "
         "to 20), after 2 probes of 2,700 requests: meets the target of at least 16"
     )
-    assert found.judge(20).status is Status.PASS
-    failed = found.judge(21)
+    assert found.judge("highest_concurrency", 20).status is Status.PASS
+    failed = found.judge("highest_concurrency", 21)
     assert (failed.status, failed.doubt) == (Status.FAIL, "")
     assert failed.message.endswith("misses the target of at least 21")
 
@@ -185,10 +185,60 @@ def test_a_target() -> None:
 def test_a_target_inside_the_interval_is_in_doubt() -> None:
     rate = result(kept(20.0), missed(21.0), asked=replace(ASKED, whole=False))
     doubt = "the target is inside the interval: the next search may find the other side"
-    assert rate.judge(20.5).doubt == doubt
-    assert rate.judge(20.5).subject == "search[highest_rate]"
-    assert rate.judge(20.0).doubt == ""
-    assert rate.judge(20.5).message.endswith(f"misses the target of at least 20.5; {doubt}")
+    assert rate.judge("highest_rate", 20.5).doubt == doubt
+    assert rate.judge("highest_rate", 20.5).subject == "search[highest_rate]"
+    assert rate.judge("highest_rate", 20.0).doubt == ""
+    assert rate.judge("highest_rate", 20.5).message.endswith(f"misses the target of at least 20.5; {doubt}")
+
+
+def test_a_target_of_the_throughput() -> None:
+    """It is that of the lower end of the interval."""
+    rates = replace(ASKED, whole=False)
+    found = result(kept(20), missed(21), asked=rates, throughputs={20: 400.0, 21: 420.0})
+    verdict = found.judge("throughput_at_slo", 320)
+    assert (verdict.status, verdict.subject) == (Status.PASS, "search[throughput_at_slo]")
+    assert (verdict.metric, verdict.measured, verdict.target) == ("throughput_at_slo", 400, 320)
+    assert verdict.margin_percent == pytest.approx(25)
+    assert verdict.message == (
+        "small: highest rate with 90% of requests within the SLO: 20 req/s (interval 20 to 21), after 2 "
+        "probes of 2,700 requests; throughput at SLO 400 tok/s (interval 400 to 420): meets the target of at "
+        "least 320"
+    )
+    failed = found.judge("throughput_at_slo", 500)
+    assert (failed.status, failed.doubt) == (Status.FAIL, "")
+    assert failed.message.endswith("misses the target of at least 500")
+    doubted = found.judge("throughput_at_slo", 401)
+    assert doubted.status is Status.FAIL
+    assert doubted.doubt == "the target is inside the interval: the next search may find the other side"
+
+
+def test_a_target_of_the_throughput_without_an_answer_inside_the_range() -> None:
+    above = result(kept(8), kept(64), throughputs={8: 100.0, 64: 700.0})
+    assert above.judge("throughput_at_slo", 700).status is Status.PASS
+    higher = above.judge("throughput_at_slo", 701)
+    assert (higher.status, higher.doubt) == (Status.INCONCLUSIVE, "the search ended at 64: search higher")
+    below = result(missed(8), missed(1), throughputs={1: 10.0}).judge("throughput_at_slo", 1)
+    assert (below.status, below.measured, below.doubt) == (Status.FAIL, 0, "")
+    unclear = result(kept(8), missed(20), kept(40), throughputs={8: 1.0}).judge("throughput_at_slo", 1)
+    assert (unclear.status, unclear.measured) == (Status.INCONCLUSIVE, None)
+    assert "; throughput at SLO unknown: does not decide the target of at least 1\n" in unclear.message
+    unknown = result(kept(20), missed(21)).judge("throughput_at_slo", 1)
+    assert (unknown.status, unknown.measured) == (Status.INCONCLUSIVE, None)
+
+
+def test_the_figures_for_a_gate() -> None:
+    """Both are at the answer before it is rounded; the throughput has the error of the load."""
+    rates = replace(ASKED, whole=False)
+    found = result(kept(10), missed(10.4), asked=rates, throughputs={10: 200.0, 10.4: 208.0})
+    load, load_se = found.figures["highest_rate"]
+    throughput, se = found.figures["throughput_at_slo"]
+    assert (load, load_se) == (found.found.estimate, 100 * found.found.se)
+    assert throughput == pytest.approx(20 * load)
+    assert se == pytest.approx(load_se, rel=0.01), "here the throughput is proportional to the load"
+    flat = result(kept(10), missed(10.4), asked=rates, throughputs={10: 200.0, 10.4: 200.0})
+    assert flat.figures["throughput_at_slo"] == (200, 0)
+    assert set(result(kept(10), missed(10.4), asked=rates).figures) == {"highest_rate"}
+    assert result(kept(8), kept(64), throughputs={8: 100.0}).figures == {}
 
 
 def test_what_a_probe_showed() -> None:

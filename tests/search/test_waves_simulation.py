@@ -134,6 +134,6 @@ def test_it_is_said() -> None:
         "(89.40% of 20,000 requests), but 102 req/s does not decide (90.60% of 20,000 requests); the server "
         "changed between them, or is faster at some loads: look at both, then search a narrower range"
     )
-    assert found.judge(150).status == "INCONCLUSIVE"
-    assert found.judge(40).status == "PASS"
-    assert found.judge(250).status == "FAIL"
+    assert found.judge("highest_rate", 150).status == "INCONCLUSIVE"
+    assert found.judge("highest_rate", 40).status == "PASS"
+    assert found.judge("highest_rate", 250).status == "FAIL"

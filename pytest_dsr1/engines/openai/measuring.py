@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -156,7 +157,7 @@ class Measuring:
             records = [replace(record, first_token_s=None) for record in records]
         # The server also counts tokens of failed or aborted requests, which never reached us.
         server = self.metrics.summary(None if tally.failed or tally.stopped else tally.tokens)
-        options = saved(self._options())
+        options, urls = saved(self._options()), [where.url for where in self.sites]
         return EngineResult(
             records=tuple(sorted(records, key=lambda record: record.last_token_s)),
             report={**(tally.gaps.metrics() if self.task.engine.streaming else {}), **server.report},
@@ -168,8 +169,9 @@ class Measuring:
                 server_metrics=server.server_metrics,
                 not_measured={**server.not_measured, **clumped.not_measured(self.job.scenario.slo)},
                 options_in_effect=options,
+                servers=per_server(urls, records) if len(urls) > 1 else (),
                 other={
-                    **self._servers(records),
+                    **({"url": urls[0]} if len(urls) == 1 else {}),
                     "model": self.task.model,
                     "client": {
                         **client,
@@ -203,12 +205,6 @@ class Measuring:
                 where = "" if index is None else f" at {self.sites[index]}"
                 raise self.failure(f"all {len(mine)} requests{where} so far failed, the first: {first}")
 
-    def _servers(self, records: Sequence[RequestRecord]) -> dict[str, object]:
-        """Return the facts about the servers: the address of one, figures of each of several."""
-        if len(self.sites) == 1:
-            return {"url": self.sites[0].url}
-        return {"servers": per_server([where.url for where in self.sites], records)}
-
     def _options(self) -> Iterator[Option]:
         """Yield the first server's options in effect, next to those that its command asks for."""
         engine, server = self.task.engine, self.server
@@ -227,9 +223,15 @@ class Measuring:
             idle = idle_early([where.url for where in self.sites], tally.records)
             yield from [idle] if idle else []
         if tally.waited:
+            most, divided = self.job.scenario.load.concurrency, math.lcm(len(parts), len(self.sites))
+            why = f" because {most} were already in flight when they were due"
+            if divided > 1:
+                why = (
+                    f", because their share of the load, one of {divided}, already had its part of "
+                    f"load.concurrency {most} in flight when they were due, even if another had not"
+                )
             yield (
-                f"{tally.waited} requests had to wait because {self.job.scenario.load.concurrency} were "
-                "already in flight when they were due; their latency includes that wait: raise "
+                f"{tally.waited} requests had to wait{why}; their latency includes that wait: raise "
                 "load.concurrency, or accept that the server does not keep up with this rate"
             )
         if tally.unsent:

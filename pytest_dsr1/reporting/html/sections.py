@@ -118,6 +118,7 @@ class Section:
         options: of the engine: name, value in effect, value asked for, where it was read, and whether the two
             values differ.
         metrics: label, value with unit, origin.
+        servers: of each of several, its address, requests, failed ones, output tok/s, mean and P99 of TTFT.
         no_energy: why the energy was not measured; empty if it was, and on the CPU.
         steady_window: an explanation of the steady window; empty without one.
         facts: the fingerprint by role.
@@ -139,6 +140,7 @@ class Section:
     differences: tuple[str, ...]
     options: tuple[tuple[str, str, str, str, bool], ...]
     metrics: tuple[tuple[str, str, str], ...]
+    servers: tuple[tuple[str, ...], ...]
     no_energy: str
     steady_window: str
     facts: tuple[tuple[str, tuple[Fact, ...]], ...]
@@ -174,6 +176,7 @@ def section(case: Case, index: int, context: ReportContext, page: Path) -> Secti
         differences=published[0].differences if published else (),
         options=tuple(_options(measurement)) if measurement else (),
         metrics=tuple(_metrics(measurement)) if measurement else (),
+        servers=tuple(_servers(measurement)) if measurement else (),
         no_energy=(health.why_no_energy or "") if health else "",
         steady_window=_STEADY_WINDOW if measurement and "steady_window" in measurement.metrics else "",
         facts=tuple(_facts(case, measurement)) if measurement else (),
@@ -264,6 +267,12 @@ def _options(measurement: Measurement) -> Iterator[tuple[str, str, str, str, boo
 def _metrics(measurement: Measurement) -> Iterator[tuple[str, str, str]]:
     for name, metric in measurement.metrics.items():
         yield METRICS[name].label, f"{number(metric.value)} {METRICS[name].unit}", metric.origin
+
+
+def _servers(measurement: Measurement) -> Iterator[tuple[str, ...]]:
+    for each in measurement.result.facts.servers:
+        first = ("" if ms is None else f"{number(ms)} ms" for ms in (each.ttft_mean_ms, each.ttft_p99_ms))
+        yield each.url, f"{each.requests:,}", f"{each.failed:,}", f"{number(each.output_tok_s)} tok/s", *first
 
 
 def _facts(case: Case, measurement: Measurement) -> Iterator[tuple[str, tuple[Fact, ...]]]:

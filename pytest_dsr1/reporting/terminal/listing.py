@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.catalogue import METRICS, metric_named
 from pytest_dsr1.scenario.schema.scenario import Scenario, Target
 from pytest_dsr1.scenario.schema.sweep import Frontier, Point
 from pytest_dsr1.scenario.variables import unset_variables
@@ -42,7 +42,11 @@ def _lines(scenario: Scenario, points: Sequence[Point]) -> Iterable[str]:
         yield f"    accuracy: {', '.join(scenario.accuracy.test_names)}"
     search = scenario.search
     if search is not None:
-        wanted = "" if search.at_least is None else f", target at least {number(search.at_least)}"
+        wanted = "".join(
+            f", target {metric_named(name).label} at least {number(target)} {metric_named(name).unit}"
+            for name, target in search.targets.items()
+            if target is not None
+        )
         yield f"    search: {search.key} {' to '.join(map(number, search.ends))}{wanted}"
     elif not scenario.targets:
         yield "    no targets: measured, not judged"

@@ -8,6 +8,7 @@ from pathlib import Path
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.case.judgment import Judgment
 from pytest_dsr1.case.published import PublishedValue, published_values
+from pytest_dsr1.engines.facts import ServerFigures
 from pytest_dsr1.machine.telemetry.health import from_to
 from pytest_dsr1.measurement.measurement import STOPPED_EARLY, Measurement
 from pytest_dsr1.metrics.catalogue import METRICS, metric_named
@@ -22,6 +23,9 @@ Line = tuple[str, Mapping[str, bool]]
 
 _ALIGNMENT = ({2, 3}, (8, 0, 18, 8))
 """Which columns of the targets are aligned to the right, and the least widths, for all scenarios alike."""
+
+_MOST_SERVERS = 4
+"""So many servers have a line each."""
 
 COLORS: Mapping[Status, Mapping[str, bool]] = {
     Status.PASS: {"green": True, "bold": True},
@@ -133,6 +137,7 @@ def _measured(case: Case, measurement: Measurement, width: int) -> Iterable[Line
     for text in _published(case, measurement):
         yield from _labeled("published", text, width)
     yield from _labeled("steady", _steady(measurement), width)
+    yield from _labeled("servers", "\n".join(_servers(measurement.result.facts.servers)), width)
     for label, text in _health(case, measurement):
         yield from _labeled(label, text, width)
     for warning in (*case.scenario_warnings, *measurement.warnings):
@@ -286,6 +291,25 @@ def _steady(measurement: Measurement) -> str:
     return (
         f"{metric.label} {number(found.found.value)} {metric.unit} {from_to(found.from_s, found.to_s)}, "
         f"without warm-up and drain (standard error {found.found.se_percent:.2g}%)"
+    )
+
+
+def _servers(servers: Sequence[ServerFigures]) -> Iterable[str]:
+    """Yield a line for each of several servers; the spread if there are many."""
+    if len(servers) <= _MOST_SERVERS:
+        for each in servers:
+            failed = f", {each.failed:,} failed" if each.failed else ""
+            first = "" if each.ttft_mean_ms is None else f", mean TTFT {number(each.ttft_mean_ms)} ms"
+            yield f"{each.url}: {number(each.output_tok_s)} tok/s, {each.requests:,} requests{failed}{first}"
+        return
+    rates = sorted(servers, key=lambda each: each.output_tok_s)
+    failing = sum(each.failed > 0 for each in servers)
+    first_ms = [each.ttft_mean_ms for each in servers if each.ttft_mean_ms is not None]
+    yield (
+        f"{len(servers)}, each {number(rates[0].output_tok_s)} tok/s ({rates[0].url}) to "
+        f"{number(rates[-1].output_tok_s)} ({rates[-1].url})"
+        + (f", mean TTFT {number(min(first_ms))} to {number(max(first_ms))} ms" if first_ms else "")
+        + (f"; requests failed at {failing} of them" if failing else "")
     )
 
 

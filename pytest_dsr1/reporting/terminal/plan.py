@@ -14,7 +14,7 @@ from pytest_dsr1.engines.registry import create, engine_starts, script
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.gate.eligibility import compared, refuse_unfit
 from pytest_dsr1.gate.reference_file import load
-from pytest_dsr1.gate.references import References
+from pytest_dsr1.gate.references import References, with_store, with_sweep
 from pytest_dsr1.gate.searched import facts_of
 from pytest_dsr1.machine.nvidia_smi import shell_lines
 from pytest_dsr1.masking import masked_setting
@@ -50,6 +50,7 @@ class PlanOptions:
         profiles: the names that can be selected; other scenarios are named by their file.
         store: the folder of references, if a gate is planned.
         own_store: the value of ``--dsr1-store``.
+        swept: the values of ``--dsr1-sweep``.
         probe: whether GPUs are probed, whatever a scenario says.
         sweeps: by sweep, what all of its points take.
         against: the values of ``--dsr1-against``.
@@ -62,6 +63,7 @@ class PlanOptions:
     profiles: frozenset[str] = frozenset()
     store: Path | None = None
     own_store: str | None = None
+    swept: tuple[str, ...] = ()
     probe: bool = False
     sweeps: Mapping[str, str] = field(default_factory=dict)
     against: tuple[str, ...] = ()
@@ -89,6 +91,7 @@ def planned(
         profiles=frozenset(known.names),
         store=store(config) if config.getoption("--dsr1-gate") else None,
         own_store=config.getoption("--dsr1-store"),
+        swept=tuple(config.getoption("--dsr1-sweep")),
         probe=config.getoption("--dsr1-probe"),
         against=tuple(config.getoption("--dsr1-against")),
         sides=sides,
@@ -140,12 +143,16 @@ def _script(loaded: LoadedScenario, options: PlanOptions, *, is_new: bool = Fals
         yield from shell_lines(scenario.gpu_setup, scenario.hardware.count)
     profile = scenario.name if scenario.point is None else scenario.point.sweep
     known = profile in options.profiles
-    options = replace(options, overrides=(*options.overrides, *_of_point(scenario)))
+    of_point = replace(options, overrides=(*options.overrides, *_of_point(scenario)))
     if not scenario.engine.whole_script:
         yield from (line for line in rest if line.startswith("#"))
         if is_new:
             return  # the command of the old side runs both
-        selected = [f"--dsr1-profile={profile}"] if known else [str(loaded.path)]
+        if known:  # a point is a profile too, and only under its name a gate finds its references
+            swept = [f"--dsr1-sweep={masked_setting(each)}" for each in options.swept]
+            selected = [f"--dsr1-profile={scenario.name}", *swept]
+        else:
+            selected, options = [str(loaded.path)], of_point
         gate = ["--dsr1-gate"] if options.store else []
         gate += [f"--dsr1-store={options.own_store}"] if gate and options.own_store else []
         gate += [f"--dsr1-against={masked_setting(each)}" for each in options.against]
@@ -155,7 +162,7 @@ def _script(loaded: LoadedScenario, options: PlanOptions, *, is_new: bool = Fals
         return
     if scenario.dataset.path is None:
         selected = [profile if known else str(loaded.path)]
-        words = ["pytest-dsr1", "dataset", *selected, DATASET, *_options(options, "--")]
+        words = ["pytest-dsr1", "dataset", *selected, DATASET, *_options(of_point, "--")]
         yield from shell_command(words).split("\n")
     yield from rest
 
@@ -176,7 +183,7 @@ def _facts_first(loaded: LoadedScenario, options: PlanOptions, *, is_new: bool) 
         yield f"accuracy: {plan_words.asked(scenario.accuracy, questions)}"
     if scenario.search is not None:
         yield f"search: {plan_words.searched(scenario.search)}"
-    gate, starts = _gate(loaded, options.store) if options.store else ((), _starts(scenario))
+    gate, starts = _gate(loaded, options, options.store) if options.store else ((), _starts(scenario))
     pairs: Sequence[str] = ()
     if scenario.name in options.sides:
         pairs, starts = _pairs(loaded)
@@ -232,10 +239,10 @@ def _starts(scenario: Scenario) -> int:
     return max(1, engine_starts([scenario] * (1 if scenario.search is None else MOST_PROBES)))
 
 
-def _gate(loaded: LoadedScenario, store: Path) -> tuple[Sequence[str], int]:
+def _gate(loaded: LoadedScenario, options: PlanOptions, store: Path) -> tuple[Sequence[str], int]:
     """Return what the gate will do on the node with the most references, or why there will be none.
 
-    The number is that of engine starts, at most.
+    The number is that of engine starts, at most. Commands name the store and the sweep of an option.
     """
     from pytest_dsr1.gate.plan import gate_plan
 
@@ -246,9 +253,11 @@ def _gate(loaded: LoadedScenario, store: Path) -> tuple[Sequence[str], int]:
         compared(references, _facts(scenario, references))
         made = gate_plan(store, references, scenario, None, now)
         each = _starts(scenario) if scenario.gates_search else 1
-        return _without_name(scenario, made.statement()), made.starts * each
+        lines, starts = made.statement(), made.starts * each
     except Dsr1Error as error:
-        return _without_name(scenario, str(error).splitlines()), 1
+        lines, starts = tuple(str(error).splitlines()), 1
+    named = (with_sweep(with_store(line, options.own_store), options.swept) for line in lines)
+    return _without_name(scenario, named), starts
 
 
 def _pairs(loaded: LoadedScenario) -> tuple[Sequence[str], int]:

@@ -360,7 +360,7 @@ class Scenario(Part):
     @property
     def gates_search(self) -> bool:
         """Whether `--dsr1-gate` judges the result of `search`, and not a run."""
-        return self.search is not None and self.gated_metric == self.search.metric
+        return self.search is not None and self.gated_metric in self.search.metrics
 
 
 def _with_all_engines() -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from pytest_dsr1.metrics.catalogue import AT_SLO
 from pytest_dsr1.scenario.schema.base import Part, PositiveInt
 from pytest_dsr1.scenario.schema.load import Rate
 
@@ -26,7 +27,7 @@ def _with_dotted_keys(schema: dict[str, Any]) -> None:
 
 
 class Search(Part):
-    """A search for the highest load that keeps a service level; it becomes one test `search[...]`."""
+    """A search for the highest load that keeps a service level; it becomes a test `search[...]`."""
 
     model_config = ConfigDict(json_schema_extra=_with_dotted_keys)
 
@@ -42,6 +43,8 @@ class Search(Part):
     """The most requests of one probe."""
     at_least: Annotated[float, Field(gt=0)] | None = None
     """The target: the highest load must be at least this. Without it the result is MEASURED."""
+    throughput_at_least: Annotated[float, Field(gt=0)] | None = None
+    """The target of `throughput_at_slo`, in tok/s; it becomes a test of its own."""
 
     @property
     def whole(self) -> bool:
@@ -55,8 +58,19 @@ class Search(Part):
 
     @property
     def metric(self) -> str:
-        """The name of the result."""
+        """The name of the highest load."""
         return "highest_concurrency" if self.whole else "highest_rate"
+
+    @property
+    def metrics(self) -> tuple[str, str]:
+        """The names of all results."""
+        return self.metric, AT_SLO
+
+    @property
+    def targets(self) -> dict[str, float | None]:
+        """The least value of each result that has a test; the highest load has one without a target too."""
+        throughput = self.throughput_at_least
+        return {self.metric: self.at_least} | ({} if throughput is None else {AT_SLO: throughput})
 
     @property
     def ends(self) -> tuple[float, float]:

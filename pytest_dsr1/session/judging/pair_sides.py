@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_dsr1.errors import InvalidRunError, UserError, on_failure
@@ -167,7 +166,6 @@ def go_on(pairing: Pairing, record: StudyRecord) -> None:
     Raises:
         UserError: a run cannot be read, or is not one of these sides.
     """
-    from pytest_dsr1.measurement.store import load
     from pytest_dsr1.pairs.compared import COMPARED
     from pytest_dsr1.pairs.order import Side
     from pytest_dsr1.pairs.progress import PairRun
@@ -175,22 +173,17 @@ def go_on(pairing: Pairing, record: StudyRecord) -> None:
     from pytest_dsr1.study.measured import is_of
 
     progress, plan = pairing.progress, pairing.progress.plan
-    for each in record.runs:
-        side = Side(each.point)
-        if each.why:
-            progress.add(PairRun(side, each.folder, why=each.why))
-            continue
-        found = load(Path(each.folder))
+    for side, found in progress.saved(record):
         scenario = pairing.old if side is Side.OLD else pairing.new.scenario
         gate = found.scenario.gate
         same_question = (found.scenario.gated_metric, gate.delta_percent) == (plan.metric, plan.delta_percent)
         if not (is_of(found, scenario, COMPARED) and same_question):
             raise UserError(
                 f"--dsr1-resume: the {side.value} side of {plan.name} is not that of its newest pairs, as in "
-                f"{each.folder}; run it without this option"
+                f"{found.folder}; run it without this option"
             )
         _refuse_other_software(pairing, side, found)
-        progress.add(PairRun(side, each.folder, figure(found)))
+        progress.add(PairRun(side, str(found.folder), figure(found)))
 
 
 def start_s(request: pytest.FixtureRequest, scenario: Scenario) -> tuple[float | None, str]:

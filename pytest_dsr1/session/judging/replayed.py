@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_dsr1.errors import UserError
+from pytest_dsr1.session.replay import SavedStudy
 from pytest_dsr1.session.state import RunState, ScenarioOutcome
 
 if TYPE_CHECKING:
     from pytest_dsr1.pairs.progress import PairsProgress
     from pytest_dsr1.scenario.schema.scenario import Scenario
     from pytest_dsr1.search.progress import SearchProgress, SearchResult
-    from pytest_dsr1.session.replay import SavedStudy
     from pytest_dsr1.verdict.verdict import Verdict
 
 
@@ -24,7 +25,7 @@ def replayed_search(
 
     Args:
         state: of this session.
-        outcome: of the scenario that was searched.
+        outcome: of the scenario that was searched; gets the folder of its gate.
         saved: the search.
         progress: gets the probes.
 
@@ -36,6 +37,7 @@ def replayed_search(
     from pytest_dsr1.search.placing import Plan
     from pytest_dsr1.study.loop import Answer, InconclusiveError
 
+    outcome.gate_folder = _gate_of(saved)
     for run in saved.record.runs:
         if run.why:
             progress.left_out.append(run.why)
@@ -65,6 +67,25 @@ def replayed_search(
     return step.value
 
 
+def _gate_of(saved: SavedStudy) -> Path | None:
+    """Return where the gate is saved that a search was a run of: at a probe of the gate's first search."""
+    from pytest_dsr1.gate.saved import read_gate
+    from pytest_dsr1.study.record import SEARCH, newest_first
+
+    own_folders = [*map(Path, saved.folders)]
+    for folder in own_folders:
+        if (folder / "gate.json").exists():
+            return folder
+    own = {folder.parts[-2:] for folder in own_folders}  # the folder of results may be moved
+    with suppress(UserError):
+        for path, record in newest_first(saved.path.parent.parent, saved.record.profile, SEARCH):
+            for folder in map(Path, SavedStudy(path, record).folders):
+                gate = read_gate(folder)
+                if gate is not None and any(Path(run.folder).parts[-2:] in own for run in gate.runs):
+                    return folder
+    return None
+
+
 def replayed_pairs(scenario: Scenario, outcome: ScenarioOutcome, saved: SavedStudy) -> Verdict:
     """Return the verdict of saved pairs, at the first pair that decides.
 
@@ -77,8 +98,7 @@ def replayed_pairs(scenario: Scenario, outcome: ScenarioOutcome, saved: SavedStu
         InconclusiveError: the pairs do not decide.
         UserError: a run cannot be read, or the comparison ended without a verdict.
     """
-    from pytest_dsr1.measurement.store import load
-    from pytest_dsr1.pairs.order import Side, seed_of
+    from pytest_dsr1.pairs.order import seed_of
     from pytest_dsr1.pairs.plan import pairs_plan
     from pytest_dsr1.pairs.progress import PairRun, PairsProgress
     from pytest_dsr1.study.eligibility import figure
@@ -89,17 +109,12 @@ def replayed_pairs(scenario: Scenario, outcome: ScenarioOutcome, saved: SavedStu
     plan = pairs_plan(scenario, seed=seed_of(record.began), again=again)
     progress = outcome.pairs = PairsProgress(plan)
     asked = {(plan.metric, plan.delta_percent)}
-    for run in record.runs:
-        side = Side(run.point)
-        if run.why:
-            progress.add(PairRun(side, run.folder, why=run.why))
-            continue
-        found = load(Path(run.folder))
+    for side, found in progress.saved(record):
         then = found.scenario
         asked.add((then.gated_metric or plan.metric, then.gate.delta_percent))
         gate = then.gate.model_copy(update={"metric": plan.metric})
         judged = replace(found, scenario=then.model_copy(update={"gate": gate}))
-        progress.add(PairRun(side, run.folder, figure(judged)))
+        progress.add(PairRun(side, str(found.folder), figure(judged)))
         if isinstance(step := progress.step(), Answer):
             return step.value
     raise _undecided(progress, saved, same_question=len(asked) == 1)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def _dsr1_search(request: pytest.FixtureRequest) -> str:
-    """The name of what is searched, as in the test's name."""
+    """The name of what was found and is judged, as in the test's name."""
     name: str = request.param
     return name
 
@@ -31,7 +31,7 @@ def _dsr1_search(request: pytest.FixtureRequest) -> str:
 def _dsr1_search_verdict(
     request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_search: str, _dsr1_shared: SharedResources
 ) -> Verdict | None:
-    """The verdict of the scenario's search; None without a target, when the answer is all there is."""
+    """The verdict on a result of the search; None without a target, when the answer is all there is."""
     from pytest_dsr1.study.loop import InconclusiveError
     from pytest_dsr1.verdict.verdict import Status
 
@@ -44,8 +44,9 @@ def _dsr1_search_verdict(
         fail_setup(outcome.search, Status.INCONCLUSIVE if undecided else None)
     found = outcome.search
     where = f"{outcome.loaded.where('search')}; results: {_folders(request, dsr1_scenario)}"
-    if search.at_least is not None:
-        verdict = found.judge(search.at_least)
+    target = search.targets[_dsr1_search]
+    if target is not None:
+        verdict = found.judge(_dsr1_search, target)
         if verdict.status is not Status.PASS:
             verdict = replace(verdict, message=f"{verdict.message}\n{where}")
         keep(outcome.verdicts, verdict)
@@ -72,7 +73,7 @@ def _answer(
     except BaseException as error:
         outcome.search = ended_by(error, f"the search of {scenario.name}")
         raise
-    judged = search.at_least is not None
+    judged = any(target is not None for target in search.targets.values())
     outcome.notes += found.sentences if judged else found.sentences[1:]
     if found.throughput is not None and found.at_ends is not None:
         value, low, high = map(number, (found.throughput, *found.at_ends))

@@ -108,7 +108,7 @@ def as_run(scenario: Scenario, found: SearchResult, probes: list[Measurement]) -
         gpus=first.result.gpus,
         open_loop=True,
         startup_s=trace(first).startup_s,
-        found={scenario.search.metric: (found.found.estimate, 100 * found.found.se)},
+        found=found.figures,
         found_s=sum(each.measured_s for each in probes),
     )
 

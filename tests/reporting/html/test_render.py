@@ -15,7 +15,7 @@ import pytest
 
 from pytest_dsr1.case.case import Case, case_of
 from pytest_dsr1.case.cause.cause import Cause
-from pytest_dsr1.engines.facts import EngineFacts
+from pytest_dsr1.engines.facts import EngineFacts, ServerFigures
 from pytest_dsr1.engines.in_effect import Option, saved
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.findings import Finding
@@ -327,6 +327,17 @@ def test_what_the_engine_says_of_its_decode_step_stands_below_the_bounds(tmp_pat
     told = replace(run, result=replace(run.result, facts=EngineFacts.of(facts)))
     text = " ".join(page(tmp_path / "r.html", case_of(judged(told, RUN), tmp_path / "s", NOW)).text.split())
     assert "expected to read: decode reaches 26% of the memory-bandwidth bound: a step reads 63 GB." in text
+
+
+def test_several_servers_have_a_table(tmp_path: Path) -> None:
+    run = save(tmp_path / "results", RUN)
+    rows = ServerFigures("http://a", 1200, 3, 9000, 512.34, 30.5, 61.0), ServerFigures("http://b", 1201)
+    many = replace(run, result=replace(run.result, facts=EngineFacts(servers=rows)))
+    text = " ".join(page(tmp_path / "r.html", case_of(judged(many, RUN), tmp_path / "s", NOW)).text.split())
+    head = "Servers (2) Server Requests Failed Output Mean TTFT P99 TTFT"
+    assert f"{head} http://a 1,200 3 512.3 tok/s 30.5 ms 61 ms http://b 1,201 0 0 tok/s" in text
+    one = " ".join(page(tmp_path / "1.html", case_of(judged(run, RUN), tmp_path / "s", NOW)).text.split())
+    assert "Mean TTFT P99 TTFT" not in one
 
 
 def test_a_clock_that_the_power_cap_lowers_is_in_the_headline(tmp_path: Path) -> None:

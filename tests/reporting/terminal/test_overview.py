@@ -11,7 +11,7 @@ import pytest
 
 from pytest_dsr1.case.case import Case, case_of
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
-from pytest_dsr1.engines.facts import EngineFacts
+from pytest_dsr1.engines.facts import EngineFacts, ServerFigures
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.gate.saved import write_gate
@@ -304,6 +304,41 @@ def test_the_share_of_the_bandwidth_bound(loaded: LoadedScenario) -> None:
         "  bound   decode reaches 47% of the memory-bandwidth bound: a step of 1 reads 6.53 GB: 734.2 tok/s"
         in text([done], 200)
     )
+
+
+def test_each_of_several_servers_has_a_line(loaded: LoadedScenario) -> None:
+    run = measurement()
+    rows = [
+        ServerFigures("http://a", 1200, 3, 9000, 512.34, 30.5, 61.0),
+        ServerFigures("http://b", 1201, 0, 9, 7.0),
+    ]
+    done = outcome(loaded, result=replace(run.result, facts=EngineFacts(servers=tuple(rows))))
+    lines = text([done], 200)
+    first = lines.index("  servers http://a: 512.3 tok/s, 1,200 requests, 3 failed, mean TTFT 30.5 ms")
+    assert lines[first + 1] == "          http://b: 7 tok/s, 1,201 requests"
+    assert not any(line.startswith("  servers") for line in text([outcome(loaded)], 200))
+
+
+@pytest.mark.parametrize(
+    ("streams", "failed", "words"),
+    [
+        (True, 2, ", mean TTFT 30 to 34 ms; requests failed at 1 of them"),
+        (False, 0, ""),
+    ],
+)
+def test_of_many_servers_the_spread_is_shown(
+    loaded: LoadedScenario, streams: bool, failed: int, words: str
+) -> None:
+    rows = [
+        ServerFigures(
+            f"http://s{i}", 10, failed if i == 3 else 0, 99, 500.0 + i, 30.0 + i if streams else None, None
+        )
+        for i in (4, 0, 1, 2, 3)
+    ]
+    run = measurement()
+    done = outcome(loaded, result=replace(run.result, facts=EngineFacts(servers=tuple(rows))))
+    (line,) = [line for line in text([done], 200) if line.startswith("  servers")]
+    assert line == f"  servers 5, each 500 tok/s (http://s0) to 504 (http://s4){words}"
 
 
 RAMP = (

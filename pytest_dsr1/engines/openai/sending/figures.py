@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_dsr1.engines.facts import ServerFigures
 from pytest_dsr1.records import RequestRecord
 
 IDLE_SHARE = 0.1
@@ -25,10 +26,8 @@ def together(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"processes": len(facts), **worst, "cpu_s": round(sum(each["cpu_s"] for each in facts), 3)}
 
 
-def per_server(urls: Sequence[str], records: Sequence[RequestRecord]) -> list[dict[str, Any]]:
-    """Return each server's figures: requests, failures, output tokens and tok/s, and TTFT in ms.
-
-    The rate is over the time from the first request of all servers to the last token of all servers.
+def per_server(urls: Sequence[str], records: Sequence[RequestRecord]) -> tuple[ServerFigures, ...]:
+    """Return each server's figures.
 
     Args:
         urls: the address of each server.
@@ -42,20 +41,19 @@ def per_server(urls: Sequence[str], records: Sequence[RequestRecord]) -> list[di
         mine = [record for record in records if record.server == index]
         good = [record for record in mine if record.error is None]
         tokens = sum(record.output_tokens for record in good)
-        ttft_ms = [(r.first_token_s - r.start_s) * 1e3 for r in good if r.first_token_s is not None]
+        took_ms = [(r.first_token_s - r.start_s) * 1e3 for r in good if r.first_token_s is not None]
         found.append(
-            {
-                "url": url,
-                "requests": len(mine),
-                "failed": len(mine) - len(good),
-                "output_tokens": tokens,
-                "output_tok_s": round(tokens / seconds, 2) if seconds else 0.0,
-            }
+            ServerFigures(
+                url=url,
+                requests=len(mine),
+                failed=len(mine) - len(good),
+                output_tokens=tokens,
+                output_tok_s=round(tokens / seconds, 2) if seconds else 0.0,
+                ttft_mean_ms=round(float(np.mean(took_ms)), 3) if took_ms else None,
+                ttft_p99_ms=round(float(np.percentile(took_ms, 99)), 3) if took_ms else None,
+            )
         )
-        if ttft_ms:
-            found[-1]["ttft_mean_ms"] = round(float(np.mean(ttft_ms)), 3)
-            found[-1]["ttft_p99_ms"] = round(float(np.percentile(ttft_ms, 99)), 3)
-    return found
+    return tuple(found)
 
 
 def idle_early(urls: Sequence[str], records: Sequence[RequestRecord]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -136,6 +137,59 @@ def test_one_clock(tmp_path: Path, processes: Callable[[int], None]) -> None:
     assert result.report["average_inter_event_gap"] == pytest.approx(gap_ms), "of both processes"
 
 
+def trace_of(folder: Path, times_ms: list[int]) -> dict[str, Any]:
+    """Return the arrivals of a trace with these times."""
+    path = folder / "trace.jsonl"
+    lines = [{"timestamp": each, "input_length": 8, "output_length": 4} for each in times_ms]
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    return {"type": "trace", "path": str(path)}
+
+
+@pytest.mark.parametrize(("number", "servers"), [(1, 1), (2, 1), (3, 1), (2, 3)])
+def test_a_trace_keeps_its_times(
+    number: int, servers: int, tmp_path: Path, processes: Callable[[int], None], serve: Serve
+) -> None:
+    """Each request is sent once, at the time of its own line, whatever process sends it."""
+    processes(number)
+    times_ms = [5_000, 5_000, 5_010, 5_200, 5_200, 5_200, 5_200, 5_330, 5_331, 5_500, 5_900, 6_000, 6_000]
+    arrival = {**trace_of(tmp_path, times_ms), "speedup": 2}
+    count = len(times_ms)
+    load = {"concurrency": 36, "num_requests": count, "warmup_requests": 0, "arrival": arrival}
+    seen = Seen()
+    result, _ = measured(tmp_path, load, *(serve(lambda _: GOOD, seen=seen) for _ in range(servers)))
+    assert sorted(body["prompt"][0] for body in seen.bodies) == list(range(count))
+    ordered = sorted(result.records, key=lambda record: record.id)
+    due_s = [record.scheduled_s or 0.0 for record in ordered]
+    assert [each - due_s[0] for each in due_s] == pytest.approx([(ms - 5_000) / 2e3 for ms in times_ms])
+    assert all(record.submitted_s >= each for record, each in zip(ordered, due_s, strict=True))
+    assert not any("had to wait" in warning for warning in result.warnings)
+
+
+SHARED = (
+    ", because their share of the load, one of 2, already had its part of load.concurrency 4 in flight when "
+    "they were due, even if another had not"
+)
+
+
+@pytest.mark.parametrize(
+    ("number", "servers", "why"),
+    [(1, 1, " because 4 were already in flight when they were due"), (2, 1, SHARED), (1, 2, SHARED)],
+)
+def test_each_share_of_an_open_loop_has_its_part_of_the_concurrency(
+    number: int, servers: int, why: str, tmp_path: Path, processes: Callable[[int], None], serve: Serve
+) -> None:
+    """Twelve requests come at once, and no answer is read before all of them are due."""
+    processes(number)
+    arrival = trace_of(tmp_path, [0] * 12)
+    load = {"concurrency": 4, "num_requests": 12, "warmup_requests": 0, "arrival": arrival}
+    result, _ = measured(tmp_path, load, *(serve(lambda _: GOOD) for _ in range(servers)))
+    assert len(result.records) == 12
+    assert [warning for warning in result.warnings if "had to wait" in warning] == [
+        f"8 requests had to wait{why}; their latency includes that wait: raise load.concurrency, or accept "
+        "that the server does not keep up with this rate"
+    ]
+
+
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_several_servers(number: int, tmp_path: Path, processes: Callable[[int], None], serve: Serve) -> None:
     processes(number)
@@ -144,17 +198,17 @@ def test_several_servers(number: int, tmp_path: Path, processes: Callable[[int],
     result, _ = measured(tmp_path, CLOSED, *ports)
     assert [len(each.bodies) for each in seen] == [22, 22]
     assert {record.server for record in result.records} == {0, 1}
-    servers = result.facts.other["servers"]
-    assert isinstance(servers, list)
-    assert [each["url"] for each in servers] == [f"http://127.0.0.1:{port}" for port in ports]
+    servers = result.facts.servers
+    assert [each.url for each in servers] == [f"http://127.0.0.1:{port}" for port in ports]
     for index, each in enumerate(servers):
         mine = [record for record in result.records if record.server == index]
-        assert (each["requests"], each["failed"], each["output_tokens"]) == (20, 0, 80)
+        assert (each.requests, each.failed, each.output_tokens) == (20, 0, 80)
         took_ms = [(r.first_token_s - r.start_s) * 1e3 for r in mine if r.first_token_s is not None]
-        assert each["ttft_mean_ms"] == pytest.approx(sum(took_ms) / 20, abs=1e-3)
-        assert each["ttft_p99_ms"] <= max(took_ms) + 1e-3
+        assert each.ttft_mean_ms == pytest.approx(sum(took_ms) / 20, abs=1e-3)
+        assert each.ttft_p99_ms is not None
+        assert each.ttft_p99_ms <= max(took_ms) + 1e-3
     total_s = result.measured_to_s - result.measured_from_s
-    assert sum(each["output_tok_s"] for each in servers) == pytest.approx(160 / total_s, rel=0.01)
+    assert sum(each.output_tok_s for each in servers) == pytest.approx(160 / total_s, rel=0.01)
 
 
 def test_ipv6(tmp_path: Path) -> None:

@@ -44,7 +44,8 @@ def test_each_server() -> None:
         record(1, 13.0, None, 50),
         record(3, 15.0, 15.25, 7),
     ]
-    assert per_server(["http://a", "http://b", "http://c", "http://d"], records) == [
+    found = per_server(["http://a", "http://b", "http://c", "http://d"], records)
+    assert [each.saved() for each in found] == [
         {
             "url": "http://a",
             "requests": 3,
@@ -71,7 +72,7 @@ def test_each_server() -> None:
 def test_requests_that_took_no_time_have_no_rate() -> None:
     at_once = RequestRecord(0, 10.0, None, 10.0, 8, 1, server=0)
     (found,) = per_server(["http://a"], [at_once])
-    assert (found["output_tokens"], found["output_tok_s"]) == (1, 0.0)
+    assert (found.output_tokens, found.output_tok_s) == (1, 0.0)
 
 
 URLS = ["http://a", "http://b"]
