@@ -61,9 +61,9 @@ class Outcome:
         return [self.tool, f"{self.limit_ms:.0f} ms", f"{self.true:.0f}", *told, *cost]
 
 
-def true_answer(limit_ms: float, service_ms: float = SERVICE_MS) -> float:
+def true_answer(limit_ms: float) -> float:
     """Return the highest concurrency that keeps the goal: the time of a request is an Erlang variable."""
-    return ClosedQueue(limit_ms / service_ms).answer(GOAL)
+    return ClosedQueue(limit_ms / SERVICE_MS).answer(GOAL)
 
 
 def once(searcher: Searcher, limit_ms: float, seed: int, folder: Path) -> Outcome:
@@ -80,15 +80,14 @@ def once(searcher: Searcher, limit_ms: float, seed: int, folder: Path) -> Outcom
     except (OSError, LookupError, TypeError, ValueError) as error:
         tail = (folder / "output.txt").read_text()[-500:]
         print(f"{searcher.name}: no answer ({error}), exit status {cost.status}:\n{tail}")
-    record = server.record
     return Outcome(
         searcher.name,
         limit_ms,
         true_answer(limit_ms),
         answer,
-        len(record.service_s),
+        len(server.service_s),
         seconds,
-        record.mean_service_ms,
+        server.mean_service_ms,
     )
 
 

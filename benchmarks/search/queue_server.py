@@ -9,39 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 import re
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from statistics import fmean
 from types import TracebackType
 
 _MODELS = json.dumps({"object": "list", "data": [{"id": "queue", "object": "model"}]}).encode()
 _DONE = b"data: [DONE]\n\n"
-
-
-@dataclass(slots=True)
-class Record:
-    """What the server did.
-
-    Attributes:
-        service_s: the service time of each request.
-        late_s: how much later than due each answer was sent.
-    """
-
-    service_s: list[float] = field(default_factory=list)
-    late_s: list[float] = field(default_factory=list)
-
-    @property
-    def mean_service_ms(self) -> float:
-        """The mean service time, to compare with the nominal one."""
-        return fmean(self.service_s) * 1e3
-
-    @property
-    def mean_late_ms(self) -> float:
-        """The server's own error. It does not add up: the next service begins when this one was due."""
-        return fmean(self.late_s) * 1e3
 
 
 class QueueServer:
@@ -50,11 +27,16 @@ class QueueServer:
     Args:
         mean_s: the mean service time.
         seed: of the service times.
+
+    Attributes:
+        url: its address.
+        service_s: the service time of each answered request. A late answer does not delay the next service,
+            which begins when this one was due.
     """
 
     def __init__(self, mean_s: float, seed: int) -> None:
-        self.record = Record()
         self.url = ""
+        self.service_s: list[float] = []
         self._mean_s = mean_s
         self._draws = random.Random(seed)
         self._free_s = 0.0
@@ -72,6 +54,11 @@ class QueueServer:
     ) -> None:
         self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join()
+
+    @property
+    def mean_service_ms(self) -> float:
+        """The mean service time, to compare with the nominal one; NaN if nothing was asked."""
+        return fmean(self.service_s or [math.nan]) * 1e3
 
     def _serve(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -109,8 +96,7 @@ class QueueServer:
         service_s = self._draws.expovariate(1 / self._mean_s)
         due_s = self._free_s = max(now_s, self._free_s) + service_s
         await asyncio.sleep(due_s - now_s)
-        self.record.service_s.append(service_s)
-        self.record.late_s.append(self._loop.time() - due_s)
+        self.service_s.append(service_s)
         return _stream(int(str(asked["max_tokens"])), len(str(asked["prompt"]).split()))
 
 

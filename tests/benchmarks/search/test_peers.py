@@ -53,12 +53,11 @@ class Scripted:
 import os, sys, urllib.request
 body = b'{"prompt": "a", "max_tokens": 1}'
 urllib.request.urlopen(sys.argv[1] + "/v1/completions", body).read()
-print("asked for", sys.argv[2], "ms")
 open("says.txt", "w").write(os.environ["SAYS"])
 """
 
     def command(self, limit_ms: float, url: str, folder: Path) -> list[str]:
-        return [sys.executable, "-c", self.program, url, str(limit_ms)]
+        return [sys.executable, "-c", self.program, url]
 
     def read(self, folder: Path) -> Answer:
         load = float((folder / "says.txt").read_text())
@@ -66,9 +65,10 @@ open("says.txt", "w").write(os.environ["SAYS"])
 
 
 class Silent(Scripted):
-    """A tool that reports nothing."""
+    """A tool that asks and reports nothing."""
 
     name = "silent"
+    program = "print('no such option')"
 
     def read(self, folder: Path) -> Answer:
         raise KeyError("no such key")
@@ -81,9 +81,11 @@ def test_a_search_of_a_tool(tmp_path: Path) -> None:
 
 
 def test_a_tool_without_an_answer_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert once(Silent(), 120.0, seed=1, folder=tmp_path / "run").answer is None
+    found = once(Silent(), 120.0, seed=1, folder=tmp_path / "run")
+    assert found.answer is None
+    assert found.cells[-1] == "nan ms"
     assert capsys.readouterr().out == (
-        "silent: no answer ('no such key'), exit status 0:\nasked for 120.0 ms\n\n"
+        "silent: no answer ('no such key'), exit status 0:\nno such option\n\n"
     )
 
 
