@@ -24,7 +24,19 @@ from benchmarks.search.searchers import GOAL, PEERS, Answer, Ours, Searcher
 
 SERVICE_MS = 5.0
 LIMITS_MS = (120.0, 140.0, 160.0)
-HEAD = ("tool", "limit", "true", "answer", "interval", "error", "probes", "requests", "s", "service")
+HEAD = (
+    "tool",
+    "limit",
+    "true",
+    "answer",
+    "interval",
+    "error",
+    "in flight",
+    "probes",
+    "requests",
+    "s",
+    "service",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +67,7 @@ class Outcome:
             f"{found.load:.0f}" if found else "none",
             f"{found.low:.0f} to {found.high:.0f}" if found else "",
             f"{found.load / self.true - 1:+.0%}" if found else "",
+            f"{found.held:.1f} of {found.nominal}" if found else "",
             str(found.probes) if found else "",
         ]
         cost = [f"{self.requests:,}", f"{self.seconds:.0f}", f"{self.service_ms:.2f} ms"]

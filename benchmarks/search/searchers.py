@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ MOST = 128
 INPUT_TOKENS, OUTPUT_TOKENS = 16, 4
 PEERS_REQUESTS = 1000
 """The requests that a probe of a peer measures."""
+_ONE_SIDE = "it found no load on one side of the goal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +34,16 @@ class Answer:
         low: the lower end of the interval; of a peer, the highest load that it saw keep the goal.
         high: the upper end; of a peer, one less than the lowest load that it saw miss the goal.
         probes: how many loads it measured; repetitions count.
+        held: the requests in flight, on average, of the probe at the answer or next to it.
+        nominal: how many that probe should have held. A slow client holds fewer, and finds a higher answer.
     """
 
     load: float
     low: float
     high: float
     probes: int
+    held: float
+    nominal: int
 
 
 class Searcher(Protocol):
@@ -100,7 +105,14 @@ class Ours:
         (path,) = (folder / ".dsr1" / "peak").glob("search-*.json")
         record = json.loads(path.read_text())
         load, low, high = record["found"]["highest_concurrency"]
-        return Answer(load, low, high, len(record["runs"]))
+        loads = [int(run["point"].split("-")[1]) for run in record["runs"]]
+        nominal, folders = min(loads, key=lambda each: abs(each - load)), path.parents[1]
+        nearest = next(run for run, each in zip(record["runs"], loads, strict=True) if each == nominal)
+        held = in_flight(
+            (request["submitted_s"], request["last_token_s"])
+            for request in _lines(folders / nearest["folder"] / "requests.jsonl")
+        )
+        return Answer(load, low, high, len(loads), held, nominal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +150,18 @@ class Aiperf:
     def read(self, folder: Path) -> Answer:
         """Read the history of its search."""
         history = json.loads((folder / "result" / "search_history.json").read_text())
-        summary = history["boundary_summary"]
-        return _between(
-            summary["feasible_max"]["value"], summary["infeasible_min"]["value"], history["iterations"]
+        keeps, misses = (history["boundary_summary"][side] for side in ("feasible_max", "infeasible_min"))
+        if keeps is None or misses is None:
+            raise ValueError(_ONE_SIDE)
+        probe = folder / "result" / f"search_iter_{keeps['iteration_idx']:04d}" / "profile_runs" / "run_0001"
+        requests = [line["metadata"] for line in _lines(probe / "profile_export.jsonl")]
+        held = in_flight(
+            (request["request_start_ns"], request["request_end_ns"])
+            for request in requests
+            if request["benchmark_phase"] == "profiling"
         )
+        load = keeps["value"]
+        return Answer(load, load, misses["value"] - 1, len(history["iterations"]), held, load)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,15 +194,33 @@ class Guidellm:
 
     def read(self, folder: Path) -> Answer:
         """Read the conclusion of its search."""
-        (found,) = json.loads((folder / "result.json").read_text())["conclusions"]
-        return _between(found["best_passing_streams"], found["lowest_failing_streams"], found["probes"])
+        result = json.loads((folder / "result.json").read_text())
+        (found,) = result["conclusions"]
+        load, misses = found["best_passing_streams"], found["lowest_failing_streams"]
+        if load is None or misses is None:
+            raise ValueError(_ONE_SIDE)
+        at_load = (each for each in result["benchmarks"] if each["config"]["strategy"]["streams"] == load)
+        held = in_flight(
+            (request["request_start_time"], request["request_end_time"])
+            for request in next(at_load)["requests"]["successful"]
+        )
+        return Answer(load, load, misses - 1, len(found["probes"]), held, load)
 
 
 PEERS: Mapping[str, Callable[[str], Searcher]] = {"aiperf": Aiperf, "guidellm": Guidellm}
 
 
-def _between(keeps: int | None, misses: int | None, probes: list[Any]) -> Answer:
-    """Return the answer of a bisection, which reports a load of each side."""
-    if keeps is None or misses is None:
-        raise ValueError("no load on one side of the goal")
-    return Answer(keeps, keeps, misses - 1, len(probes))
+def in_flight(times: Iterable[tuple[float, float]]) -> float:
+    """Return how many requests were in flight on average, by their starts and ends, of any unit.
+
+    The first and the last tenth of the starts are left out: there a closed loop fills and empties.
+    """
+    requests = sorted(times)
+    first, last = (requests[len(requests) * tenth // 10][0] for tenth in (1, 9))
+    within = (max(0.0, min(end, last) - max(start, first)) for start, end in requests)
+    return sum(within) / (last - first)
+
+
+def _lines(path: Path) -> Iterator[Any]:
+    with path.open() as lines:
+        yield from map(json.loads, lines)

@@ -24,7 +24,7 @@ def outcome(answer: Answer | None) -> Outcome:
 
 
 def test_a_row() -> None:
-    cells = outcome(Answer(18, 17, 21, 9)).cells
+    cells = outcome(Answer(18, 17, 21, 9, 16.44, 18)).cells
     assert dict(zip(HEAD, cells, strict=True)) == {
         "tool": "tool",
         "limit": "208 ms",
@@ -32,6 +32,7 @@ def test_a_row() -> None:
         "answer": "18",
         "interval": "17 to 21",
         "error": "-10%",
+        "in flight": "16.4 of 18",
         "probes": "9",
         "requests": "12,345",
         "s": "62",
@@ -41,7 +42,7 @@ def test_a_row() -> None:
 
 def test_a_row_without_an_answer() -> None:
     cells = outcome(None).cells
-    assert cells == ["tool", "208 ms", "20", "none", "", "", "", "12,345", "62", "8.03 ms"]
+    assert cells == ["tool", "208 ms", "20", "none", "", "", "", "", "12,345", "62", "8.03 ms"]
 
 
 class Scripted:
@@ -61,7 +62,7 @@ open("says.txt", "w").write(os.environ["SAYS"])
 
     def read(self, folder: Path) -> Answer:
         load = float((folder / "says.txt").read_text())
-        return Answer(load, load, load, 1)
+        return Answer(load, load, load, 1, load, int(load))
 
 
 class Silent(Scripted):
@@ -77,7 +78,7 @@ class Silent(Scripted):
 def test_a_search_of_a_tool(tmp_path: Path) -> None:
     found = once(Scripted(), 120.0, seed=1, folder=tmp_path / "run")
     assert (found.tool, found.limit_ms, found.true, found.requests) == ("scripted", 120.0, 16.0, 1)
-    assert found.answer == Answer(14, 14, 14, 1)
+    assert found.answer == Answer(14, 14, 14, 1, 14, 14)
 
 
 def test_a_tool_without_an_answer_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
