@@ -187,7 +187,7 @@ class VllmRust:
 
     def command(self, load: Load, urls: Sequence[str], folder: Path) -> list[str]:
         """Return the command with random token ids of exact length, as ours."""
-        tokenizer = str(_tokenizer(folder))
+        tokenizer = str(write_tokenizer(folder))
         each = [self._one(load, url, tokenizer, folder / str(number)) for number, url in enumerate(urls)]
         return ["sh", "-c", " ".join(f"{shlex.join(words)} &" for words in each) + " wait"]
 
@@ -242,7 +242,7 @@ class Aiperf:
                 "--endpoint-type",
                 "completions",
             ),
-            *("--streaming", "--tokenizer", str(_tokenizer(folder)), "--use-server-token-count"),
+            *("--streaming", "--tokenizer", str(write_tokenizer(folder)), "--use-server-token-count"),
             *("--synthetic-input-tokens-mean", str(load.input_tokens)),
             *("--output-tokens-mean", str(load.output_tokens), "--request-count", str(load.requests)),
             *(*loop, "--ui", "none", "--artifact-dir", str(folder / "result")),
@@ -269,7 +269,7 @@ class Guidellm:
 
     def command(self, load: Load, urls: Sequence[str], folder: Path) -> list[str]:
         """Return the command with prompts from a file; synthetic ones need a tokenizer of English."""
-        _prompts(folder / "prompts.jsonl", load)
+        write_prompts(folder / "prompts.jsonl", load)
         loop = f"kind=concurrent,streams={load.streams}"
         if load.rate_req_s:
             loop = f"kind=poisson,rate={load.rate_req_s}"
@@ -277,7 +277,7 @@ class Guidellm:
             *(self.program, "run", "--disable-console"),
             *("--backend", f"kind=openai_http,target={urls[0]},request_format=/v1/completions"),
             *("--profile", loop, "--constraint", f"kind=max_requests,count={load.requests}"),
-            *("--tokenizer", f"kind=hf_auto,model={_tokenizer(folder)}"),
+            *("--tokenizer", f"kind=hf_auto,model={write_tokenizer(folder)}"),
             *("--data", f"kind=json_file,path={folder / 'prompts.jsonl'}"),
             *("--output", f"kind=json,path={folder / 'result.json'}"),
         ]
@@ -302,7 +302,7 @@ PEERS: Mapping[str, Callable[[str], Client]] = {
 }
 
 
-def _tokenizer(folder: Path) -> Path:
+def write_tokenizer(folder: Path) -> Path:
     """Write a tokenizer of whole words, for clients that need one; it has each token of the server."""
     home = folder / "tokenizer"
     home.mkdir()
@@ -340,7 +340,7 @@ def _tokenizer(folder: Path) -> Path:
 _WORDS = [f"w{i}" for i in range(1000)]
 
 
-def _prompts(path: Path, load: Load) -> None:
+def write_prompts(path: Path, load: Load) -> None:
     """Write random words, one prompt per line."""
     chosen = random.Random(1)
     lengths = {"prompt_tokens_count": load.input_tokens, "output_tokens_count": load.output_tokens}
