@@ -18,6 +18,7 @@ from pytest_dsr1.engines.in_effect import differing
 from pytest_dsr1.engines.protocol import AskingInterruptedError, Engine, EngineResult, Job
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.machine import warm_start
+from pytest_dsr1.machine.fingerprint import slurm_facts
 from pytest_dsr1.machine.named_files import file_facts, rewritten
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.consistency import suspicions, without_zeros
@@ -29,6 +30,7 @@ from pytest_dsr1.measurement.store import ResultFolder, forced_by_hand, not_full
 from pytest_dsr1.metrics.catalogue import combine, computed
 from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.schema.site import Site
 from pytest_dsr1.scenario.variables import without_secrets
 from pytest_dsr1.workload.questions import Questions
 
@@ -89,6 +91,7 @@ class RunRequest:
         checkpoint: the model.
         workload: the requests; all are sent.
         results: the folder of results.
+        site: the cluster.
         enough: ends the run early (:class:`~pytest_dsr1.engines.protocol.Job`).
         questions: asked after the measured part.
         probing: how its GPUs are probed before and after the run; None if they are not.
@@ -103,6 +106,7 @@ class RunRequest:
     checkpoint: CheckpointFacts
     workload: Workload
     results: Path
+    site: Site = field(default_factory=Site)
     enough: Enough | None = None
     questions: Questions = field(default_factory=Questions)
     probing: Probing | None = None
@@ -245,13 +249,14 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
                 prober.look("after")
             written = rewritten(facts.facts, file_facts(run.scenario.engine.command_words, Path.cwd()))
             stable = {key: fact for key, fact in facts.facts.items() if key not in written}
+            slurm = slurm_facts(run.scenario, run.site, os.environ)
             made = Measurement(
                 scenario=shown,
                 test_id_prefix=run.test_id_prefix,
                 started_utc=started.isoformat(timespec="milliseconds"),
                 unix_minus_monotonic_s=unix_minus_monotonic_s,
                 workload=run.workload,
-                fingerprint=Fingerprint({**stable, **_of_the_engine(result), **prober.facts}),
+                fingerprint=Fingerprint({**stable, **_of_the_engine(result), **prober.facts, **slurm}),
                 findings=(*_findings(run, result), *prober.findings),
                 result=replace(result, answers=()),
                 telemetry=watched.telemetry,
