@@ -206,13 +206,14 @@ def _of_the_run(
 
 
 def facts_before(
-    machine: Machine, checkpoint: CheckpointFacts, workload: Workload, scenario: Scenario
+    machine: Machine, checkpoint: CheckpointFacts, workload: Workload, scenario: Scenario, site: Site
 ) -> Fingerprint:
     """Return the fingerprint before a run: everything except the software that the engine reports."""
     named = file_facts(scenario.engine.command_words, Path.cwd())
     # The preflight refuses a variable that forces the acceptance; this is for one that was set after it.
     options = {**forced_by_hand(scenario, os.environ), **options_of(scenario)}
-    return machine.fingerprint({**_content(checkpoint, workload), **options, **named})
+    slurm = slurm_facts(scenario, site, os.environ)
+    return machine.fingerprint({**_content(checkpoint, workload), **options, **named, **slurm})
 
 
 def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> Measurement:
@@ -240,7 +241,7 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
                 watch(run.scenario, run.expected_s, run.machine.now) as watcher,
             ):
                 # Before the engine reads the files that its command names.
-                facts = facts_before(run.machine, run.checkpoint, run.workload, run.scenario)
+                facts = facts_before(run.machine, run.checkpoint, run.workload, run.scenario, run.site)
                 before = _compiled(run.scenario)
                 recorder = _Recorder(watcher, folder, run.machine)
                 result, interrupted = _ran(run, folder, recorder)
@@ -249,14 +250,13 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
                 prober.look("after")
             written = rewritten(facts.facts, file_facts(run.scenario.engine.command_words, Path.cwd()))
             stable = {key: fact for key, fact in facts.facts.items() if key not in written}
-            slurm = slurm_facts(run.scenario, run.site, os.environ)
             made = Measurement(
                 scenario=shown,
                 test_id_prefix=run.test_id_prefix,
                 started_utc=started.isoformat(timespec="milliseconds"),
                 unix_minus_monotonic_s=unix_minus_monotonic_s,
                 workload=run.workload,
-                fingerprint=Fingerprint({**stable, **_of_the_engine(result), **prober.facts, **slurm}),
+                fingerprint=Fingerprint({**stable, **_of_the_engine(result), **prober.facts}),
                 findings=(*_findings(run, result), *prober.findings),
                 result=replace(result, answers=()),
                 telemetry=watched.telemetry,

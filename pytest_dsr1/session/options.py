@@ -76,6 +76,21 @@ def add(parser: pytest.Parser) -> None:
         help="judge saved results again, without GPU or engine: a result's folder, a profile for its newest "
         "result, or a glob of either (can be given more than once)",
     )
+    _add_machine(group)
+    _add_comparing(group)
+    group.addoption(
+        "--dsr1-report",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="write a report; the suffix of FILE chooses the format, such as .html for a page; an unknown "
+        "suffix lists all formats (can be given more than once)",
+    )
+    _add_ini(parser)
+
+
+def _add_machine(group: pytest.OptionGroup) -> None:
+    """Add the options on where scenarios run."""
     group.addoption(
         "--dsr1-site",
         metavar="FILE",
@@ -93,16 +108,6 @@ def add(parser: pytest.Parser) -> None:
         action="store_true",
         help="run even if the machine differs from the scenario's hardware; the difference becomes a warning",
     )
-    _add_comparing(group)
-    group.addoption(
-        "--dsr1-report",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="write a report; the suffix of FILE chooses the format, such as .html for a page; an unknown "
-        "suffix lists all formats (can be given more than once)",
-    )
-    _add_ini(parser)
 
 
 def _add_comparing(group: pytest.OptionGroup) -> None:
