@@ -90,6 +90,8 @@ def pytest_configure(config: pytest.Config) -> None:
         probe=config.getoption("--dsr1-probe"),
         resume=config.getoption("--dsr1-resume"),
     )
+    if (replay := config.stash[SELECTION].replay) is not None:
+        config.stash[STATE].written += [(f"dsr1: {note}", {"yellow": True}) for note in replay.notes]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -44,6 +44,7 @@ from pytest_dsr1.text import did_you_mean, nearest
 _ROUNDS = 6
 """The most passes over a tree; each pass reaches at least one level of nesting deeper."""
 
+_Made = TypeVar("_Made")
 _BOOLEANS = {"on": "true", "yes": "true", "y": "true", "off": "false", "no": "false", "n": "false"}
 
 
@@ -87,13 +88,9 @@ def validate(tree: Node) -> ParsedTree:
 
 def validate_site(tree: Node) -> tuple[Site | None, tuple[Problem, ...]]:
     """Return the site of a tree, with its mistakes corrected, and all mistakes."""
-    site, _, problems, _ = _passes(
-        tree, lambda tree: Site.model_validate(tree.plain()), json_schema.site_schema()
-    )
+    root = json_schema.site_schema()
+    site, _, problems, _ = _passes(tree, lambda tree: Site.model_validate(tree.plain()), root)
     return site, problems
-
-
-_Made = TypeVar("_Made")
 
 
 def _passes(

@@ -74,7 +74,8 @@ def add(parser: pytest.Parser) -> None:
         default=[],
         metavar="DIR",
         help="judge saved results again, without GPU or engine: a result's folder, a profile for its newest "
-        "result, or a glob of either (can be given more than once)",
+        "result, a glob of either, or a folder of results for the newest one of each profile (can be given "
+        "more than once)",
     )
     _add_machine(group)
     _add_comparing(group)
