@@ -66,6 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     try:
         config.stash[FILES] = formats.requested(config)
+        site = options.site(config)
         if config.getoption("--dsr1-resume"):
             from pytest_dsr1.session.resume import refuse_nothing
 
@@ -83,11 +84,14 @@ def pytest_configure(config: pytest.Config) -> None:
         gpu_setup=config.getoption("--dsr1-gpu-setup"),
         allow_mismatch=config.getoption("--dsr1-allow-mismatch"),
         store=options.store(config),
+        site=site,
         may_go_unjudged=options.may_go_unjudged(config),
         mode=mode,
         probe=config.getoption("--dsr1-probe"),
         resume=config.getoption("--dsr1-resume"),
     )
+    if (replay := config.stash[SELECTION].replay) is not None:
+        config.stash[STATE].written += [(f"dsr1: {note}", {"yellow": True}) for note in replay.notes]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -82,6 +82,7 @@ SHOWN: Mapping[str, str] = {
     "processes_visible": "depends on how the run was started, not on what it ran on",
     "gpu.power_default_w": "only gpu.power_limit_w matters",
     "gpu.persistence": "is off after a reboot until it is set; the settings it keeps are read separately",
+    "slurm.*": "is how a site starts an engine, and each site names images and networks its own way",
     "setup.mode": "only the settings matter, not who made them",
     "setup.persistence_cycled": "like gpu.persistence",
     "setup.not_set": "names GPUs by index; gpu.* and setup.* say what is set",

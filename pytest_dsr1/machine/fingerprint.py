@@ -12,8 +12,9 @@ from typing import TypeVar
 from pytest_dsr1.machine import host
 from pytest_dsr1.machine.gpu.inventory import GpuReading, MachineInventory
 from pytest_dsr1.machine.values import INHERITED, FactValue, Fingerprint
-from pytest_dsr1.masking import masked_words
+from pytest_dsr1.masking import masked_words, without_secrets
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.schema.site import Site
 from pytest_dsr1.text import writable
 
 LIBRARIES = re.compile(
@@ -65,6 +66,24 @@ def _inherited(environ: Mapping[str, str], own: Mapping[str, str]) -> list[str]:
     return masked_words(writable(word) for word in words if word.partition("=")[0] not in own)
 
 
+def slurm_facts(scenario: Scenario, site: Site, environ: Mapping[str, str]) -> dict[str, FactValue]:
+    """Return how Slurm starts an engine; nothing on one machine without an allocation.
+
+    Partition, account and the like are no facts: they say where a run waits, not how it runs.
+    """
+    if scenario.hardware.nodes == 1 and "SLURM_JOB_ID" not in environ:
+        return {}
+    images = [word.removeprefix(_IMAGE) for word in site.slurm.srun if word.startswith(_IMAGE)]
+    return {
+        "slurm.image": without_secrets(images[-1]) if images else None,
+        "slurm.mpi": site.slurm.mpi,
+        "slurm.launcher": masked_words(site.slurm.launcher),
+        "slurm.interface": site.slurm.interface,
+    }
+
+
+_IMAGE = "--container-image="
+"""The option with which pyxis, a plugin of srun, starts a step in a container."""
 _Value = TypeVar("_Value", str, float, bool, int)
 
 

@@ -18,6 +18,7 @@ from pytest_dsr1.engines.in_effect import differing
 from pytest_dsr1.engines.protocol import AskingInterruptedError, Engine, EngineResult, Job
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.machine import warm_start
+from pytest_dsr1.machine.fingerprint import slurm_facts
 from pytest_dsr1.machine.named_files import file_facts, rewritten
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.consistency import suspicions, without_zeros
@@ -29,6 +30,7 @@ from pytest_dsr1.measurement.store import ResultFolder, forced_by_hand, not_full
 from pytest_dsr1.metrics.catalogue import combine, computed
 from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.schema.site import Site
 from pytest_dsr1.scenario.variables import without_secrets
 from pytest_dsr1.workload.questions import Questions
 
@@ -89,6 +91,7 @@ class RunRequest:
         checkpoint: the model.
         workload: the requests; all are sent.
         results: the folder of results.
+        site: the cluster.
         enough: ends the run early (:class:`~pytest_dsr1.engines.protocol.Job`).
         questions: asked after the measured part.
         probing: how its GPUs are probed before and after the run; None if they are not.
@@ -103,6 +106,7 @@ class RunRequest:
     checkpoint: CheckpointFacts
     workload: Workload
     results: Path
+    site: Site = field(default_factory=Site)
     enough: Enough | None = None
     questions: Questions = field(default_factory=Questions)
     probing: Probing | None = None
@@ -202,13 +206,14 @@ def _of_the_run(
 
 
 def facts_before(
-    machine: Machine, checkpoint: CheckpointFacts, workload: Workload, scenario: Scenario
+    machine: Machine, checkpoint: CheckpointFacts, workload: Workload, scenario: Scenario, site: Site
 ) -> Fingerprint:
     """Return the fingerprint before a run: everything except the software that the engine reports."""
     named = file_facts(scenario.engine.command_words, Path.cwd())
     # The preflight refuses a variable that forces the acceptance; this is for one that was set after it.
     options = {**forced_by_hand(scenario, os.environ), **options_of(scenario)}
-    return machine.fingerprint({**_content(checkpoint, workload), **options, **named})
+    slurm = slurm_facts(scenario, site, os.environ)
+    return machine.fingerprint({**_content(checkpoint, workload), **options, **named, **slurm})
 
 
 def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> Measurement:
@@ -236,7 +241,7 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
                 watch(run.scenario, run.expected_s, run.machine.now) as watcher,
             ):
                 # Before the engine reads the files that its command names.
-                facts = facts_before(run.machine, run.checkpoint, run.workload, run.scenario)
+                facts = facts_before(run.machine, run.checkpoint, run.workload, run.scenario, run.site)
                 before = _compiled(run.scenario)
                 recorder = _Recorder(watcher, folder, run.machine)
                 result, interrupted = _ran(run, folder, recorder)

@@ -1,4 +1,4 @@
-"""The files made from the schema and the metrics: the JSON Schema for editors, and two pages of docs/.
+"""The files made from the schemas and the metrics: JSON Schemas for editors, and two pages of docs/.
 
 ``python -m pytest_dsr1.scenario.reference_pages`` in the source tree rewrites them; a test keeps them
 current.
@@ -23,7 +23,10 @@ from pytest_dsr1.storage.files import write_atomically
 
 SCHEMA_NAME = "scenario.schema.json"
 """The schema's file in the folder of the shipped suites."""
+SITE_SCHEMA_NAME = "site.schema.json"
+"""The file of the schema of site files, next to it."""
 
+_DRAFT = "http://json-schema.org/draft-07/schema#"
 _EXTENDS: Schema = {
     "type": "string",
     "minLength": 1,
@@ -61,6 +64,18 @@ metric: `--dsr1-set targets.total_output_throughput.value=36000`.
 Lengths are in tokens; other units are part of the key's name.
 """
 
+
+_SITE = """\
+## The site file
+
+It says how to use the cluster at hand: where a scenario runs, never what it measures. Name it with
+`--dsr1-site=FILE` or the variable DSR1_SITE; without it the defaults apply. Its schema for editors is
+`site.schema.json`, next to that of scenarios.
+
+    slurm:
+      sbatch: [--partition=batch, --account=team]
+      srun: [--container-image=IMAGE, --container-mounts=/models]
+"""
 
 _METRICS_INTRODUCTION = """\
 # Metrics
@@ -148,13 +163,19 @@ def file_schema() -> Schema:
     parts = {f"{name}Part": _partial(definition) for name, definition in definitions.items()}
     part = {**_partial(full), "required": ["extends", "name"]}
     return {
-        "$schema": "http://json-schema.org/draft-07/schema#",
+        "$schema": _DRAFT,
         "title": "pytest-dsr1 scenario",
         "if": {"required": ["extends"]},
         "then": {"$ref": "#/$defs/ScenarioPart"},
         "else": {"$ref": "#/$defs/Scenario"},
         "$defs": {"Scenario": full, "ScenarioPart": part, **definitions, **parts},
     }
+
+
+def site_schema() -> Schema:
+    """Return the JSON Schema (draft 7) of a site file."""
+    schema: Schema = _untitled(json_schema.site_schema())
+    return {"$schema": _DRAFT, "title": "pytest-dsr1 site", **schema}
 
 
 def _untitled(schema: Any) -> Any:
@@ -220,6 +241,8 @@ def reference_page() -> str:
             "|---|---|---|",
             *(f"| `{name}` | {each.share:.4g} | {each.source} |" for name, each in PRESETS.items()),
             "",
+            _SITE,
+            *_tables(json_schema.site_schema(), "", "Keys of the site file"),
             "## Metrics",
             "",
             "The metrics of targets and published results; [metrics.md](metrics.md) defines them:",
@@ -320,14 +343,15 @@ def main() -> None:
     """Rewrite the files of the source tree."""
     suites = shipped_suites()
     docs = suites.parent / "docs"
-    write_atomically(suites / SCHEMA_NAME, schema_text())
+    write_atomically(suites / SCHEMA_NAME, schema_text(file_schema()))
+    write_atomically(suites / SITE_SCHEMA_NAME, schema_text(site_schema()))
     write_atomically(docs / "reference" / "scenario.md", reference_page())
     write_atomically(docs / "reference" / "metrics.md", metrics_page())
 
 
-def schema_text() -> str:
-    """Return the text of the JSON Schema's file."""
-    return json.dumps(file_schema(), indent=1, ensure_ascii=False) + "\n"
+def schema_text(schema: Schema) -> str:
+    """Return the text of a JSON Schema's file."""
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ further.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -25,6 +25,7 @@ from pytest_dsr1.scenario.schema import json_schema
 from pytest_dsr1.scenario.schema.engine import engines
 from pytest_dsr1.scenario.schema.json_schema import Schema
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.schema.site import Site
 from pytest_dsr1.scenario.schema.validators import validating
 from pytest_dsr1.scenario.yaml.tree import (
     Node,
@@ -43,6 +44,7 @@ from pytest_dsr1.text import did_you_mean, nearest
 _ROUNDS = 6
 """The most passes over a tree; each pass reaches at least one level of nesting deeper."""
 
+_Made = TypeVar("_Made")
 _BOOLEANS = {"on": "true", "yes": "true", "y": "true", "off": "false", "no": "false", "n": "false"}
 
 
@@ -75,19 +77,36 @@ class ParsedTree:
 
 def validate(tree: Node) -> ParsedTree:
     """Check the tree and find all mistakes that the schema can show."""
+
+    def made(tree: Node) -> Scenario:
+        kind = tree.find(("engine", "type"))
+        with validating(kind.value if kind else None):
+            return Scenario.model_validate(tree.plain())
+
+    return ParsedTree(*_passes(_with_meaning_of_null(tree), made, json_schema.scenario_schema()))
+
+
+def validate_site(tree: Node) -> tuple[Site | None, tuple[Problem, ...]]:
+    """Return the site of a tree, with its mistakes corrected, and all mistakes."""
+    root = json_schema.site_schema()
+    site, _, problems, _ = _passes(tree, lambda tree: Site.model_validate(tree.plain()), root)
+    return site, problems
+
+
+def _passes(
+    tree: Node, made: Callable[[Node], _Made], root: Schema
+) -> tuple[_Made | None, Node, tuple[Problem, ...], frozenset[Path]]:
+    """Return the fields of a :class:`ParsedTree`: ``made`` of the tree, which has the schema ``root``."""
     problems: list[Problem] = []
     doubtful: set[Path] = set()
     replaced: set[Path] = set()
-    tree = _with_meaning_of_null(tree)
     for _ in range(_ROUNDS):
-        kind = tree.find(("engine", "type"))
         try:
-            with validating(kind.value if kind else None):
-                scenario = Scenario.model_validate(tree.plain())
+            value = made(tree)
         except ValidationError as error:
-            faults = [_Fault.of(detail) for detail in error.errors(include_url=False)]
+            faults = [_Fault.of(detail, root) for detail in error.errors(include_url=False)]
         else:
-            return ParsedTree(scenario, tree, tuple(problems), frozenset(doubtful))
+            return value, tree, tuple(problems), frozenset(doubtful)
         before = tree
         meant = {fault.meant(before) for fault in faults if fault.kind == "unknown"}
         faults = [fault for fault in faults if fault.kind != "missing" or fault.path not in meant]
@@ -101,7 +120,7 @@ def validate(tree: Node) -> ParsedTree:
             doubtful.add(fault.guessed(before))
             if fault.kind != "unknown":
                 replaced.add(fault.guessed(before))
-    return ParsedTree(None, tree, tuple(problems), frozenset(doubtful))
+    return None, tree, tuple(problems), frozenset(doubtful)
 
 
 def idle_nulls(tree: Node) -> Iterator[Problem]:
@@ -150,27 +169,28 @@ def _schema_at(tree: Node, path: Path) -> Schema:
 class _Fault:
     """One fault that pydantic found: its path in the file, the schema there, and the schema around it.
 
-    ``own`` is the message of a plugin's validator; empty for other faults.
+    ``root`` is the schema of the file, ``own`` the message of a plugin's validator; empty for other faults.
     """
 
     kind: str
     path: Path
     schema: Schema
     holder: Schema
+    root: Schema
     own: str = ""
 
     @classmethod
-    def of(cls, detail: ErrorDetails) -> _Fault:
+    def of(cls, detail: ErrorDetails, root: Schema) -> _Fault:
         kind, location = detail["type"], detail["loc"]
-        spot = json_schema.locate(location)
+        spot = json_schema.locate(location, root)
         if kind.startswith("union_tag"):
             tags = {"type": "string", "enum": list(json_schema.options_of(spot.schema))}
-            return cls("tag", (*spot.path, "type"), tags, spot.schema)
+            return cls("tag", (*spot.path, "type"), tags, spot.schema, root)
         if location[-1] == "[key]":
-            return cls("key", spot.path, spot.schema, spot.holder)
+            return cls("key", spot.path, spot.schema, spot.holder, root)
         known = {"missing": "missing", "extra_forbidden": "unknown", UNKNOWN_METRIC: "metric"}
         own = "" if kind in known else _own_message(detail)
-        return cls(known.get(kind, "value"), spot.path, spot.schema, spot.holder, own)
+        return cls(known.get(kind, "value"), spot.path, spot.schema, spot.holder, root, own)
 
     def guessed(self, tree: Node) -> Path:
         """Return the path whose value is a guess in the corrected tree."""
@@ -186,7 +206,7 @@ class _Fault:
 
     def meant(self, tree: Node) -> Path | None:
         """Return the path that was probably meant by an unknown key; None for one that has a replacement."""
-        if str(self.path[-1]) in _former_names() or json_schema.is_misplaced(self.path):
+        if str(self.path[-1]) in _former_names() or json_schema.is_misplaced(self.path, self.root):
             return None
         close = nearest(str(self.path[-1]), self._fitting(tree))
         return (*self.path[:-1], close) if close else None
@@ -223,9 +243,9 @@ class _Fault:
         of_option = not holder.keys.get(key, holder.mark).line  # which means to change what is there
         present = () if of_option else dict(holder.children())
         meant = did_you_mean(key, fitting, present=present)
-        if meant and not json_schema.is_misplaced(self.path):
+        if meant and not json_schema.is_misplaced(self.path, self.root):
             return f"unknown key{meant}{elsewhere}"
-        if homes := json_schema.homes(key):
+        if homes := json_schema.homes(key, self.root):
             return f"unknown key here; it belongs in {' or '.join(f'`{home}`' for home in homes)}"
         return f"unknown key; expected one of {', '.join(repr(name) for name in siblings)}{elsewhere}"
 
@@ -287,7 +307,7 @@ class _Fault:
         if not required:
             return without(tree, self.path)
         close = nearest(node.text, self.schema.get("enum", ())) if node else None
-        return self._with(tree, close or _placeholder(self.schema))
+        return self._with(tree, close or json_schema.placeholder(self.schema))
 
     def _with(self, tree: Node, value: Any) -> Node:
         mark = (tree.find(self.path) or tree.find(self.path[:-1]) or tree).mark
@@ -300,7 +320,7 @@ class _Fault:
         as a whole: its keys say nothing about another engine.
         """
         if self._is_foreign_engine(node):
-            return replace(self, path=self.path[:-1])._with(tree, _placeholder(self.holder))
+            return replace(self, path=self.path[:-1])._with(tree, json_schema.placeholder(self.holder))
         close = nearest(node.text, self.schema["enum"]) if node else None
         holder = tree.find(self.path[:-1])
         given = set(holder.value) if holder and isinstance(holder.value, dict) else set()
@@ -376,24 +396,3 @@ def _number_hint(node: Node, *, whole: bool) -> str:
     if node.quoted and re.fullmatch(r"[-+]?[0-9.]+", text):
         return "; remove the quotes"
     return ""
-
-
-def _placeholder(schema: Schema) -> Any:
-    """Return a valid value, for a key whose own value is wrong."""
-    schema = json_schema.resolve(schema)
-    options = json_schema.options_of(schema)
-    if options:
-        tag, option = next(iter(options.items()))
-        value = _placeholder(option)
-        return {**value, "type": tag} if "discriminator" in schema else value
-    if "const" in schema or "enum" in schema:
-        return schema.get("const", schema.get("enum", [None])[0])
-    if schema.get("type") == "object":
-        known = schema.get("properties", {})
-        return {key: _placeholder(known[key]) for key in schema.get("required", ())}
-    simple: dict[str, Any] = {"integer": 2, "number": 1.0, "boolean": False, "string": "x"}
-    return (
-        [_placeholder(schema["items"])]
-        if schema.get("type") == "array"
-        else simple.get(schema.get("type", ""))
-    )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
 from pytest_dsr1.text import harmless
+
+if TYPE_CHECKING:
+    from pytest_dsr1.scenario.schema.site import Site
 
 STORE = "dsr1-references"
 """The folder of references, in rootdir, unless another is named."""
@@ -70,7 +74,28 @@ def add(parser: pytest.Parser) -> None:
         default=[],
         metavar="DIR",
         help="judge saved results again, without GPU or engine: a result's folder, a profile for its newest "
-        "result, or a glob of either (can be given more than once)",
+        "result, a glob of either, or a folder of results for the newest one of each profile (can be given "
+        "more than once)",
+    )
+    _add_machine(group)
+    _add_comparing(group)
+    group.addoption(
+        "--dsr1-report",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="write a report; the suffix of FILE chooses the format, such as .html for a page; an unknown "
+        "suffix lists all formats (can be given more than once)",
+    )
+    _add_ini(parser)
+
+
+def _add_machine(group: pytest.OptionGroup) -> None:
+    """Add the options on where scenarios run."""
+    group.addoption(
+        "--dsr1-site",
+        metavar="FILE",
+        help="how to use the cluster at hand: options of Slurm (also in the variable DSR1_SITE)",
     )
     group.addoption(
         "--dsr1-gpu-setup",
@@ -84,16 +109,6 @@ def add(parser: pytest.Parser) -> None:
         action="store_true",
         help="run even if the machine differs from the scenario's hardware; the difference becomes a warning",
     )
-    _add_comparing(group)
-    group.addoption(
-        "--dsr1-report",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="write a report; the suffix of FILE chooses the format, such as .html for a page; an unknown "
-        "suffix lists all formats (can be given more than once)",
-    )
-    _add_ini(parser)
 
 
 def _add_comparing(group: pytest.OptionGroup) -> None:
@@ -159,6 +174,17 @@ def store(config: pytest.Config) -> Path:
             f"dsr1_store in {config.inipath}: expected one folder without spaces, found {len(found)} folders"
         )
     return found[0] if found else config.rootpath / STORE
+
+
+def site(config: pytest.Config) -> Site:
+    """Return the site: of the option, else of the variable, else the defaults.
+
+    Raises:
+        UserError: the site file cannot be used.
+    """
+    from pytest_dsr1.scenario.site import OPTION, load_site, site_file
+
+    return load_site(site_file(config.getoption(OPTION), config.invocation_params.dir, os.environ))
 
 
 def mode(config: pytest.Config) -> Literal["gate", "record", "pair"] | None:
@@ -250,9 +276,16 @@ def refuse_empty(config: pytest.Config) -> None:
     Raises:
         UsageError: the value of such an option is empty.
     """
-    for option in ("--dsr1-replay", "--dsr1-results", "--dsr1-suites", "--dsr1-report", "--dsr1-against"):
+    for option in (
+        "--dsr1-replay",
+        "--dsr1-results",
+        "--dsr1-site",
+        "--dsr1-suites",
+        "--dsr1-report",
+        "--dsr1-against",
+    ):
         given = config.getoption(option)
-        if not all(map(str.strip, [given] if isinstance(given, str) else given)):
+        if not all(map(str.strip, [given] if isinstance(given, str) else given or ())):
             raise pytest.UsageError(f"{option} is empty: give it a value, or remove it")
 
 

@@ -43,11 +43,13 @@ class Replay:
         runs: the runs that targets and answers judge.
         searches: the searches.
         pairs: the comparisons in pairs.
+        notes: what named folders of results have and is not judged.
     """
 
     runs: dict[str, Measurement] = field(default_factory=dict)
     searches: dict[str, SavedStudy] = field(default_factory=dict)
     pairs: dict[str, SavedStudy] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -84,8 +86,8 @@ def replayed(names: Iterable[str], results: Path, base: Path) -> Replay:
     """Return the saved results that a person names; each is loaded once.
 
     Args:
-        names: of each, a result's folder, a profile for its newest result, a glob of either, or the record of
-            a search or of pairs.
+        names: of each, a result's folder, a profile for its newest result, a glob of either, a folder of
+            results for the newest one of each profile, or the record of a search or of pairs.
         results: the folder of the profiles' results.
         base: the folder that a relative path starts from.
 
@@ -98,15 +100,16 @@ def replayed(names: Iterable[str], results: Path, base: Path) -> Replay:
     found: dict[Path, Measurement] = {}
     replay = Replay()
     for name in names:
-        folders, studies = _named(name, results, base)
-        for kind, study in studies:
-            of_kind = replay.searches if kind == SEARCH else replay.pairs
-            known = of_kind.setdefault(study.record.profile, study)
-            _refuse_two(study.record.profile, known.path, study.path)
-        for each in folders:
-            folder = Path(os.path.abspath(each))  # noqa: PTH100 - not through links
-            if folder not in found:
-                found[folder] = load(folder)
+        for one in _in_folder_of_results(base / name, replay.notes) or [name]:
+            folders, studies = _named(one, results, base)
+            for kind, study in studies:
+                of_kind = replay.searches if kind == SEARCH else replay.pairs
+                known = of_kind.setdefault(study.record.profile, study)
+                _refuse_two(study.record.profile, known.path, study.path)
+            for each in folders:
+                folder = Path(os.path.abspath(each))  # noqa: PTH100 - not through links
+                if folder not in found:
+                    found[folder] = load(folder)
     for saved in found.values():
         profile = saved.scenario.name
         _refuse_two(profile, replay.runs.setdefault(profile, saved).folder, saved.folder)
@@ -148,10 +151,44 @@ def _profiles(name: str, named: Path, results: Path) -> list[Path]:
     """Return the folders of profiles that a name means; none if it means a run."""
     if (named / "measurement.json").exists():
         return []
-    if _newest_search(named) is not None or _has_runs(named):
+    if _is_profile(named):
         return [named]
     folders = sorted(results.glob("*"), key=lambda folder: by_numbers(folder.name))
     return [each for each in folders if each.is_dir() and fnmatchcase(each.name, name)]
+
+
+def _in_folder_of_results(folder: Path, notes: list[str]) -> list[str]:
+    """Return the profiles with complete results in a folder of results; none if it is another folder.
+
+    Args:
+        folder: the folder.
+        notes: get a sentence for each profile without a complete result.
+
+    Raises:
+        UserError: no profile has a complete result.
+    """
+    if (folder / "measurement.json").exists() or _is_profile(folder):
+        return []
+    profiles = [each for each in folder.glob("*/") if _is_profile(each)]
+    complete = [each for each in profiles if _is_complete(each)]
+    if profiles and not complete:
+        raise UserError(f"--dsr1-replay: {shown_path(folder)}: no profile has a complete result")
+    notes += [
+        f"--dsr1-replay: {shown_path(each)} has no complete result, so it is left out"
+        for each in sorted(set(profiles).difference(complete))
+    ]
+    return sorted(map(str, complete), key=by_numbers)
+
+
+def _is_profile(folder: Path) -> bool:
+    return _has_runs(folder) or _newest_search(folder) is not None
+
+
+def _is_complete(profile: Path) -> bool:
+    """Return whether something in the folder of a profile can be judged."""
+    from pytest_dsr1.measurement.store import newest
+
+    return newest(profile) is not None or _newest_search(profile) is not None
 
 
 def _has_runs(profile: Path) -> bool:

@@ -117,6 +117,7 @@ def run(
         checkpoint=inputs.checkpoint,
         workload=workload,
         results=state.results,
+        site=state.site,
         enough=enough,
         drains=drains,
         questions=inputs.questions if scenario.accuracy is not None else Questions(),

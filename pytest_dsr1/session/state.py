@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_dsr1.measurement.run import Watch
     from pytest_dsr1.pairs.progress import PairsProgress
     from pytest_dsr1.scenario.loading import LoadedScenario
+    from pytest_dsr1.scenario.schema.site import Site
     from pytest_dsr1.search.progress import SearchResult
     from pytest_dsr1.session.replay import Replay
     from pytest_dsr1.study.record import StudyRecord
@@ -161,6 +162,7 @@ class RunState:
         gpu_setup: what to do with the GPUs' settings.
         allow_mismatch: whether a machine that differs from the scenario's hardware is only a warning.
         store: the folder of references.
+        site: the cluster.
         may_go_unjudged: returns whether ``dsr1_unjudged`` names a test: ``PROFILE::TEST``.
         mode: whether runs are compared with references, recorded, or compared in pairs; None for neither.
         probe: whether the GPUs are probed, whatever a scenario says.
@@ -186,6 +188,7 @@ class RunState:
     gpu_setup: SetupMode
     allow_mismatch: bool
     store: Path
+    site: Site
     may_go_unjudged: Callable[[str], bool]
     mode: Literal["gate", "record", "pair"] | None = None
     probe: bool = False

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from pytest_dsr1.gate.comparability import role
 from pytest_dsr1.machine import host
-from pytest_dsr1.machine.fingerprint import LIBRARIES, VARIABLES, _name, fingerprint
+from pytest_dsr1.machine.fingerprint import LIBRARIES, VARIABLES, _name, fingerprint, slurm_facts
 from pytest_dsr1.machine.gpu.inventory import MachineInventory, read_machine
 from pytest_dsr1.machine.values import FactValue
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.schema.site import Site, Slurm
 from tests.standins.nvml.control import FakeMachine
 
 Make = Callable[..., Scenario]
@@ -182,3 +184,26 @@ def test_the_name_of_a_distribution_is_read_from_its_head(tmp_path: Path) -> Non
     egg = tmp_path / "numpy-1.17.egg-info"
     egg.write_text("Name: numpy\nVersion: 1.17\n")
     assert _name(metadata.Distribution.at(egg)) == "numpy"
+
+
+def test_how_slurm_starts_an_engine_is_shown_and_not_where_it_waits(machine_scenario: Make) -> None:
+    site = Site(
+        slurm=Slurm(
+            sbatch=["--partition=batch", "--account=team"],
+            srun=["--container-image=old", "--container-image=registry/engine:1.2", "--mpi-x"],
+            interface="ib0",
+        )
+    )
+    one = machine_scenario({"gpu": "NVIDIA H200", "count": 8})
+    two = machine_scenario({"gpu": "NVIDIA H200", "count": 8, "nodes": 2})
+    facts: dict[str, FactValue] = {
+        "slurm.image": "registry/engine:1.2",
+        "slurm.mpi": "pmix",
+        "slurm.launcher": ["trtllm-llmapi-launch"],
+        "slurm.interface": "ib0",
+    }
+    assert slurm_facts(two, site, {}) == facts
+    assert slurm_facts(one, site, {"SLURM_JOB_ID": "7"}) == facts
+    assert slurm_facts(one, site, {}) == {}
+    assert slurm_facts(two, Site(), {})["slurm.image"] is None
+    assert {role(key, {}) for key in facts} == {"shown"}

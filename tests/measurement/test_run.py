@@ -27,6 +27,7 @@ from pytest_dsr1.measurement.run import (
 from pytest_dsr1.measurement.store import load
 from pytest_dsr1.records import Answer, AskedQuestion, Enough, Observer, Question, QuestionSet
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.schema.site import Site
 from pytest_dsr1.workload.checkpoint import CheckpointFacts
 from pytest_dsr1.workload.questions import Questions
 from tests.helpers.compile_caches import VARIABLES
@@ -200,7 +201,7 @@ def test_a_forced_length_is_a_fact_even_if_a_variable_forces_it(
     machine: Any = SimpleNamespace(fingerprint=Fingerprint)
     run = measurement()
     checkpoint = CheckpointFacts(None, "DeepseekV3ForCausalLM", "none", "none", 0, 0, "ef56")
-    facts = facts_before(machine, checkpoint, run.workload, one).facts
+    facts = facts_before(machine, checkpoint, run.workload, one, Site()).facts
     assert facts.get("option.speculation.acceptance_length") == fact
 
 

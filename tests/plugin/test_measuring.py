@@ -390,3 +390,42 @@ def test_missing_software_is_not_allowed_as_a_mismatch(suites: Suites, severity:
     assert result.ret == status
     assert ("vllm: not found; install it" in result.stdout.str()) is (status == 10)
     assert suites.run("--dsr1-profile=alpha").ret == 10
+
+
+def test_replay_of_folders_of_results_is_one_session(suites: Suites) -> None:
+    suites.write("gamma")
+    suites.run("--dsr1-profile=alpha,beta", "--dsr1-results=jobs/1")
+    suites.run("--dsr1-profile=alpha", "--dsr1-results=jobs/1")
+    suites.run("--dsr1-profile=gamma", "--dsr1-results=jobs/2")
+    folders = ("--dsr1-replay=jobs/1", f"--dsr1-replay={suites.pytester.path}/jobs/2/")
+    again = suites.run(*folders, "--dsr1-report=page.md")
+    again.assert_outcomes(passed=9)
+    page = (suites.pytester.path / "page.md").read_text(encoding="utf-8")
+    assert page.startswith("# DeepSeek-R1 performance: 3 PASS\n")
+    newest = max(suites.pytester.path.glob("jobs/1/alpha/*"))
+    assert f"  results jobs/1/alpha/{newest.name}" in again.outlines
+
+
+def test_replay_of_a_folder_of_results_names_what_it_leaves_out(
+    suites: Suites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suites.run("--dsr1-profile=alpha")
+    monkeypatch.setenv("SCRIPTED_FAIL", "engine")
+    suites.run("--dsr1-profile=beta")
+    again = suites.run("--dsr1-replay=.dsr1")
+    again.assert_outcomes(passed=3)
+    assert "dsr1: --dsr1-replay: .dsr1/beta has no complete result, so it is left out" in again.outlines
+    suites.run("--dsr1-profile=beta", "--dsr1-results=failed")
+    refused = suites.run("--dsr1-replay=failed")
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    assert refused.errlines[0] == "ERROR: --dsr1-replay: failed: no profile has a complete result"
+
+
+def test_two_folders_with_results_of_one_profile_are_refused(suites: Suites) -> None:
+    for number in "12":
+        suites.run("--dsr1-profile=alpha", f"--dsr1-results=jobs/{number}")
+    result = suites.run("--dsr1-replay=jobs/1", "--dsr1-replay=jobs/2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: --dsr1-replay: jobs/1/alpha/* and jobs/2/alpha/* are both results of alpha; *"]
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.helpers.suites import Suites
@@ -255,7 +257,9 @@ def test_a_profile_of_nothing_is_a_usage_error(suites: Suites, value: str) -> No
     result.stderr.fnmatch_lines(["ERROR: --dsr1-profile is empty; *"])
 
 
-@pytest.mark.parametrize("option", ["--dsr1-replay", "--dsr1-results", "--dsr1-suites", "--dsr1-report"])
+@pytest.mark.parametrize(
+    "option", ["--dsr1-replay", "--dsr1-results", "--dsr1-site", "--dsr1-suites", "--dsr1-report"]
+)
 @pytest.mark.parametrize("selected", ["--dsr1-profile=alpha", "--dsr1-list", "test_other.py"])
 def test_an_option_without_a_value_is_a_usage_error(suites: Suites, option: str, selected: str) -> None:
     suites.pytester.makepyfile(test_other="def test_other(): pass")
@@ -315,3 +319,25 @@ def test_the_plan_repeats_the_options_of_the_run(suites: Suites) -> None:
     )
     result = suites.run("mine.yaml", "--dsr1-plan")
     result.stdout.fnmatch_lines(["pytest */mine.yaml"])
+
+
+def test_a_site_file_with_a_mistake_stops_the_run_before_it_starts(suites: Suites) -> None:
+    site = suites.pytester.path / "site.yaml"
+    site.write_text("slurm: {mpu: pmix}", encoding="utf-8")
+    result = suites.run("--dsr1-profile=alpha", "--dsr1-site=site.yaml")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "ERROR: site.yaml: 1 mistake in this site file" in result.errlines
+    assert "  site.yaml:1:9: slurm.mpu: unknown key (did you mean 'mpi'?)" in result.errlines
+    assert suites.engine_runs == []
+
+
+def test_in_an_allocation_the_site_is_a_fact_of_the_run(
+    suites: Suites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (suites.pytester.path / "site.yaml").write_text("slurm: {mpi: pmi2}", encoding="utf-8")
+    monkeypatch.setenv("DSR1_SITE", "site.yaml")
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    assert suites.run("--dsr1-profile=alpha").ret == 0
+    (saved,) = suites.pytester.path.glob(".dsr1/alpha/*/measurement.json")
+    facts = json.loads(saved.read_text(encoding="utf-8"))["measurement"]["fingerprint"]["facts"]
+    assert facts["slurm.mpi"] == "pmi2"

@@ -33,7 +33,9 @@ def errors(data: Any) -> list[str]:
 def test_the_files_are_current() -> None:
     schema = (shipped_suites() / reference_pages.SCHEMA_NAME).read_text(encoding="utf-8")
     page = (DOCS / "reference" / "scenario.md").read_text(encoding="utf-8")
-    assert schema == reference_pages.schema_text(), REWRITE
+    assert schema == reference_pages.schema_text(reference_pages.file_schema()), REWRITE
+    site = (shipped_suites() / reference_pages.SITE_SCHEMA_NAME).read_text(encoding="utf-8")
+    assert site == reference_pages.schema_text(reference_pages.site_schema()), REWRITE
     assert page == reference_pages.reference_page(), REWRITE
     metrics = (DOCS / "reference" / "metrics.md").read_text(encoding="utf-8")
     assert metrics == reference_pages.metrics_page(), REWRITE
@@ -50,11 +52,14 @@ def test_all_are_rewritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     )
     assert (tmp_path / "docs" / "reference" / "scenario.md").read_text() == reference_pages.reference_page()
     assert (tmp_path / "docs" / "reference" / "metrics.md").read_text() == reference_pages.metrics_page()
-    assert len(list(tmp_path.rglob("*.*"))) == 3
+    site = json.loads((tmp_path / "suites" / "site.schema.json").read_text())
+    assert site == reference_pages.site_schema()
+    assert len(list(tmp_path.rglob("*.*"))) == 4
 
 
 def test_the_schema_is_one() -> None:
     jsonschema.Draft7Validator.check_schema(reference_pages.file_schema())
+    jsonschema.Draft7Validator.check_schema(reference_pages.site_schema())
 
 
 @pytest.mark.parametrize("path", discover([]).select("*"), ids=lambda path: f"{path.parent.name}-{path.stem}")

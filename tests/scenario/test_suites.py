@@ -398,7 +398,8 @@ def test_random_weights_name_fields_that_transformers_has() -> None:
 
 def test_every_file_below_suites_is_found() -> None:
     files = {path for path in shipped_suites().rglob("*") if path.is_file()}
-    assert files == {*PATHS.values(), Path(shipped_suites(), "scenario.schema.json")}
+    schemas = {Path(shipped_suites(), f"{name}.schema.json") for name in ("scenario", "site")}
+    assert files == {*PATHS.values(), *schemas}
 
 
 def test_the_ladder_of_mtp_has_both_publications_at_each_point() -> None:

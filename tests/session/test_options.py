@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dsr1.session.options import store
+from pytest_dsr1.scenario.schema.site import Site, Slurm
+from pytest_dsr1.session.options import site, store
 
 
 def test_the_option_comes_before_the_ini_file(pytester: pytest.Pytester) -> None:
@@ -31,3 +32,15 @@ def test_two_folders_are_refused(pytester: pytest.Pytester) -> None:
         store(pytester.parseconfig())
     expected = f"dsr1_store in {path}: expected one folder without spaces, found 2 folders"
     assert str(caught.value) == expected
+
+
+def test_the_site_is_that_of_the_option_then_that_of_the_variable(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("own", "shared"):
+        (pytester.path / f"{name}.yaml").write_text(f"slurm: {{mpi: {name}}}", encoding="utf-8")
+    monkeypatch.delenv("DSR1_SITE", raising=False)
+    assert site(pytester.parseconfig()) == Site()
+    monkeypatch.setenv("DSR1_SITE", "shared.yaml")
+    assert site(pytester.parseconfig()) == Site(slurm=Slurm(mpi="shared"))
+    assert site(pytester.parseconfig("--dsr1-site=own.yaml")) == Site(slurm=Slurm(mpi="own"))

@@ -1,4 +1,4 @@
-"""The scenario schema as JSON Schema, and functions that walk it and describe expected values."""
+"""The schemas of files as JSON Schema, and functions that walk them and describe expected values."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pytest_dsr1 import extensions
 from pytest_dsr1.scenario.schema.base import WORDS
 from pytest_dsr1.scenario.schema.engine import HOOK, EngineSchema
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.schema.site import Site
 from pytest_dsr1.scenario.yaml.tree import Path, join_key
 
 Schema = dict[str, Any]
@@ -25,13 +26,20 @@ def scenario_schema() -> Schema:
     return Scenario.model_json_schema()
 
 
+@cache
+def site_schema() -> Schema:
+    """Return the JSON Schema of :class:`~pytest_dsr1.scenario.schema.site.Site`."""
+    return Site.model_json_schema()
+
+
 def resolve(schema: Schema) -> Schema:
     """Return the schema without its reference and without the null of an optional value."""
     options = [option for option in schema.get("anyOf", ()) if option.get("type") != "null"]
     if len(options) == 1:
         return resolve(options[0])
     if "$ref" in schema:
-        return cast("Schema", scenario_schema()["$defs"][schema["$ref"].rpartition("/")[2]])
+        name, known = schema["$ref"].rpartition("/")[2], scenario_schema()["$defs"]
+        return cast("Schema", known[name] if name in known else site_schema()["$defs"][name])
     return schema
 
 
@@ -61,10 +69,15 @@ class Spot:
     holder: Schema
 
 
-def locate(location: Sequence[str | int]) -> Spot:
-    """Return the position in the file of a pydantic error's location, which also contains tags of unions."""
+def locate(location: Sequence[str | int], root: Schema) -> Spot:
+    """Return the position in the file of a pydantic error's location, which also contains tags of unions.
+
+    Args:
+        location: of the error.
+        root: the schema of the file.
+    """
     path: list[str | int] = []
-    schema = holder = scenario_schema()
+    schema = holder = root
     for part in location:
         schema = resolve(schema)
         options = options_of(schema)
@@ -105,7 +118,7 @@ def keys_of(schema: Schema) -> tuple[str, ...]:
 
 
 def fields(schema: Schema | None = None, path: Path = ()) -> Iterator[tuple[Path, Schema]]:
-    """Yield the path and the schema of every key in a scenario; the items of a list have the index 0."""
+    """Yield path and schema of every key, of a scenario by default; the items of a list have the index 0."""
     schema = resolve(scenario_schema() if schema is None else schema)
     for form in [resolve(option) for option in options_of(schema).values()] or [schema]:
         for key, child in form.get("properties", {}).items():
@@ -117,17 +130,17 @@ def fields(schema: Schema | None = None, path: Path = ()) -> Iterator[tuple[Path
                 yield from fields(inner, (*path, key))
 
 
-def homes(key: str) -> list[str]:
-    """Return the dotted names of the blocks that have this key."""
+def homes(key: str, root: Schema | None = None) -> list[str]:
+    """Return the dotted names of the blocks that have this key, in a scenario unless ``root`` is given."""
     # `search.load` repeats a key of `load`, which is the one that is meant.
-    paths = (path for path, _ in fields() if path[:-1] != ("search", "load"))
+    paths = (path for path, _ in fields(root) if path[:-1] != ("search", "load"))
     blocks = {".".join(map(str, path[:-1])) for path in paths if path[-1] == key}
     return sorted(block or "the top level" for block in blocks)
 
 
-def is_misplaced(path: Path) -> bool:
-    """Return whether one block alone has the last key of a path, and is in the same part of the scenario."""
-    blocks = homes(str(path[-1]))
+def is_misplaced(path: Path, root: Schema) -> bool:
+    """Return whether one block alone has the last key of a path, and is in the same part of the file."""
+    blocks = homes(str(path[-1]), root)
     return len(blocks) == 1 and blocks[0].split(".")[0] == path[0]
 
 
@@ -252,3 +265,24 @@ def _text(schema: Schema) -> str:
     if "pattern" in schema:
         return f"text of the form `{schema['pattern']}`"
     return "text that is not empty" if schema.get("minLength") else "text"
+
+
+def placeholder(schema: Schema) -> Any:
+    """Return a valid value, for a key whose own value is wrong."""
+    schema = resolve(schema)
+    options = options_of(schema)
+    if options:
+        tag, option = next(iter(options.items()))
+        value = placeholder(option)
+        return {**value, "type": tag} if "discriminator" in schema else value
+    if "const" in schema or "enum" in schema:
+        return schema.get("const", schema.get("enum", [None])[0])
+    if schema.get("type") == "object":
+        known = schema.get("properties", {})
+        return {key: placeholder(known[key]) for key in schema.get("required", ())}
+    simple: dict[str, Any] = {"integer": 2, "number": 1.0, "boolean": False, "string": "x"}
+    return (
+        [placeholder(schema["items"])]
+        if schema.get("type") == "array"
+        else simple.get(schema.get("type", ""))
+    )

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
 
-from pytest_dsr1.scenario.schema.base import Part
+from pydantic import Field, StringConstraints
+
+from pytest_dsr1.scenario.schema.base import WORDS, Part
+
+_IN_ONE_PIECE = "an option in one piece, such as `--partition=batch`"
+_Option = Annotated[
+    str,
+    StringConstraints(pattern=r"^-[^\s=\x00-\x1f]+(=[^\x00-\x1f]*)?$"),
+    Field(json_schema_extra={WORDS: _IN_ONE_PIECE}),
+]
+_Word = Annotated[str, StringConstraints(min_length=1)]
 
 
 class Slurm(Part):
     """Slurm's options at this site."""
 
-    sbatch: list[str] = Field(default_factory=list)
+    sbatch: list[_Option] = Field(default_factory=list)
     """Options of `sbatch`, such as `--partition=batch` and `--account=team`."""
-    srun: list[str] = Field(default_factory=list)
+    srun: list[_Option] = Field(default_factory=list)
     """Options of the `srun` that starts an engine, such as `--container-image=...` and `--container-mounts=...`."""  # noqa: E501
-    mpi: str = "pmix"
+    mpi: _Word = "pmix"
     """The MPI type with which an engine is started: `srun --mpi=list` shows those of the cluster."""
-    launcher: list[str] = Field(default_factory=lambda: ["trtllm-llmapi-launch"])
-    """The command that starts each rank of an engine."""
-    interface: str | None = None
+    launcher: list[_Word] = Field(default_factory=lambda: ["trtllm-llmapi-launch"])
+    """The command that starts each rank of an engine, by default `trtllm-llmapi-launch`."""
+    interface: _Word | None = None
     """The network interface between the nodes, such as `ib0`, which NCCL and UCX are given; by default they choose."""  # noqa: E501
 
 

@@ -108,9 +108,10 @@ def _dsr1_gate_plan(request: pytest.FixtureRequest, dsr1_scenario: Scenario, _ds
     from pytest_dsr1.gate.searched import facts_of
     from pytest_dsr1.measurement.run import facts_before
 
+    site = request.config.stash[STATE].site
     try:
         model, dataset, machine = ready(request, "dsr1_model", "dsr1_dataset", "dsr1_gpu")
-        facts = facts_before(machine, model, dataset, dsr1_scenario).facts
+        facts = facts_before(machine, model, dataset, dsr1_scenario, site).facts
         if dsr1_scenario.gates_search:
             facts = facts_of(facts, dsr1_scenario)
         now = datetime.now(timezone.utc)
