@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from pytest_dsr1.engines.openai.client.driver import Plan
+from pytest_dsr1.engines.openai.client.plan import Plan
 from pytest_dsr1.engines.openai.sending import part
 from pytest_dsr1.engines.openai.sending.crew import shares
 from pytest_dsr1.errors import EngineError
