@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from statistics import fmean
 
 from pytest_dsr1.diagnosis.clues import Clue, clue
 from pytest_dsr1.machine.gpu.inventory import gpu_list, node_of
+from pytest_dsr1.machine.telemetry.by_node import by_node
 from pytest_dsr1.machine.telemetry.health import (
     CLOCK_CEILING_SHARE,
     GPU_BUSY_PERCENT,
     NOTABLE_CAP_SHARE,
+    NOTABLE_SPREAD_SHARE,
     GpuStatistics,
 )
 from pytest_dsr1.machine.values import GpuName
@@ -137,6 +140,25 @@ def sm_clock(measurement: Measurement) -> str | None:
     )
 
 
+@clue("slow-node")
+def slow_node(measurement: Measurement) -> str | None:
+    """A node of several whose GPUs ran at a clearly lower clock than those of the others."""
+    nodes = by_node(_gpus(measurement))
+    clocks = {each.node: each.sm_clock_mhz for each in nodes if each.sm_clock_mhz is not None}
+    if len(clocks) < 2:
+        return None
+    slowest = min(clocks, key=lambda node: clocks[node])
+    others = fmean(clock for node, clock in clocks.items() if node != slowest)
+    behind = 1 - clocks[slowest] / others
+    if behind <= NOTABLE_SPREAD_SHARE:
+        return None
+    return (
+        f"the GPUs of {slowest} ran at {clocks[slowest]:,.0f} MHz, {behind:.1%} below those of the other "
+        "nodes, and every step waits for the slowest GPU: look at power and cooling of that node, or leave "
+        f"it out: sbatch --exclude={slowest}"
+    )
+
+
 def pytest_dsr1_clues() -> Iterable[Clue]:
     """List the clues about the GPUs."""
-    return throttled, power_cap, sm_clock
+    return throttled, power_cap, sm_clock, slow_node

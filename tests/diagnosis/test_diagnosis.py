@@ -86,6 +86,16 @@ def on_gpus(changes: Mapping[str, Any] | None = None, **clocks: float | None) ->
     return run(H200, changes, gpu_health=gpu(**clocks), telemetry=TELEMETRY)
 
 
+def on_nodes(**mhz: float) -> Measurement:
+    """With two GPUs on each node, at this SM clock."""
+    each = [
+        GpuStatistics(f"{node}:{gpu}", sm_clock_mhz_mean=clock)
+        for node, clock in mhz.items()
+        for gpu in (0, 1)
+    ]
+    return run(H200, gpu_health=GpuSummary("", gpus=tuple(each)))
+
+
 def limited(watts: FactValue, capped: GpuSummary | None = None) -> Measurement:
     """GPU 3, or those of a summary, at the power cap a third of the time, with so low a limit."""
     capped = capped or gpu(power_capped_share=0.34, sm_clock_mhz_mean=1695.0)
@@ -134,6 +144,7 @@ EXAMPLES: list[tuple[str, Measurement]] = [
     ("power-cap", limited(None)),
     ("sm-clock", on_gpus(sm_clock_mhz_max=1500)),
     ("sm-clock", on_gpus({"gpu_setup.lock_sm_clock_mhz": 1500})),
+    ("slow-node", on_nodes(node1=1970, node2=1410)),
 ]
 """A measurement for each sentence there is; the page quotes what it gives."""
 
@@ -355,6 +366,9 @@ def test_a_healthy_published_run_gives_no_clue(name: str, in_flight: float, acce
         ("sm-clock", on_gpus(sm_clock_mhz_max=1890)),
         ("sm-clock", on_gpus(sm_clock_mhz_max=None)),
         ("sm-clock", on_gpus({"gpu_setup.lock_sm_clock_mhz": 1980})),
+        ("slow-node", on_nodes(node1=1970, node2=1940)),
+        ("slow-node", on_nodes(node1=1410)),
+        ("slow-node", on_gpus(sm_clock_mhz_mean=1410.0)),
         ("acceptance-length", run(ALONE, values={"acceptance_length": 2.4})),
         ("acceptance-length", run(SERVED, values={"acceptance_length": 1.0})),
         (

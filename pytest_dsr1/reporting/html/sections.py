@@ -25,6 +25,7 @@ from pytest_dsr1.case.published import published_value, published_values
 from pytest_dsr1.engines.in_effect import KNOWN, NOT_ASKED, of_saved, shown
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.references import References
+from pytest_dsr1.machine.telemetry.by_node import NodeStatistics, by_node
 from pytest_dsr1.masking import exported, without_secrets
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS, metric_named
@@ -119,6 +120,7 @@ class Section:
             values differ.
         metrics: label, value with unit, origin.
         servers: of each of several, its address, requests, failed ones, output tok/s, mean and P99 of TTFT.
+        nodes: of each of several, its name, GPUs, SM clock, power per GPU, highest temperature, throttling.
         no_energy: why the energy was not measured; empty if it was, and on the CPU.
         steady_window: an explanation of the steady window; empty without one.
         facts: the fingerprint by role.
@@ -141,6 +143,7 @@ class Section:
     options: tuple[tuple[str, str, str, str, bool], ...]
     metrics: tuple[tuple[str, str, str], ...]
     servers: tuple[tuple[str, ...], ...]
+    nodes: tuple[tuple[str, ...], ...]
     no_energy: str
     steady_window: str
     facts: tuple[tuple[str, tuple[Fact, ...]], ...]
@@ -177,11 +180,23 @@ def section(case: Case, index: int, context: ReportContext, page: Path) -> Secti
         options=tuple(_options(measurement)) if measurement else (),
         metrics=tuple(_metrics(measurement)) if measurement else (),
         servers=tuple(_servers(measurement)) if measurement else (),
+        nodes=tuple(map(_node, by_node(health.gpus))) if health else (),
         no_energy=(health.why_no_energy or "") if health else "",
         steady_window=_STEADY_WINDOW if measurement and "steady_window" in measurement.metrics else "",
         facts=tuple(_facts(case, measurement)) if measurement else (),
         script=_script(case, case.run.folder) if case.run.folder else "",
         artifacts=tuple(_artifacts(case.run.folder, page.parent)) if case.run.folder else (),
+    )
+
+
+def _node(each: NodeStatistics) -> tuple[str, ...]:
+    return (
+        each.node,
+        str(each.gpus),
+        "" if each.sm_clock_mhz is None else f"{each.sm_clock_mhz:,.0f} MHz",
+        "" if each.power_w is None else f"{each.power_w:,.0f} W",
+        "" if each.temperature_c is None else f"{each.temperature_c:.0f} C",
+        "unknown" if each.throttled_share is None else f"{each.throttled_share:.1%}",
     )
 
 

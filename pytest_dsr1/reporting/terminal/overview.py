@@ -9,6 +9,7 @@ from pytest_dsr1.case.case import Case
 from pytest_dsr1.case.judgment import Judgment
 from pytest_dsr1.case.published import PublishedValue, published_values
 from pytest_dsr1.engines.facts import ServerFigures
+from pytest_dsr1.machine.telemetry.by_node import NodeStatistics, by_node
 from pytest_dsr1.machine.telemetry.health import from_to
 from pytest_dsr1.measurement.measurement import STOPPED_EARLY, Measurement
 from pytest_dsr1.metrics.catalogue import METRICS, metric_named
@@ -24,6 +25,7 @@ Line = tuple[str, Mapping[str, bool]]
 _ALIGNMENT = ({2, 3}, (8, 0, 18, 8))
 """Which columns of the targets are aligned to the right, and the least widths, for all scenarios alike."""
 
+_MOST_NODES = 4
 _MOST_SERVERS = 4
 """So many servers have a line each."""
 
@@ -313,9 +315,24 @@ def _servers(servers: Sequence[ServerFigures]) -> Iterable[str]:
     )
 
 
+def _nodes(nodes: Sequence[NodeStatistics]) -> str:
+    """Return the SM clock of each of several nodes; the spread if there are many."""
+    known = [each for each in nodes if each.sm_clock_mhz is not None]
+    text = f"{len(nodes)}, SM clock"
+    if not known:
+        return f"{text} unknown"
+    if len(known) <= _MOST_NODES:
+        return f"{text} {', '.join(f'{each.sm_clock_mhz:.0f} MHz on {each.node}' for each in known)}"
+    slowest, *_, fastest = sorted(known, key=lambda each: each.sm_clock_mhz or 0.0)
+    low, high = (f"{each.sm_clock_mhz:.0f} MHz on {each.node}" for each in (slowest, fastest))
+    return f"{text} {low} to {high}"
+
+
 def _health(case: Case, measurement: Measurement) -> Iterable[tuple[str, str]]:
     if measurement.gpu_health:
         yield "GPUs", measurement.gpu_health.text
+        if nodes := by_node(measurement.gpu_health.gpus):
+            yield "nodes", _nodes(nodes)
         if why := measurement.gpu_health.why_no_energy:
             yield "energy", f"not measured: {why}"
     if measurement.cpu_load:

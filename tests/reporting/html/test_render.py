@@ -340,6 +340,22 @@ def test_several_servers_have_a_table(tmp_path: Path) -> None:
     assert "Mean TTFT P99 TTFT" not in one
 
 
+def test_several_nodes_have_a_table(tmp_path: Path) -> None:
+    run = save(tmp_path / "results", RUN)
+    assert run.gpu_health is not None
+    gpus = tuple(
+        replace(gpu, gpu=f"n{1 + int(gpu.gpu) // 4}:{int(gpu.gpu) % 4}") for gpu in run.gpu_health.gpus
+    )
+    slow = replace(gpus[4], throttled_share=0.25, temperature_c_max=91)
+    wide = replace(run, gpu_health=replace(run.gpu_health, gpus=(*gpus[:4], slow, *gpus[5:])))
+    text = " ".join(page(tmp_path / "r.html", case_of(judged(wide, RUN), tmp_path / "s", NOW)).text.split())
+    head = "Nodes (2) Node GPUs SM clock Power per GPU Hottest Throttled n1 4 "
+    assert head in text
+    assert re.search(r" n2 4 [\d,]+ MHz [\d,]+ W 91 C 25\.0%", text)
+    one = " ".join(page(tmp_path / "1.html", case_of(judged(run, RUN), tmp_path / "s", NOW)).text.split())
+    assert "Power per GPU Hottest" not in one
+
+
 def test_a_clock_that_the_power_cap_lowers_is_in_the_headline(tmp_path: Path) -> None:
     run = save(tmp_path / "results", RUN)
     assert run.gpu_health is not None

@@ -16,7 +16,7 @@ from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.gate.saved import write_gate
 from pytest_dsr1.machine.cpu_load import CpuLoad
-from pytest_dsr1.machine.telemetry.health import GpuSummary
+from pytest_dsr1.machine.telemetry.health import GpuStatistics, GpuSummary
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import combine
@@ -339,6 +339,23 @@ def test_of_many_servers_the_spread_is_shown(
     done = outcome(loaded, result=replace(run.result, facts=EngineFacts(servers=tuple(rows))))
     (line,) = [line for line in text([done], 200) if line.startswith("  servers")]
     assert line == f"  servers 5, each 500 tok/s (http://s0) to 504 (http://s4){words}"
+
+
+@pytest.mark.parametrize(
+    ("clocks", "words"),
+    [
+        ([1970, 1410], "2, SM clock 1970 MHz on n0, 1410 MHz on n1"),
+        ([1970, 1410, 1960, 1950, 1980], "5, SM clock 1410 MHz on n1 to 1980 MHz on n4"),
+        ([None, None], "2, SM clock unknown"),
+    ],
+)
+def test_the_clock_of_each_of_several_nodes(
+    loaded: LoadedScenario, clocks: list[float | None], words: str
+) -> None:
+    gpus = tuple(GpuStatistics(f"n{i}:0", sm_clock_mhz_mean=clock) for i, clock in enumerate(clocks))
+    lines = text([outcome(loaded, gpu_health=GpuSummary("1900 MHz", gpus=gpus))], 200)
+    assert f"  nodes   {words}" in lines
+    assert not any(line.startswith("  nodes") for line in text([outcome(loaded)], 200))
 
 
 RAMP = (
