@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from pytest_dsr1.cli import bisect, compare, docs, importing, probe, references
+from pytest_dsr1.cli import bisect, compare, docs, importing, probe, references, sbatch
 from pytest_dsr1.cli.references import SUITES_HELP
 from pytest_dsr1.text import harmless, say
 
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="pytest-dsr1",
         description="Commands that complement the tests: restore GPU settings, write datasets, compare "
-        "results, manage references, bisect, probe GPUs, read the documentation.",
+        "results, manage references, bisect, probe GPUs, submit Slurm jobs, read the documentation.",
     )
     parser.add_argument("--version", action="version", version=f"pytest-dsr1 {version('pytest-dsr1')}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -98,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     importing.add(commands)
     probe.add(commands)
     references.add(commands)
+    sbatch.add(commands)
     return parser
 
 
@@ -108,7 +109,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        options = parser.parse_args(given)
+        options, of_pytest = parser.parse_known_args(given)
+        if of_pytest and not hasattr(options, "of_pytest"):
+            parser.error(f"unrecognized arguments: {' '.join(of_pytest)}")
+        options.of_pytest = of_pytest
     except SystemExit as end:
         if given[:1] == ["bisect"] and end.code:
             raise SystemExit(bisect.ABORT) from None  # the status of a mistake would mark a commit as bad

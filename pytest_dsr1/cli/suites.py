@@ -26,21 +26,30 @@ class _Reader:
         return 0
 
 
+def config_of(words: Sequence[str]) -> pytest.Config | None:
+    """Return the configuration that pytest would have when started in the current folder with these words.
+
+    None if pytest cannot read it; it has printed why.
+    """
+    reader = _Reader()
+    with redirect_stdout(sys.stderr):  # a conftest.py may print, and our output may be data
+        pytest.main(["-s", *words], plugins=[reader])
+    return reader.config
+
+
 def _config(option: str) -> pytest.Config:
-    """Return the configuration that pytest would have when started in the current folder.
+    """Return the configuration without any words.
 
     Raises:
         UserError: pytest cannot read it, so the ini option is unknown; pytest has printed why.
     """
-    reader = _Reader()
-    with redirect_stdout(sys.stderr):  # a conftest.py may print, and our output may be data
-        pytest.main(["-s"], plugins=[reader])
-    if reader.config is None:
+    found = config_of(())
+    if found is None:
         raise UserError(
             f"pytest cannot read its configuration here, so the ini option {option} is unknown: correct "
             "what pytest reports above"
         )
-    return reader.config
+    return found
 
 
 def folders(given: Sequence[str]) -> list[str]:

@@ -23,16 +23,21 @@ def step_in_a_step(command: Sequence[str], environ: Mapping[str, str]) -> str | 
         environ: the environment of the run; Slurm sets SLURM_STEP_ID in each task of a step, and in no batch
             script.
     """
+    step = own_step(environ)
+    if step is None or environ.get("SLURM_OVERLAP") or not _starts_step(command):
+        return None
+    return (
+        f"pytest runs inside step {step} of srun, and engine.command starts another srun, which would "
+        "wait until this one ends: start pytest without srun, in the batch script or in salloc's shell"
+    )
+
+
+def own_step(environ: Mapping[str, str]) -> str | None:
+    """Return the step of srun in which we run, such as ``7.0``; None in a batch script or salloc's shell."""
     step = environ.get("SLURM_STEP_ID", "")
     if not step.isdecimal() or int(step) >= _FIRST_SPECIAL_STEP:
         return None
-    if environ.get("SLURM_OVERLAP") or not _starts_step(command):
-        return None
-    job = environ.get("SLURM_JOB_ID", "")
-    return (
-        f"pytest runs inside step {job}.{step} of srun, and engine.command starts another srun, which would "
-        "wait until this one ends: start pytest without srun, in the batch script or in salloc's shell"
-    )
+    return f"{environ.get('SLURM_JOB_ID', '')}.{step}"
 
 
 def _starts_step(command: Sequence[str]) -> bool:

@@ -92,7 +92,7 @@ def replayed(names: Iterable[str], results: Path, base: Path) -> Replay:
         base: the folder that a relative path starts from.
 
     Raises:
-        UserError: a name means no saved result, or two results have the same profile.
+        UserError: a name means no saved result, none can be judged, or two results have the same profile.
     """
     from pytest_dsr1.measurement.store import load
     from pytest_dsr1.study.record import SEARCH
@@ -100,7 +100,8 @@ def replayed(names: Iterable[str], results: Path, base: Path) -> Replay:
     found: dict[Path, Measurement] = {}
     replay = Replay()
     for name in names:
-        for one in _in_folder_of_results(base / name, replay.notes) or [name]:
+        profiles = _in_folder_of_results(base / name, replay.notes)
+        for one in [name] if profiles is None else profiles:
             folders, studies = _named(one, results, base)
             for kind, study in studies:
                 of_kind = replay.searches if kind == SEARCH else replay.pairs
@@ -113,6 +114,8 @@ def replayed(names: Iterable[str], results: Path, base: Path) -> Replay:
     for saved in found.values():
         profile = saved.scenario.name
         _refuse_two(profile, replay.runs.setdefault(profile, saved).folder, saved.folder)
+    if not replay.names:
+        raise UserError("\n".join(replay.notes))
     return replay
 
 
@@ -157,22 +160,19 @@ def _profiles(name: str, named: Path, results: Path) -> list[Path]:
     return [each for each in folders if each.is_dir() and fnmatchcase(each.name, name)]
 
 
-def _in_folder_of_results(folder: Path, notes: list[str]) -> list[str]:
-    """Return the profiles with complete results in a folder of results; none if it is another folder.
+def _in_folder_of_results(folder: Path, notes: list[str]) -> list[str] | None:
+    """Return the profiles with complete results in a folder of results; None if it is another folder.
 
     Args:
         folder: the folder.
         notes: get a sentence for each profile without a complete result.
-
-    Raises:
-        UserError: no profile has a complete result.
     """
     if (folder / "measurement.json").exists() or _is_profile(folder):
-        return []
+        return None
     profiles = [each for each in folder.glob("*/") if _is_profile(each)]
+    if not profiles:
+        return None
     complete = [each for each in profiles if _is_complete(each)]
-    if profiles and not complete:
-        raise UserError(f"--dsr1-replay: {shown_path(folder)}: no profile has a complete result")
     notes += [
         f"--dsr1-replay: {shown_path(each)} has no complete result, so it is left out"
         for each in sorted(set(profiles).difference(complete))

@@ -21,7 +21,10 @@ def assert_understood(pytester: pytest.Pytester, program: str, arguments: list[s
         own: profiles that the page makes up.
     """
     if program == "pytest-dsr1":
-        assert main._parser().parse_args(arguments).run
+        parsed, of_pytest = main._parser().parse_known_args(arguments)
+        assert parsed.run
+        assert not of_pytest or hasattr(parsed, "of_pytest"), of_pytest
+        pytester.parseconfig(*of_pytest)
         return
     config = pytester.parseconfig(*arguments)
     options.mode(config)

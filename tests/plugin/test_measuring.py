@@ -418,7 +418,11 @@ def test_replay_of_a_folder_of_results_names_what_it_leaves_out(
     suites.run("--dsr1-profile=beta", "--dsr1-results=failed")
     refused = suites.run("--dsr1-replay=failed")
     assert refused.ret == pytest.ExitCode.USAGE_ERROR
-    assert refused.errlines[0] == "ERROR: --dsr1-replay: failed: no profile has a complete result"
+    left_out = "--dsr1-replay: failed/beta has no complete result, so it is left out"
+    assert refused.errlines[0] == f"ERROR: {left_out}"
+    both = suites.run("--dsr1-replay=failed", "--dsr1-replay=alpha")
+    both.assert_outcomes(passed=3)
+    assert f"dsr1: {left_out}" in both.outlines
 
 
 def test_two_folders_with_results_of_one_profile_are_refused(suites: Suites) -> None:
