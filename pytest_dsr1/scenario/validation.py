@@ -225,7 +225,7 @@ class _Fault:
         meant = did_you_mean(key, fitting, present=present)
         if meant and not json_schema.is_misplaced(self.path):
             return f"unknown key{meant}{elsewhere}"
-        if homes := json_schema.homes(key):
+        if homes := json_schema.homes(self.path):
             return f"unknown key here; it belongs in {' or '.join(f'`{home}`' for home in homes)}"
         return f"unknown key; expected one of {', '.join(repr(name) for name in siblings)}{elsewhere}"
 
