@@ -19,7 +19,7 @@ from pytest_dsr1.importing.harvest import Case, Harvest, Refusal, RefusedError
 from pytest_dsr1.importing.inferencex_options import SCRIPTS, Point
 from pytest_dsr1.importing.models import checkpoint_on_hugging_face
 from pytest_dsr1.importing.served import Lengths, Origin, ServedRun, safe_name
-from pytest_dsr1.importing.swept import sweep_of
+from pytest_dsr1.importing.swept import point_of, sweep_of
 from pytest_dsr1.scenario.problems import Mark
 from pytest_dsr1.scenario.swept_point import LONGEST_OF_SWEEP
 
@@ -100,7 +100,7 @@ def _rows(name: str, entry: Fields, origin: Origin) -> Iterator[tuple[str, Calla
     """
     framework, runner, precision = (entry.text(key) for key in ("framework", "runner", "precision"))
     if entry.flag("multinode"):
-        raise RefusedError("it needs several nodes; scenarios of several nodes cannot be run yet")
+        raise RefusedError("it needs several nodes; sweeps of several nodes are not imported")
     if framework != "trt":
         raise RefusedError(
             f"its framework is {framework}; only entries of TensorRT-LLM (trt) are imported, because the "
@@ -134,7 +134,7 @@ def _rows(name: str, entry: Fields, origin: Origin) -> Iterator[tuple[str, Calla
                 environment=script.environment,
                 notes=(*_NOTES, _WITH_TEMPLATE) if mtp else _NOTES,
             )
-            run.tree(origin)  # a row that needs several nodes is refused as a whole
+            point_of(run, origin)  # a row that needs several nodes is refused as a whole
             found.append(_Found(point, mtp, run))
         return found if len(entry.problems) == before else []
 

@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pytest_dsr1.importing import inferencex, options_file, perf_sanity
+from pytest_dsr1.importing import inferencex, options_file
 from pytest_dsr1.importing.fields import Fields
 from pytest_dsr1.importing.harvest import Harvest, Refusal
+from pytest_dsr1.importing.perf_sanity import aggregated, disaggregated
 from pytest_dsr1.importing.served import Origin
 from pytest_dsr1.scenario import SUFFIXES
 from pytest_dsr1.scenario.problems import Mark, MistakeError, Problem
@@ -19,7 +20,8 @@ _WANTED = "configuration"
 _MAX_VALUES = 200_000
 """The most values of a file: InferenceX's nvidia-master.yaml has 12,000."""
 _FORMATS = (
-    "perf-sanity's aggregated files, configs/database of TensorRT-LLM, InferenceX's master configurations"
+    "perf-sanity's aggregated and disaggregated files, configs/database of TensorRT-LLM, InferenceX's master "
+    "configurations"
 )
 
 OriginOf = Callable[[Path], Origin]
@@ -75,10 +77,12 @@ def _read(path: Path, origin_of: OriginOf, found: Harvest) -> None:
 def _read_tree(top: Fields, path: Path, origin_of: OriginOf, found: Harvest) -> None:
     values = top.node.value
     assert isinstance(values, dict)
-    if reason := perf_sanity.why_not(values):
+    if reason := aggregated.why_not(values):
         _refuse(top.node.mark, reason, found)
-    elif perf_sanity.is_aggregated(values):
-        perf_sanity.read(top, path, origin_of(path), found)
+    elif disaggregated.is_disaggregated(values):
+        disaggregated.read(top, path, origin_of(path), found)
+    elif aggregated.is_aggregated(values):
+        aggregated.read(top, path, origin_of(path), found)
     elif inferencex.is_master(values):
         inferencex.read(top, origin_of(path), found)
     elif options_file.is_options_file(values):

@@ -70,7 +70,7 @@ class ServedRun:
         gpu: the GPU's name in files, such as ``B200``.
         gpus: the number of GPUs.
         node: GPUs per node; 0 if the file does not say so.
-        options: the server's options file.
+        options: the options file of the server, or of what writes the answers.
         lengths: of the requests.
         concurrency: requests in flight.
         rounds: requests per request in flight.
@@ -99,45 +99,71 @@ class ServedRun:
     dataset_file: str = ""
     notes: Sequence[str] = ()
 
+    @property
+    def served_by(self) -> str:
+        """The server in words."""
+        return "trtllm-serve"
+
+    @property
+    def forcing(self) -> Mapping[str, str]:
+        """The variables of what writes the answers, which can force their acceptance length."""
+        return self.environment
+
+    def nodes(self, per_node: int) -> int:
+        """Return how many nodes it needs.
+
+        Raises:
+            RefusedError: it needs several, and does not fill them.
+        """
+        nodes = -(-self.gpus // per_node)
+        if nodes > 1 and self.gpus % per_node:
+            raise RefusedError(f"it needs {self.gpus} GPUs, which do not fill {nodes} nodes of {per_node}")
+        return nodes
+
+    def settings(self, notes: list[str]) -> dict[str, Any]:
+        """Return the keys of ``engine:`` about its servers; what could not be carried over goes to ``notes``.
+
+        Raises:
+            RefusedError: its options contradict each other.
+        """
+        options = server_options(self.options)
+        notes += options.notes
+        return {
+            **options.engine,
+            **({} if self.streaming else {"streaming": False}),
+            "arguments": list(self.arguments),
+            "environment": without_forcing(self.environment),
+            "llm_api": options.llm_api,
+        }
+
     def tree(self, origin: Origin) -> dict[str, Any]:
         """Return the scenario.
 
         Raises:
-            RefusedError: it needs several nodes, or an unknown GPU.
+            RefusedError: it needs nodes that it does not fill, or an unknown GPU.
         """
         if self.gpu not in GPUS:
             raise RefusedError(f"the GPU {self.gpu} is unknown (known: {', '.join(GPUS)})")
-        node = self.node or gpus_per_node(self.gpu)
-        if self.gpus > node:
-            nodes = -(-self.gpus // node)
-            raise RefusedError(
-                f"it needs {self.gpus} GPUs, which are {nodes} nodes of {node}; scenarios of several nodes "
-                "cannot be run yet"
-            )
-        options = server_options(self.options)
+        nodes = self.nodes(self.node or gpus_per_node(self.gpu))
         length = self._forced_length()
         text, about_text = self._text(forced=length is not None)
-        notes = [about_text, *self.notes, *options.notes]
-        if VARIABLE in self.environment:
+        notes = [about_text, *self.notes]
+        engine = {"type": "openai", "server": "trtllm-serve", **self.settings(notes)}
+        if VARIABLE in self.forcing:
             what = "forces nothing" if length is None else f"forces the acceptance length {length:.10g}"
-            notes.append(f"{VARIABLE}={self.environment[VARIABLE]} {what}.")
+            notes.append(f"{VARIABLE}={self.forcing[VARIABLE]} {what}.")
         if self.checkpoint.doubt:
             notes.append(self.checkpoint.doubt)
         source = {"document": f"{origin.document}: {self.what}", "commit": origin.commit, "notes": notes}
-        engine: dict[str, Any] = {
-            "type": "openai",
-            "server": "trtllm-serve",
-            **options.engine,
-            **({} if self.streaming else {"streaming": False}),
-            "arguments": list(self.arguments),
-            "environment": {key: value for key, value in self.environment.items() if key != VARIABLE},
-            "llm_api": options.llm_api,
-        }
         return {
             "name": self.name,
             "description": self.described(str(self.gpus), str(self.concurrency), self.what),
             "source": {key: value for key, value in source.items() if value},
-            "hardware": {"gpu": GPUS[self.gpu], "count": self.gpus},
+            "hardware": {
+                "gpu": GPUS[self.gpu],
+                "count": self.gpus,
+                **({"nodes": nodes} if nodes > 1 else {}),
+            },
             "model": self.checkpoint.model(),
             "dataset": text | self.lengths.dataset(),
             "load": {
@@ -145,7 +171,7 @@ class ServedRun:
                 "num_requests": self.concurrency * self.rounds,
                 "warmup_requests": self.warmup_requests,
             },
-            "engine": {key: value for key, value in engine.items() if value not in ([], {})},
+            "engine": without_empty(engine),
             **({} if length is None else {"speculation": {"acceptance_length": length}}),
             "gate": {"metric": _GATED},
         }
@@ -153,7 +179,7 @@ class ServedRun:
     def _forced_length(self) -> float | None:
         """Return the acceptance length that a variable of the server forces; None without speculation."""
         speculation = self.options.get("speculative_config")
-        length = forced_length(self.environment.get(VARIABLE, ""))
+        length = forced_length(self.forcing.get(VARIABLE, ""))
         if length is None or not isinstance(speculation, Mapping):
             return None
         names = ("max_draft_len", "num_nextn_predict_layers")
@@ -183,7 +209,18 @@ class ServedRun:
         """
         model = self.checkpoint.name.split("/")[1]
         lengths = f"{self.lengths.inputs} tokens in and {self.lengths.outputs} out"
-        return f"{model} on {gpus} {self.gpu} with trtllm-serve, {lengths}, {in_flight} in flight ({what})"
+        on = f"{model} on {gpus} {self.gpu} with {self.served_by}"
+        return f"{on}, {lengths}, {in_flight} in flight ({what})"
+
+
+def without_forcing(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return variables without the one that the scenario's ``speculation`` stands for."""
+    return {key: value for key, value in environment.items() if key != VARIABLE}
+
+
+def without_empty(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Return keys without empty lists and mappings, which say the same as no key."""
+    return {key: value for key, value in keys.items() if value not in ([], {})}
 
 
 def safe_name(*parts: str, longest: int = LONGEST_NAME) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_dsr1.importing.harvest import RefusedError
 from pytest_dsr1.importing.served import Origin, ServedRun
 from pytest_dsr1.scenario.sweep import LABEL, identity_of
 
@@ -30,7 +31,7 @@ def sweep_of(
     Raises:
         RefusedError: a run needs several nodes, or an unknown GPU.
     """
-    trees = {label: run.tree(origin) for label, run in runs.items()}
+    trees = {label: point_of(run, origin) for label, run in runs.items()}
     for label, tree in trees.items():
         tree["load"]["num_requests"] = f"{runs[label].rounds} x load.concurrency"
     first = next(iter(trees.values()))
@@ -51,6 +52,20 @@ def sweep_of(
         **_without_empty(shared, first),
         "sweep": points,
     }
+
+
+def point_of(run: ServedRun, origin: Origin) -> dict[str, Any]:
+    """Return the scenario of a run that can be a point of a sweep.
+
+    Raises:
+        RefusedError: it needs several nodes, or an unknown GPU.
+    """
+    tree = run.tree(origin)
+    if nodes := tree["hardware"].get("nodes"):
+        raise RefusedError(
+            f"it needs {run.gpus} GPUs, which are {nodes} nodes; sweeps of several nodes are not imported"
+        )
+    return tree
 
 
 def _shared(trees: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

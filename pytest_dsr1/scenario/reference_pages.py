@@ -221,7 +221,7 @@ def reference_page() -> str:
             _INTRODUCTION.replace("EXPANDED", paths),
             "## Keys",
             "",
-            *_tables(json_schema.scenario_schema(), "", "The top level"),
+            *_tables(json_schema.scenario_schema(), "", "The top level", []),
             "## Rules between values",
             "",
             "A scenario that breaks one of these rules is refused:",
@@ -242,7 +242,7 @@ def reference_page() -> str:
             *(f"| `{name}` | {each.share:.4g} | {each.source} |" for name, each in PRESETS.items()),
             "",
             _SITE,
-            *_tables(json_schema.site_schema(), "", "Keys of the site file"),
+            *_tables(json_schema.site_schema(), "", "Keys of the site file", []),
             "## Metrics",
             "",
             "The metrics of targets and published results; [metrics.md](metrics.md) defines them:",
@@ -286,11 +286,22 @@ def _streaming() -> str:
     return "; ".join(f"{', '.join(each)}: `{setting}`" for setting, each in names.items())
 
 
-def _tables(schema: Schema, key: str, title: str) -> Iterator[str]:
-    """Yield a table for a mapping, then those of the mappings in it."""
+def _tables(schema: Schema, key: str, title: str, shown: list[tuple[Schema, str]]) -> Iterator[str]:
+    """Yield a table for a mapping, then those of the mappings in it.
+
+    Args:
+        schema: of the mapping.
+        key: its dotted key.
+        title: of the table.
+        shown: the mappings that have a table, with their titles; this one and those in it are added.
+    """
     form = json_schema.resolve(schema)
     required = form.get("required", ())
     yield from (f"### {title}", "", _description(schema, form), "") if key else (f"### {title}", "")
+    if same := next((other for one, other in shown if one == form), ""):
+        yield from (f"Its keys are those of {same} above.", "")
+        return
+    shown.append((form, title))
     yield from ("| key | value | default | meaning |", "|---|---|---|---|")
     inner: list[tuple[Schema, str, str]] = []
     for name, child in form["properties"].items():
@@ -300,7 +311,7 @@ def _tables(schema: Schema, key: str, title: str) -> Iterator[str]:
         inner += _mappings(child, f"{key}.{name}" if key else name)
     yield ""
     for child, child_key, child_title in inner:
-        yield from _tables(child, child_key, child_title)
+        yield from _tables(child, child_key, child_title, shown)
 
 
 def _mappings(schema: Schema, key: str) -> list[tuple[Schema, str, str]]:

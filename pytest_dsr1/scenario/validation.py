@@ -245,7 +245,7 @@ class _Fault:
         meant = did_you_mean(key, fitting, present=present)
         if meant and not json_schema.is_misplaced(self.path, self.root):
             return f"unknown key{meant}{elsewhere}"
-        if homes := json_schema.homes(key, self.root):
+        if homes := json_schema.homes(self.path, self.root):
             return f"unknown key here; it belongs in {' or '.join(f'`{home}`' for home in homes)}"
         return f"unknown key; expected one of {', '.join(repr(name) for name in siblings)}{elsewhere}"
 

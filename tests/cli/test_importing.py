@@ -41,8 +41,8 @@ def test_a_file_is_imported(folder: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_folder_is_imported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["import", str(PERF_SANITY), "--out", "own"]) == 0
-    assert capsys.readouterr().out.endswith("28 scenarios in own: pytest --dsr1-suites=own --dsr1-list\n")
-    assert len(list((folder / "own").iterdir())) == 28
+    assert capsys.readouterr().out.endswith("32 scenarios in own: pytest --dsr1-suites=own --dsr1-list\n")
+    assert len(list((folder / "own").iterdir())) == 32
 
 
 MASTER = """\
@@ -113,13 +113,12 @@ def test_after_a_mistake_nothing_is_written(folder: Path, capsys: pytest.Capture
 
 
 def test_an_import_without_a_run_is_an_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "b200.yaml").write_text("worker_config: {}", encoding="utf-8")
+    (folder / "b200.yaml").write_text("test_cases: []", encoding="utf-8")
     assert main(["import", "b200.yaml"]) == 1
     output = capsys.readouterr()
     assert output.out == (
-        "b200.yaml: not imported: it is disaggregated (context and generation servers on several nodes); "
-        "pytest-dsr1 "
-        "runs one server on one node\n"
+        "b200.yaml: not imported: it is of the older style with `test_cases`, which says only a part of the "
+        "server's options; import a file of perf-sanity/aggregated/ instead\n"
     )
     assert output.err == "b200.yaml: there is no run to import; nothing was written\n"
 

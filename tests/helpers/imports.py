@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from pytest_dsr1.engines.openai.server.command import launch_command
+from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.trtllm_options.dialects import DIALECTS
 from pytest_dsr1.importing.harvest import Harvest
 from pytest_dsr1.importing.reading import harvest
 from pytest_dsr1.importing.served import Origin
 from pytest_dsr1.importing.writing import write_all
 from pytest_dsr1.scenario.loading import LoadedScenario, load_all
+from pytest_dsr1.scenario.schema.scenario import Scenario
 from tests.helpers.paths import ROOT
 
 DATA = ROOT / "tests" / "data"
@@ -26,6 +28,15 @@ OPTIONS_OF_COMMAND = {
     "--max_seq_len": "max_seq_len",
 }
 """Options of trtllm-serve's command (TensorRT-LLM, commands/serve.py) by their names in the options file."""
+
+
+EXCLUDED = {
+    *("mode", "concurrency", "name", "model_name", "disagg_run_type", "gpus", "gpus_per_node"),
+    *("match_mode", "client_configs", "backend", "extra_llm_api_config_path", "server_env_var"),
+    "expected_communication_strategy",
+}
+"""exclude_keys of ServerConfig (TensorRT-LLM 14a434b9, tests/integration/defs/perf/test_perf_sanity.py): what
+perf-sanity does not write into the options file."""
 
 
 def harvested(path: Path, commit: str | None = None) -> Harvest:
@@ -53,7 +64,17 @@ def imported(path: Path, folder: Path) -> dict[str, LoadedScenario]:
 
 def written_options(loaded: LoadedScenario) -> dict[str, Any]:
     """Return what the server is told, as one options file: its file, and the options of its command."""
-    command = launch_command(loaded.scenario, 8000)
+    return _told(loaded.scenario)
+
+
+def written_options_of_roles(loaded: LoadedScenario) -> dict[str, dict[str, Any]]:
+    """Return what each server of a disaggregated scenario is told, by its role."""
+    roles = OpenAi.of(loaded.scenario).roles
+    return {role: _told(loaded.scenario.model_copy(update={"engine": one})) for role, one in roles.items()}
+
+
+def _told(scenario: Scenario) -> dict[str, Any]:
+    command = launch_command(scenario, 8000)
     pairs = zip(command.argv, command.argv[1:], strict=False)
     told = {OPTIONS_OF_COMMAND[word]: int(value) for word, value in pairs if word in OPTIONS_OF_COMMAND}
     assert not told.keys() & command.options.keys()

@@ -186,7 +186,7 @@ def test_other_frameworks_and_several_nodes_are_refused_by_name() -> None:
         "their own",
         "tests/data/inferencex/nvidia-master.yaml:127: dsr1-fp8-h200-dynamo-trt: not imported: it needs "
         "several nodes; "
-        "scenarios of several nodes cannot be run yet",
+        "sweeps of several nodes are not imported",
         "tests/data/inferencex/nvidia-master.yaml: 1 entry: not imported: other models (qwen3.5)",
     ]
 

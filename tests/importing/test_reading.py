@@ -13,7 +13,10 @@ server_configs:
     model_name: deepseek_r1_0528_fp8
     client_configs: [{{}}]
 """
-KNOWN = "perf-sanity's aggregated files, configs/database of TensorRT-LLM, InferenceX's master configurations"
+KNOWN = (
+    "perf-sanity's aggregated and disaggregated files, configs/database of TensorRT-LLM, InferenceX's master "
+    "configurations"
+)
 
 
 @pytest.mark.parametrize(
@@ -26,12 +29,6 @@ KNOWN = "perf-sanity's aggregated files, configs/database of TensorRT-LLM, Infer
             "it is of the older style with `test_cases`, which says only a part of the server's options; "
             "import a file "
             "of perf-sanity/aggregated/ instead",
-        ),
-        (
-            "worker_config: {}",
-            "it is disaggregated (context and generation servers on several nodes); pytest-dsr1 runs one "
-            "server on one "
-            "node",
         ),
     ],
 )

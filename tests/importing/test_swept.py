@@ -125,5 +125,7 @@ def test_a_shared_server_and_notes_of_some_points_are_said() -> None:
 
 
 def test_a_run_that_cannot_be_a_scenario_is_refused() -> None:
-    with pytest.raises(RefusedError, match="it needs 16 GPUs, which are 2 nodes of 8"):
+    with pytest.raises(
+        RefusedError, match="it needs 16 GPUs, which are 2 nodes; sweeps of several nodes are not"
+    ):
         swept(a=run(4, {}, gpus=16))

@@ -135,7 +135,9 @@ def test_published_results_of_another_shape_are_a_mistake(tmp_path: Path, wrong:
             "name: deepseek-ai/DeepSeek-R1",
             "name: ${MODEL}",
             "7:9: model.name: variables (${...}) are expanded only in accuracy.tasks.N.path, dataset.path, "
-            "engine.arguments, engine.ca_file, engine.command, engine.environment, engine.url, "
+            "engine.arguments, engine.ca_file, engine.command, "
+            "engine.disaggregated.context.environment, engine.disaggregated.generation.environment, "
+            "engine.environment, engine.url, "
             "load.arrival.path, model.path; write the value itself",
         ),
         ("gpu: NVIDIA H200", "gpu: [1]", "4:8: hardware.gpu: expected text, found a list"),

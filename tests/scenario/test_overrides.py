@@ -105,7 +105,8 @@ def test_a_key_may_hold_an_equals_sign_after_the_first() -> None:
         ),
         (
             "engine.dialect=${X}",
-            "engine.dialect: variables (${...}) are expanded only in accuracy.tasks.N.path, dataset.path, engine.arguments, engine.ca_file, engine.command, engine.environment, engine.url, load.arrival.path, model.path; "
+            "engine.dialect: variables (${...}) are expanded only in accuracy.tasks.N.path, dataset.path, engine.arguments, engine.ca_file, engine.command, "
+            "engine.disaggregated.context.environment, engine.disaggregated.generation.environment, engine.environment, engine.url, load.arrival.path, model.path; "
             "write the value itself",
         ),
         (

@@ -387,7 +387,9 @@ MALFORMED = [
         "variable in a description",
         ("A scenario of the tests", "A ${X}"),
         "2:14: description: variables (${...}) are expanded only in accuracy.tasks.N.path, "
-        "dataset.path, engine.arguments, engine.ca_file, engine.command, engine.environment, engine.url, "
+        "dataset.path, engine.arguments, engine.ca_file, engine.command, "
+        "engine.disaggregated.context.environment, engine.disaggregated.generation.environment, "
+        "engine.environment, engine.url, "
         "load.arrival.path, model.path; write the value itself",
     ),
     (

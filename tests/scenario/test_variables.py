@@ -65,6 +65,8 @@ def test_variables_expand_in_paths_a_host_words_and_the_environment() -> None:
         ("engine", "url", "*"),
         ("engine", "command", "*"),
         ("engine", "arguments", "*"),
+        ("engine", "disaggregated", "context", "environment", "*"),
+        ("engine", "disaggregated", "generation", "environment", "*"),
         ("engine", "ca_file"),
         ("engine", "environment", "*"),
         ("accuracy", "tasks", 0, "path"),

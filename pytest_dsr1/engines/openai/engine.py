@@ -7,10 +7,11 @@ is large. The client checks itself: a measurement in which it was saturated is I
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
+from pytest_dsr1.engines.openai.disaggregated import CANNOT_RUN_YET, Disaggregated
 from pytest_dsr1.engines.openai.endpoint import Site, site
 from pytest_dsr1.engines.openai.questions import ask
 from pytest_dsr1.engines.openai.requests import Requests
@@ -21,6 +22,7 @@ from pytest_dsr1.engines.protocol import AskingInterruptedError, EngineResult, J
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.masking import without_secrets
 from pytest_dsr1.records import Observer
+from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.text import shell_comment
 from pytest_dsr1.workload.arrivals import schedule
 
@@ -41,23 +43,31 @@ class OpenAiEngine:
         Raises:
             UserError: the server does not have some of the scenario's options.
         """
-        engine = OpenAi.of(job.scenario)
+        engine, several = OpenAi.of(job.scenario), job.scenario.hardware.nodes > 1
         line = f"pytest --dsr1-profile={job.scenario.name}\n"
         if engine.url is not None:
             servers = "the server" if len(engine.urls) == 1 else "the servers"
             at = " and ".join(map(without_secrets, engine.urls))
             return f"{shell_comment(f'against {servers} at {at}')}\n{line}"
-        return f"{launch_command(job.scenario, 8000).comment()}\n{line}"
+        remarks = [shell_comment(CANNOT_RUN_YET)] if several else []
+        if engine.disaggregated is None:
+            remarks.append(launch_command(job.scenario, 8000).comment())
+        else:
+            remarks += _of_roles(job.scenario, engine.disaggregated)
+        return "\n".join([*remarks, line])
 
     def run(self, job: Job, observer: Observer) -> EngineResult:
         """Measure.
 
         Raises:
             UserError: the server does not have some of the scenario's options.
-            EngineError: the measurement failed; a server that was started or kept has ended.
+            EngineError: the measurement failed, or needs several nodes; a server that was started or kept has
+                ended.
             InvalidRunError: the client was saturated.
         """
         engine = OpenAi.of(job.scenario)
+        if job.scenario.hardware.nodes > 1:
+            raise EngineError(f"{job.scenario.name}: {CANNOT_RUN_YET}")
         if importlib.util.find_spec("httptools") is None:
             raise EngineError(
                 f"{job.scenario.name}: the engine openai needs httptools, which is not installed: "
@@ -103,6 +113,18 @@ class OpenAiEngine:
             # A server that leaves questions unanswered may still be busy with them, or about to die.
             lease.unanswered |= any(answer.error is not None for answer in result.answers)
             return result
+
+
+def _of_roles(scenario: Scenario, asked: Disaggregated) -> Iterator[str]:
+    """Yield what a plan says about the servers of each role, as comments.
+
+    Raises:
+        UserError: a server does not have some of its options.
+    """
+    for role, alone in OpenAi.of(scenario).roles.items():
+        servers = asked.roles[role]
+        yield shell_comment(f"{role}: {servers.servers} x a server on {servers.gpus} GPUs")
+        yield launch_command(scenario.model_copy(update={"engine": alone}), 8000).comment()
 
 
 def _sites(engine: OpenAi, urls: Sequence[str]) -> list[Site]:

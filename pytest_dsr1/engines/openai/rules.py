@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pytest_dsr1.engines.openai.disaggregated import Servers, of_role
 from pytest_dsr1.engines.openai.settings import OTHER_OPTIONS, OpenAi
+from pytest_dsr1.engines.trtllm_options import rules as of_options
 from pytest_dsr1.scenario.rules.accuracy import sequence_needed
 from pytest_dsr1.scenario.rules.general import longest
 from pytest_dsr1.scenario.rules.registry import EngineRules
@@ -111,3 +113,89 @@ def _ranks(engine: OpenAi, scenario: Scenario) -> Findings:
         more = f" x context_parallel_size {contexts}" if contexts else ""
         found = f"tp {engine.tp} x pp {stages}{more} = {ranks} GPUs"
         yield "engine.tp", f"expected tp x pp to be hardware.count, {count}; found {found}"
+
+
+_OF_A_ROLE = (
+    *("tp", "pp", "ep", "max_batch_size", "max_num_tokens", "max_seq_len"),
+    *("gpu_memory_fraction", "llm_api", "command", "arguments"),
+)
+
+
+@RULES.must("engine.disaggregated", "engine.server", "engine.url")
+def _disaggregated_alone(engine: OpenAi, _: Scenario) -> Findings:
+    """`engine.disaggregated` needs `engine.server: trtllm-serve`, started by pytest-dsr1, and has the options of its servers in each role."""  # noqa: E501
+    if engine.disaggregated is None:
+        return
+    if engine.server != "trtllm-serve":
+        yield "engine.disaggregated", f"expected `engine.server: trtllm-serve`; found {engine.server}"
+    if engine.url is not None:
+        yield "engine.url", "not allowed with `engine.disaggregated`, whose servers pytest-dsr1 starts"
+    for key in _OF_A_ROLE:
+        if key in engine.model_fields_set:
+            where = "each role has its own" if key in Servers.model_fields else "its servers have none"
+            yield f"engine.{key}", f"not allowed with `engine.disaggregated`: {where}"
+
+
+@RULES.must("engine.disaggregated", "hardware.count", "hardware.nodes")
+def _gpus_of_all_servers(engine: OpenAi, scenario: Scenario) -> Findings:
+    """The servers of `engine.disaggregated` have `hardware.count` GPUs together, and each of them one of `hardware.nodes` alone, or fills several."""  # noqa: E501
+    asked, hardware = engine.disaggregated, scenario.hardware
+    if asked is None:
+        return
+    if asked.gpus != hardware.count:
+        each = " + ".join(f"{one.servers} x {one.gpus} ({role})" for role, one in asked.roles.items())
+        message = f"expected the GPUs of all servers, {each} = {asked.gpus}; found {hardware.count}"
+        yield "hardware.count", message
+    layouts = asked.layouts()
+    if hardware.nodes not in layouts:
+        known = ", ".join(f"{nodes} (of {gpus} GPUs)" for nodes, gpus in layouts.items())
+        message = f"expected one for each server, or several that it fills: {known}; found {hardware.nodes}"
+        yield "hardware.nodes", message
+
+
+@RULES.must("engine.disaggregated")
+def _cache_is_passed_on(engine: OpenAi, _: Scenario) -> Findings:
+    """Both roles of `engine.disaggregated` have the same `llm_api.cache_transceiver_config.backend`: without one no KV cache is passed on."""  # noqa: E501
+    backends = {role: _transceiver(alone) for role, alone in engine.roles.items()}
+    key = "engine.llm_api.cache_transceiver_config"
+    for role, backend in backends.items():
+        if backend is None:
+            message = "expected a `backend` in it, which passes the KV cache on between the roles; found none"
+            yield of_role(role, key), message
+    if None not in backends.values() and len(set(backends.values())) > 1:
+        context, generation = backends.values()
+        message = f"expected the backend of the context servers, {context}; found {generation}"
+        yield of_role("generation", f"{key}.backend"), message
+
+
+def _transceiver(alone: OpenAi) -> object:
+    """Return the backend that passes the KV cache on; None without one."""
+    config = alone.llm_api.cache_transceiver_config
+    if config is not None and config.backend is not None:
+        return config.backend
+    free = (alone.llm_api.unchecked or {}).get("cache_transceiver_config")
+    return free.get("backend") if isinstance(free, dict) else None
+
+
+@RULES.must("engine.disaggregated", "dataset.path", "speculation")
+def _options_of_roles(engine: OpenAi, scenario: Scenario) -> Findings:
+    """The rules for `engine.llm_api` also hold for that of each role of `engine.disaggregated`."""
+    yield from _broken_by_roles(engine, scenario, impossible=True)
+
+
+@RULES.should("engine.disaggregated")
+def _options_of_roles_as_advised(engine: OpenAi, scenario: Scenario) -> Findings:
+    """The rules that warn about `engine.llm_api` also hold for each role of `engine.disaggregated`."""
+    yield from _broken_by_roles(engine, scenario, impossible=False)
+
+
+def _broken_by_roles(engine: OpenAi, scenario: Scenario, *, impossible: bool) -> Findings:
+    relations = [each for each in of_options.RULES.relations if each.impossible == impossible]
+    for role, alone in engine.roles.items():
+        served = scenario.model_copy(update={"engine": alone})
+        for relation in relations:
+            for key, message in relation.check(served):
+                if key.startswith("engine."):
+                    yield of_role(role, key), message.replace("engine.", f"engine.disaggregated.{role}.")
+                elif role == "generation" and impossible:
+                    yield key, message

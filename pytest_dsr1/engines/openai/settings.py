@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Discriminator, Field, Tag
 
 from pytest_dsr1.engines.openai import acceptance
+from pytest_dsr1.engines.openai.disaggregated import CANNOT_RUN_YET, Disaggregated, of_role
 from pytest_dsr1.engines.trtllm_options.acceptance import cannot_force, forced_by_hand
 from pytest_dsr1.engines.trtllm_options.answers import (
     DECIDED_BY,
@@ -76,6 +77,8 @@ class OpenAi(EngineSettings):
     """The share of GPU memory for the KV cache (TensorRT-LLM: of the memory left after the weights; vLLM and SGLang: for weights and cache together)."""  # noqa: E501
     llm_api: LlmApiOptions = Field(default_factory=LlmApiOptions)
     """Options of TensorRT-LLM's LLM API, only with `server: trtllm-serve`, which gets them in a file."""
+    disaggregated: Disaggregated | None = None
+    """With `server: trtllm-serve`: servers that read the inputs and servers that write the answers, instead of one that does both. Cannot be run yet."""  # noqa: E501
     dialect: str | None = None
     """The TensorRT-LLM version whose names `llm_api` is written in, such as `1.2`; by default the installed one."""  # noqa: E501
     endpoint: Literal["completions", "chat"] = "completions"
@@ -95,7 +98,7 @@ class OpenAi(EngineSettings):
     ca_file: ExpandedStr | None = None
     """A PEM file with the certificate of the authority that signed the server's certificate."""
     environment: dict[VariableName, ExpandedText] = Field(default_factory=dict)
-    """Environment variables of the server's command."""
+    """Environment variables of the server's command; with `disaggregated`, of the one that passes requests on."""  # noqa: E501
     startup_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
     """The longest time until the server is ready, in seconds."""
     silence_timeout_s: Annotated[float, Field(gt=0)] = 600.0
@@ -107,10 +110,18 @@ class OpenAi(EngineSettings):
     keeps_schedules: ClassVar[bool] = True
     may_bring_model: ClassVar[bool] = True
     former_names: ClassVar[Mapping[str, str]] = NAMES_BEFORE
-    unchecked_in: ClassVar[Mapping[str, str]] = UNCHECKED_IN
+    unchecked_in: ClassVar[Mapping[str, str]] = {
+        **UNCHECKED_IN,
+        **{
+            of_role(role, block): of_role(role, place)
+            for role in Disaggregated.model_fields
+            for block, place in UNCHECKED_IN.items()
+        },
+    }
     decided_by: ClassVar[Mapping[Answer, tuple[str, ...]]] = {
         **DECIDED_BY,
         "attached_url": ("engine.url",),
+        "draft_tokens": (*DECIDED_BY["draft_tokens"], "engine.disaggregated"),
     }
     settings_for: ClassVar[Mapping[Purpose, str]] = {
         "kv_cache_memory": "engine.gpu_memory_fraction",
@@ -132,9 +143,26 @@ class OpenAi(EngineSettings):
         )
 
     @property
+    def roles(self) -> Mapping[str, OpenAi]:
+        """The settings of a server of each role, as if it served alone; empty without `disaggregated`."""
+        roles = {} if self.disaggregated is None else self.disaggregated.roles
+        alone: dict[str, Any] = {"disaggregated": None}
+        return {
+            role: self.model_copy(update=alone | {key: each for key, each in servers if key != "servers"})
+            for role, servers in roles.items()
+        }
+
+    @property
+    def spans_nodes(self) -> Literal["evenly", "by server"] | None:
+        """Only trtllm-serve spans them."""
+        if self.server != "trtllm-serve" or self.url is not None:
+            return None
+        return "evenly" if self.disaggregated is None else "by server"
+
+    @property
     def _answers(self) -> Answers | None:
         """What TensorRT-LLM's options say; None for another server, or one that has other options too."""
-        if self.server != "trtllm-serve" or self.url is not None:
+        if self.spans_nodes != "evenly":
             return None
         return None if self.other_options else self.trtllm
 
@@ -175,7 +203,12 @@ class OpenAi(EngineSettings):
 
     @property
     def draft_tokens(self) -> int | None:
-        """The answer of TensorRT-LLM's options; for other servers only the run shows it, in their metrics."""
+        """The answer of TensorRT-LLM's options; for other servers only the run shows it, in their metrics.
+
+        Of disaggregated servers those that write the answers decide.
+        """
+        if self.disaggregated is not None:
+            return self.roles["generation"].draft_tokens
         return None if self._answers is None else self._answers.draft_tokens
 
     @property
@@ -226,6 +259,9 @@ class OpenAi(EngineSettings):
         given = [word for word in self.arguments if not word.startswith(_CHANGES_NO_MODEL)]
         if given:
             return f"engine.arguments ({' '.join(given)}) may change the model"
+        for role, alone in self.roles.items():
+            if doubt := alone.model_doubt:
+                return of_role(role, doubt)
         return None if self._answers is None else self._answers.model_doubt
 
     @property
@@ -253,6 +289,9 @@ class OpenAi(EngineSettings):
         yield from forced_by_hand(environ, self.environment, self.llm_api, words)
         yield from acceptance.sglang_forced_by_hand(environ, self.environment, words)
         yield from acceptance.vllm_forced_by_hand(self.command_words)
+        for role, servers in (self.disaggregated.roles if self.disaggregated else {}).items():
+            for place, length in forced_by_hand({}, servers.environment, servers.llm_api, {}):
+                yield of_role(role, place), length
 
     def compile_caches(self, environ: Mapping[str, str]) -> Iterator[Path]:
         """Yield the caches of every kind of server, because any command may start any of them.
@@ -306,7 +345,8 @@ class OpenAi(EngineSettings):
 
         if nested := step_in_a_step(self.command or (), environ):
             yield Finding("mismatch", "Slurm", nested)
-
+        if self.disaggregated is not None:
+            yield Finding("mismatch", "software", CANNOT_RUN_YET)
         if host.installed_version("httptools") is None:
             message = (
                 f"the engine openai needs httptools, which is not installed in {sys.executable}: pip install "

@@ -190,7 +190,6 @@ class TrtllmBench(TensorRtLlm):
 
     type: Literal["trtllm-bench"]
     """NVIDIA's benchmark command."""
-    spans_nodes: ClassVar[bool] = True
     command: Annotated[list[ExpandedText], Field(min_length=1)] = Field(
         default_factory=lambda: ["trtllm-bench"]
     )
@@ -206,6 +205,11 @@ class TrtllmBench(TensorRtLlm):
         "output_over_time": "engine.llm_api.print_iter_log: true",
         "request_records": "engine.request_records: true",
     }
+
+    @property
+    def spans_nodes(self) -> Literal["evenly"]:
+        """Evenly: each GPU is a rank."""
+        return "evenly"
 
     @property
     def command_words(self) -> tuple[str, ...]:

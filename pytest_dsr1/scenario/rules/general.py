@@ -71,11 +71,12 @@ def _gpu_and_count(scenario: Scenario) -> Findings:
 
 @must("hardware.nodes", "hardware.count", "engine.type")
 def _nodes(scenario: Scenario) -> Findings:
-    """Several `hardware.nodes` have the same number of GPUs each, and an engine that spans them."""
+    """Several `hardware.nodes` have an engine that spans them, and the same number of GPUs each if it is not disaggregated."""  # noqa: E501
     hardware = scenario.hardware
     if hardware.nodes == 1:
         return
-    if hardware.gpu is None or hardware.count % hardware.nodes:
+    uneven = scenario.engine.spans_nodes == "evenly" and hardware.count % hardware.nodes
+    if hardware.gpu is None or uneven:
         message = f"expected a divisor of hardware.count, {hardware.count}; found {hardware.nodes}"
         yield "hardware.nodes", message if hardware.gpu else "expected 1 without hardware.gpu"
     if not scenario.engine.spans_nodes:

@@ -1,7 +1,6 @@
 """The engine's part of a scenario: the base class of all engine settings, and the registered engines.
 
-An engine's own settings and rules are in its folder. The hook ``pytest_dsr1_engines`` lists them, and the
-scenario's schema is made from that list, so this package imports no engine.
+The hook ``pytest_dsr1_engines`` lists the settings and rules of each engine; this package imports no engine.
 """
 
 from __future__ import annotations
@@ -90,8 +89,6 @@ class EngineSettings(Part):
     """Whether it can send requests at given times (`load.arrival`, `load.ramp_s`, `load.duration_s`)."""
     answers_questions: ClassVar[bool] = False
     """Whether it returns the text or the tokens of an answer (`accuracy`)."""
-    spans_nodes: ClassVar[bool] = False
-    """Whether Slurm's `srun` can start it over several machines."""
     may_bring_model: ClassVar[bool] = False
     """Whether the engine may get its model from elsewhere, so that a scenario need not name one."""
     former_names: ClassVar[Mapping[str, str]] = {}
@@ -131,6 +128,11 @@ class EngineSettings(Part):
     @property
     def gpus(self) -> int | None:
         """The number of GPUs that it uses; None if only `hardware.count` says so."""
+        return None
+
+    @property
+    def spans_nodes(self) -> Literal["evenly", "by server"] | None:
+        """How Slurm's `srun` spreads its GPUs over several machines; None if it runs on one."""
         return None
 
     @property
@@ -233,11 +235,7 @@ class EngineSettings(Part):
         return self.settings_for.get(purpose)
 
     def cannot_force(self, acceptance_length: float) -> str | None:
-        """Return why it cannot force this acceptance length of its speculation; None if it can.
-
-        Args:
-            acceptance_length: tokens per request in a decoding step, at least 1.
-        """
+        """Return why it cannot force this acceptance length, at least 1 token per step; None if it can."""
         del acceptance_length
         return f"the engine `{self.type}` cannot force it"
 

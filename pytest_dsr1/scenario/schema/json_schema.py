@@ -130,17 +130,37 @@ def fields(schema: Schema | None = None, path: Path = ()) -> Iterator[tuple[Path
                 yield from fields(inner, (*path, key))
 
 
-def homes(key: str, root: Schema | None = None) -> list[str]:
-    """Return the dotted names of the blocks that have this key, in a scenario unless ``root`` is given."""
+def homes(path: Path, root: Schema | None = None) -> list[str]:
+    """Return the dotted names of the blocks that have the last key of a path, in a scenario without ``root``.
+
+    Where a block is in the schema several times, the one nearest to the path is meant.
+    """
     # `search.load` repeats a key of `load`, which is the one that is meant.
-    paths = (path for path, _ in fields(root) if path[:-1] != ("search", "load"))
-    blocks = {".".join(map(str, path[:-1])) for path in paths if path[-1] == key}
-    return sorted(block or "the top level" for block in blocks)
+    found = {each[:-1]: schema for each, schema in fields(root) if each[-1] == path[-1]}
+    blocks = [block for block in found if block != ("search", "load")]
+    nearest = [
+        block
+        for block in blocks
+        if not any(
+            found[other] == found[block] and _steps(path[:-1], other) < _steps(path[:-1], block)
+            for other in blocks
+        )
+    ]
+    return sorted(".".join(map(str, block)) or "the top level" for block in nearest)
+
+
+def _steps(start: Path, end: Path) -> int:
+    """Return the number of steps up and down from one block to another."""
+    shared = next(
+        (n for n, pair in enumerate(zip(start, end, strict=False)) if pair[0] != pair[1]),
+        min(len(start), len(end)),
+    )
+    return len(start) + len(end) - 2 * shared
 
 
 def is_misplaced(path: Path, root: Schema) -> bool:
     """Return whether one block alone has the last key of a path, and is in the same part of the file."""
-    blocks = homes(str(path[-1]), root)
+    blocks = homes(path, root)
     return len(blocks) == 1 and blocks[0].split(".")[0] == path[0]
 
 

@@ -32,7 +32,7 @@ class Hardware(Part):
     count: Annotated[int, Field(ge=0)] = 0
     """The number of these GPUs that the run uses, on all nodes together."""
     nodes: PositiveInt = 1
-    """The number of machines over which these GPUs are spread evenly; more than one need a Slurm allocation."""  # noqa: E501
+    """The number of machines over which these GPUs are spread, evenly or with `engine.disaggregated` by server; more than one need a Slurm allocation."""  # noqa: E501
     min_memory_gib: Annotated[float, Field(gt=0)] | None = None
     """The minimum memory of each GPU, in GiB."""
     min_driver: Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)*$")] | None = None

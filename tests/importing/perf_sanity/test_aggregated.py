@@ -13,6 +13,7 @@ from pytest_dsr1.importing.served import safe_name
 from pytest_dsr1.scenario.loading import LoadedScenario, load
 from tests.helpers.imports import (
     DATA,
+    EXCLUDED,
     NEWEST,
     PERF_SANITY,
     harvested,
@@ -22,15 +23,10 @@ from tests.helpers.imports import (
 )
 from tests.helpers.paths import SUITES
 
-EXCLUDED = {
-    *("mode", "concurrency", "name", "model_name", "disagg_run_type", "gpus", "gpus_per_node"),
-    *("match_mode", "client_configs", "backend", "extra_llm_api_config_path", "server_env_var"),
-}
-"""exclude_keys of ServerConfig (TensorRT-LLM 0452cf0c, tests/integration/defs/perf/test_perf_sanity.py)."""
-
 LEAST_1 = "expected a whole number of at least 1"
 YOURS = "DSR1_DATASET names text of yours with about these lengths (`pytest-dsr1 docs datasets`)."
 
+TWO_NODES = "deepseek_r1_fp4_v2_2_nodes_blackwell"
 # File, case, tp, ep, requests in flight, rounds, input, output, GPUs.
 CASES = [
     ("deepseek_r1_fp4_v2_blackwell", "r1_fp4_v2_tp4_mtp3_1k1k", 4, 1, 2, 10, 1024, 1024, 4),
@@ -42,6 +38,10 @@ CASES = [
     ("deepseek_r1_fp8_blackwell", "r1_fp8_tp8_mtp3_8k1k", 8, 1, 4, 10, 8192, 1024, 8),
     ("deepseek_r1_fp8_blackwell", "r1_fp8_dep8_mtp1_8k1k", 8, 8, 256, 10, 8192, 1024, 8),
     ("deepseek_r1_fp8_blackwell", "r1_fp8_tp8_6k1k", 8, 1, 64, 10, (4915, 7372), (819, 1228), 8),
+    (TWO_NODES, "r1_fp4_v2_dep16_mtp1_1k1k", 16, 16, 1024, 10, 1024, 1024, 16),
+    (TWO_NODES, "r1_fp4_v2_dep16_mtp1_8k1k", 16, 16, 1024, 10, 8192, 1024, 16),
+    (TWO_NODES, "r1_fp4_v2_dep16_cutedsl_deepepll_smoke", 16, 16, 2, 1, 32, 16, 16),
+    (TWO_NODES, "r1_fp4_v2_tep16_mtp3", 16, 16, 32, 12, 1024, 1024, 16),
     *(
         ("config_database_h200_sxm", f"deepseek_ai_DeepSeek_R1_0528_{load}_gpu8", 8, 8, conc, 10, isl, osl, 8)
         for isl, osl, concs in [
@@ -77,8 +77,8 @@ def theirs(server: dict[str, Any]) -> dict[str, Any]:
     return below | {key: value for key, value in server.items() if key not in EXCLUDED}
 
 
-def test_the_cases_are_those_of_the_three_files() -> None:
-    assert len(CASES) == 18
+def test_the_cases_are_those_of_the_four_files() -> None:
+    assert len(CASES) == 18 + 4
     for file in {case[0] for case in CASES}:
         ours = {case[1] for case in CASES if case[0] == file}
         assert ours == {name for name in servers(file) if "gpt_oss" not in name}
@@ -101,7 +101,7 @@ def test_the_load_is_nvidias(scenarios: dict[str, LoadedScenario], case: tuple[A
         concurrency * rounds,
         0,
     )
-    assert scenario.hardware.count == gpus
+    assert (scenario.hardware.count, scenario.hardware.nodes) == (gpus, 2 if gpus > 8 else 1)
     lengths = [
         length if isinstance(length, int) else (length.minimum, length.maximum)  # type: ignore[union-attr]
         for length in (scenario.dataset.input_tokens, scenario.dataset.output_tokens)
@@ -171,6 +171,14 @@ def test_an_imported_scenario_says_where_it_comes_from_and_what_is_missing() -> 
     )
 
 
+def test_a_check_of_the_log_is_no_option_and_is_told() -> None:
+    smoke = harvested(PERF_SANITY / f"{TWO_NODES}.yaml").cases[2].tree
+    assert smoke["source"]["notes"][1] == (
+        "expected_communication_strategy: NVIDIA looks for DeepEPLowLatency in the server's log."
+    )
+    assert smoke["engine"]["environment"]["TRTLLM_FORCE_COMM_METHOD"] == "DEEPEPLOWLATENCY"
+
+
 def test_multi_token_prediction_needs_text() -> None:
     given = harvested(PERF_SANITY / "deepseek_r1_fp8_blackwell.yaml").cases[0].tree
     assert given["dataset"] == {"path": "${DSR1_DATASET}", "input_tokens": 1024, "output_tokens": 1024}
@@ -186,27 +194,19 @@ def test_multi_token_prediction_needs_text() -> None:
     )
 
 
-def test_what_needs_several_nodes_or_servers_is_refused_by_name() -> None:
+def test_what_is_no_run_of_deepseek_r1_is_refused_by_name() -> None:
     found = harvested(DATA / "perf_sanity")
     where = "tests/data/perf_sanity"
     assert [str(refusal) for refusal in found.refusals] == [
         f"{where}/aggregated/config_database_h200_sxm.yaml: 1 case: not imported: other models "
         "(gpt_oss_120b_fp4)",
-        f"{where}/aggregated/deepseek_r1_fp4_v2_2_nodes_blackwell.yaml:9: r1_fp4_v2_dep16_mtp1_1k1k: not "
-        "imported: "
-        "it needs 16 GPUs, which are 2 nodes of 8; scenarios of several nodes cannot be run yet",
-        f"{where}/disaggregated/"
-        "b200_deepseek-r1-fp4_1k1k_con256_ctx1_dep4_gen1_dep8_eplb0_mtp3_ccb-NIXL.yaml: not "
-        "imported: it is disaggregated (context and generation servers on several nodes); pytest-dsr1 runs "
-        "one server "
-        "on one node",
         f"{where}/examples/auto_deploy/model_registry/configs/deepseek-r1.yaml:2: not imported: it is an "
         "options file "
         "without a load; a name such as B200/1k1k_tp8_conc64.yaml would say it. Write a scenario with your "
         "load, and "
         "put the options into engine.llm_api",
     ]
-    assert len(found.cases) == 28
+    assert len(found.cases) == 28 + 4 + 9
 
 
 SMALL = """\
@@ -258,6 +258,10 @@ REFUSED = [
     (
         ("tensor_parallel_size", 'server_env_var: "A=${HOME}"\n    tensor_parallel_size'),
         "server_env_var: A contains ${...}, which a scenario would expand",
+    ),
+    (
+        ("tensor_parallel_size: 8", "tensor_parallel_size: 12"),
+        "it needs 12 GPUs, which do not fill 2 nodes of 8",
     ),
     (
         ("tensor_parallel_size", "gpus: 4\n    tensor_parallel_size"),

@@ -1,14 +1,11 @@
-"""NVIDIA's perf-sanity files: one server and its clients per case.
+"""NVIDIA's aggregated perf-sanity files: one server and its clients per case.
 
-The keys and their defaults are those of ``ServerConfig`` and ``ClientConfig`` in TensorRT-LLM's
-tests/integration/defs/perf/test_perf_sanity.py (0452cf0c). The client's lengths are those of
-tensorrt_llm/serve/scripts/benchmark_dataset.py (0bf6dbc8).
+The keys and their defaults are those of ``_parse_aggr_config_file`` in TensorRT-LLM's
+tests/integration/defs/perf/test_perf_sanity.py (0452cf0c).
 """
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -17,22 +14,22 @@ from typing import Any
 from pytest_dsr1.importing.fields import Fields
 from pytest_dsr1.importing.harvest import Case, Harvest, Refusal, RefusedError
 from pytest_dsr1.importing.models import PERF_SANITY
-from pytest_dsr1.importing.served import Lengths, Origin, ServedRun, safe_name
+from pytest_dsr1.importing.perf_sanity.shared import (
+    EXPECTED_COMMUNICATION,
+    NO_GPU,
+    Sent,
+    gpus_of,
+    options_of,
+    ranks_of,
+    relative_paths,
+    variables_of,
+)
+from pytest_dsr1.importing.served import Origin, ServedRun, safe_name
 from pytest_dsr1.scenario.problems import MistakeError, Problem
 from pytest_dsr1.scenario.yaml import reader as yaml_reader
 from pytest_dsr1.text import shown_path
 
-NOT_OPTIONS = frozenset(
-    {
-        *("mode", "concurrency", "name", "model_name", "disagg_run_type", "gpus", "gpus_per_node"),
-        *("match_mode", "client_configs", "backend", "extra_llm_api_config_path", "server_env_var"),
-    }
-)
-"""The keys of a server that are not in its options file; every other one is."""
-_NO_DATASET = "<dataset_file>"
-"""A placeholder for no dataset."""
 _OLDER = {"tp", "ep", "pp"}
-_GPU_IN_NAME = re.compile(r"(?:^|_)(h100|h200|b200|b300|gb200|gb300)(?:_|$)")
 
 
 def is_aggregated(keys: Mapping[str, Any]) -> bool:
@@ -42,11 +39,6 @@ def is_aggregated(keys: Mapping[str, Any]) -> bool:
 
 def why_not(keys: Mapping[str, Any]) -> str | None:
     """Return why a perf-sanity file with these keys cannot be imported; None if it is none of those."""
-    if "worker_config" in keys:
-        return (
-            "it is disaggregated (context and generation servers on several nodes); pytest-dsr1 runs one "
-            "server on one node"
-        )
     if "test_cases" in keys:
         return (
             "it is of the older style with `test_cases`, which says only a part of the server's options; "
@@ -59,9 +51,7 @@ def read(top: Fields, path: Path, origin: Origin, harvest: Harvest) -> None:
     """Add the cases of an aggregated file to the harvest."""
     metadata, hardware = top.fields("metadata"), top.fields("hardware")
     default_model = metadata.text("model_name")
-    gpus = metadata.texts("supported_gpus")
-    if not gpus and (found := _GPU_IN_NAME.search(path.stem.lower())):
-        gpus = (found[1].upper(),)
+    gpus = gpus_of(metadata, path)
     node = hardware.whole("gpus_per_node", 0, least=0) or 0
     others = []
     for server in top.items("server_configs"):
@@ -105,7 +95,7 @@ class _ServerReader:
         def cases(client: Fields, gpu: str) -> list[Case]:
             runs = list(self._run(client, gpu, common, several=several))
             if not gpu:
-                raise RefusedError("the file has no metadata.supported_gpus, and its name names no GPU")
+                raise RefusedError(NO_GPU)
             trees = [run.tree(self._origin) for run in runs if len(server.problems) == before]
             return [Case(tree["name"], mark, tree) for tree in trees]
 
@@ -131,18 +121,11 @@ class _ServerReader:
         backend = server.text("backend", "pytorch")
         if backend not in {"pytorch", "_autodeploy"}:
             server.mistake("backend", f"expected pytorch or _autodeploy, found {backend}")
-        kinds = ("tensor", "pipeline", "context")
-        sizes = [server.whole_or_null(f"{kind}_parallel_size", 1) or 1 for kind in kinds]
-        for key in ("moe_expert_parallel_size", "max_batch_size", "max_num_tokens", "max_seq_len"):
-            server.whole_or_null(key)
-        ranks = server.whole_or_null("world_size", math.prod(sizes)) or 1
-        gpus = server.whole_or_null("gpus", ranks) or 1
-        if gpus != ranks:
-            shown = f"{' x '.join(kinds)} parallelism is {' x '.join(map(str, sizes))}"
-            raise RefusedError(f"its gpus is {gpus}, but its {shown}")
-        options = {key: value for key, value in server.node.plain().items() if key not in NOT_OPTIONS}
-        options = self._more_options() | options
-        notes = list(_relative_paths(options))
+        gpus = ranks_of(server)
+        options = self._more_options() | options_of(server)
+        notes = list(relative_paths(options))
+        if strategy := server.text(EXPECTED_COMMUNICATION):
+            notes.append(f"{EXPECTED_COMMUNICATION}: NVIDIA looks for {strategy} in the server's log.")
         if "match_mode" in server:
             notes.append("match_mode says how NVIDIA's database finds earlier results; it changes no run.")
         return {
@@ -150,7 +133,7 @@ class _ServerReader:
             "gpus": gpus,
             "node": self._node,
             "options": options,
-            "environment": _environment(server),
+            "environment": variables_of(server, "server_env_var"),
             "arguments": [] if backend == "pytorch" else ["--backend", backend],
             "notes": notes,
         }
@@ -197,7 +180,7 @@ class _ServerReader:
             common: what all clients share.
             several: whether the file has more GPUs, and the server more clients.
         """
-        sent = _Sent(client)
+        sent = Sent(client)
         notes = [*common["notes"], *_of_client(client), *sent.ignored()]
         concurrency, rounds = client.whole("concurrency", 1), client.whole("iterations", 1)
         parts = [self._path.stem, self.name]
@@ -243,80 +226,6 @@ def _generated_name(server: Fields, model: str) -> str:
 
 
 _SIZES = {"tp": "tensor", "ep": "moe_expert", "pp": "pipeline", "cp": "context"}
-
-
-def _relative_paths(options: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a sentence for each path that NVIDIA completes before the server gets it."""
-    for block, key, root in (
-        ("moe_config", "load_balancer", "the root of a checkout of TensorRT-LLM"),
-        ("speculative_config", "speculative_model", "NVIDIA's folder of models"),
-    ):
-        holder = options.get(block)
-        path = holder.get(key) if isinstance(holder, dict) else None
-        if isinstance(path, str) and path and not path.startswith("/"):
-            yield f"{block}.{key}: {path} is relative to {root}; write its whole path before a run."
-
-
-def _environment(server: Fields) -> dict[str, str]:
-    """Return the server's variables: ``K=V K=V`` in the file."""
-    variables = {}
-    for word in server.text("server_env_var").split():
-        name, equals, value = word.partition("=")
-        if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            server.mistake("server_env_var", f"expected NAME=VALUE, found {word!r}")
-        elif "${" in value:
-            raise RefusedError(f"server_env_var: {name} contains ${{...}}, which a scenario would expand")
-        else:
-            variables[name] = value
-    return variables
-
-
-class _Sent:
-    """What a client sends: NVIDIA's own benchmark_serving, or with ``use_nv_sa_benchmark`` SemiAnalysis's.
-
-    That one (``_to_sa_benchmark_cmd``) always sends random tokens and streams, and has no warm-up.
-    """
-
-    def __init__(self, client: Fields) -> None:
-        self._client = client
-        self._semi_analysis = client.flag("use_nv_sa_benchmark")
-        file, streaming = client.text("dataset_file"), client.flag("streaming", default=True)
-        warmup = client.flag("warmup") and not self._semi_analysis
-        self.dataset_file = "" if self._semi_analysis or file == _NO_DATASET else file
-        self.streaming = streaming or self._semi_analysis
-        self.warmup_requests = 1 if warmup else 0
-
-    def lengths(self) -> Lengths | None:
-        """Return the lengths; None if they are wrong.
-
-        benchmark_serving draws from ``int(X * (1 - R))`` to ``int(X * (1 + R))`` and takes ``R`` below 1;
-        SemiAnalysis's client (bench_serving f3ea022a) from ``int(X * R)`` to ``X``. Both ends are included.
-        With a dataset nothing is drawn.
-        """
-        client = self._client
-        inputs, outputs = client.whole("isl", 1024), client.whole("osl", 1024)
-        ratio = client.number("random_range_ratio", 0.0)
-        if ratio > 1 or (ratio == 1 and not self._semi_analysis):
-            most = "at most 1" if self._semi_analysis else "less than 1"
-            client.mistake("random_range_ratio", f"expected {most}, found {ratio:g}")
-        if inputs is None or outputs is None:
-            return None
-        if self._semi_analysis:
-            return Lengths(inputs, outputs, ratio)
-        drawn = ratio and not self.dataset_file
-        return Lengths(inputs, outputs, 1 - ratio, 1 + ratio) if drawn else Lengths(inputs, outputs)
-
-    def ignored(self) -> Iterator[str]:
-        """Yield what the client itself ignores, a sentence each."""
-        client = self._client
-        given = [key for key in ("dataset_file", "streaming", "warmup") if key in client]
-        if self._semi_analysis and given:
-            yield (
-                f"NVIDIA ignores {', '.join(given)} with use_nv_sa_benchmark: random tokens, streamed, "
-                "without a warm-up."
-            )
-        if self.dataset_file and client.number("random_range_ratio", 0.0):
-            yield "NVIDIA ignores random_range_ratio with a dataset_file, which has its own lengths."
 
 
 _KNOWN_OF_CLIENT = {

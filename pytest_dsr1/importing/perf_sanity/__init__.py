@@ -1,0 +1,1 @@
+"""NVIDIA's perf-sanity files: a module per kind, and what they share."""
