@@ -14,7 +14,7 @@ from dataclasses import replace
 from pytest_dsr1.engines.openai.endpoint import Site, site
 from pytest_dsr1.engines.openai.questions import ask
 from pytest_dsr1.engines.openai.requests import Requests
-from pytest_dsr1.engines.openai.server.command import launch_command
+from pytest_dsr1.engines.openai.server.command import in_step, launch_command
 from pytest_dsr1.engines.openai.server.reuse import ServerLease, ServerPool
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import AskingInterruptedError, EngineResult, Job
@@ -47,7 +47,7 @@ class OpenAiEngine:
             servers = "the server" if len(engine.urls) == 1 else "the servers"
             at = " and ".join(map(without_secrets, engine.urls))
             return f"{shell_comment(f'against {servers} at {at}')}\n{line}"
-        return f"{launch_command(job.scenario, 8000).comment()}\n{line}"
+        return f"{in_step(launch_command(job.scenario, 8000), job).comment()}\n{line}"
 
     def run(self, job: Job, observer: Observer) -> EngineResult:
         """Measure.

@@ -139,6 +139,11 @@ class OpenAi(EngineSettings):
         return None if self.other_options else self.trtllm
 
     @property
+    def spans_nodes(self) -> bool:
+        """Only trtllm-serve, which MPI starts; its first rank, which serves, runs next to the client."""
+        return self.server == "trtllm-serve" and self.url is None
+
+    @property
     def ranks(self) -> int:
         """The answer of TensorRT-LLM's options; 1 for other servers."""
         return 1 if self._answers is None else self._answers.ranks

@@ -190,11 +190,10 @@ class TrtllmBench(TensorRtLlm):
 
     type: Literal["trtllm-bench"]
     """NVIDIA's benchmark command."""
-    spans_nodes: ClassVar[bool] = True
     command: Annotated[list[ExpandedText], Field(min_length=1)] = Field(
         default_factory=lambda: ["trtllm-bench"]
     )
-    """The program, with an optional prefix such as `[srun, --mpi=pmix, trtllm-llmapi-launch, trtllm-bench]`."""  # noqa: E501
+    """The program, with an optional prefix such as `[docker, run, IMAGE, trtllm-bench]`. With several `hardware.nodes` the program alone, which pytest-dsr1 then starts with `srun`."""  # noqa: E501
     scheduler_policy: Literal["guaranteed_no_evict", "max_utilization"] | None = None
     """The capacity scheduler."""
     request_records: bool | None = None
@@ -206,6 +205,11 @@ class TrtllmBench(TensorRtLlm):
         "output_over_time": "engine.llm_api.print_iter_log: true",
         "request_records": "engine.request_records: true",
     }
+
+    @property
+    def spans_nodes(self) -> bool:
+        """True: each GPU is a rank."""
+        return True
 
     @property
     def command_words(self) -> tuple[str, ...]:

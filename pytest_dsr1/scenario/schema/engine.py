@@ -90,8 +90,6 @@ class EngineSettings(Part):
     """Whether it can send requests at given times (`load.arrival`, `load.ramp_s`, `load.duration_s`)."""
     answers_questions: ClassVar[bool] = False
     """Whether it returns the text or the tokens of an answer (`accuracy`)."""
-    spans_nodes: ClassVar[bool] = False
-    """Whether Slurm's `srun` can start it over several machines."""
     may_bring_model: ClassVar[bool] = False
     """Whether the engine may get its model from elsewhere, so that a scenario need not name one."""
     former_names: ClassVar[Mapping[str, str]] = {}
@@ -132,6 +130,11 @@ class EngineSettings(Part):
     def gpus(self) -> int | None:
         """The number of GPUs that it uses; None if only `hardware.count` says so."""
         return None
+
+    @property
+    def spans_nodes(self) -> bool:
+        """Whether Slurm's `srun` can start it over several machines."""
+        return False
 
     @property
     def ranks(self) -> int:
