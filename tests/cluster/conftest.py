@@ -12,6 +12,7 @@ import pytest
 
 from tests.helpers.slurm_cluster import PROGRAMS, Cluster, slurm_cluster
 from tests.helpers.slurm_runs import Runs
+from tests.helpers.slurm_settings import has_freezer
 from tests.standins.nvml.control import build
 
 
@@ -25,6 +26,8 @@ def lacking() -> str | None:
         )
     if subprocess.run(["unshare", "--uts", "true"], capture_output=True, check=False).returncode:
         return "the tests on a Slurm cluster need root, and in a container the right to use `unshare --uts`"
+    if not has_freezer():
+        return "the tests on a Slurm cluster need cgroup v1's freezer in /sys/fs/cgroup/freezer, writable"
     return None
 
 
