@@ -113,6 +113,7 @@ def test_what_is_too_large_is_found() -> None:
 
 ACROSS = (
     "browser",
+    "cluster",
     "engines/test_independence.py",
     "gate/test_gate_simulation.py",
     "gate/test_searches_simulation.py",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.checkpoint import small_checkpoint
 from tests.helpers.paths import ROOT
 from tests.helpers.real_run import RealRun
 from tests.standins.nvml.control import FakeMachine, build
@@ -35,20 +36,6 @@ class Node:
     def saved(self) -> Path:
         (folder,) = (self.pytester.path / ".dsr1" / "h200-max-throughput").iterdir()
         return folder
-
-
-def _checkpoint(folder: Path) -> Path:
-    """DeepSeek-R1's layout in small: config.json with its FP8 blocks, and one shard."""
-    folder.mkdir(parents=True)
-    config = {
-        "architectures": ["DeepseekV3ForCausalLM"],
-        "quantization_config": {"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [128, 128]},
-    }
-    header = json.dumps({"w": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}}).encode()
-    shard = len(header).to_bytes(8, "little") + header + bytes(8)
-    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    (folder / "model.safetensors").write_bytes(shard)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +63,7 @@ def node(pytester: pytest.Pytester, driver: Path, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.delenv("DSR1_STANDIN_FAIL", raising=False)
-    return Node(pytester, gpus, _checkpoint(place / "models" / "DeepSeek-R1"))
+    return Node(pytester, gpus, small_checkpoint(place / "models" / "DeepSeek-R1"))
 
 
 def test_set_up_measured_judged_and_put_back(node: Node) -> None:

@@ -1,0 +1,62 @@
+"""A real Slurm cluster of two nodes, Debian's. Run by ``tox run -e slurm``; skipped where it cannot run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.slurm_cluster import PROGRAMS, Cluster, slurm_cluster
+from tests.helpers.slurm_runs import Runs
+from tests.helpers.slurm_settings import has_freezer
+from tests.standins.nvml.control import build
+
+
+def lacking() -> str | None:
+    """Return why no cluster can run here; None if one can."""
+    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    if missing:
+        return (
+            f"the tests on a Slurm cluster need {', '.join(missing)}; on Debian, as root: apt-get install "
+            "slurmctld slurmd slurm-client munge libpmix2"
+        )
+    if subprocess.run(["unshare", "--uts", "true"], capture_output=True, check=False).returncode:
+        return "the tests on a Slurm cluster need root, and in a container the right to use `unshare --uts`"
+    if not has_freezer():
+        return "the tests on a Slurm cluster need cgroup v1's freezer in /sys/fs/cgroup/freezer, writable"
+    return None
+
+
+@pytest.fixture(scope="session")
+def whole_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One for all tests of a worker."""
+    if os.environ.get("TOX_ENV_NAME") == "tests":
+        pytest.skip("needs a Slurm cluster: tox run -e slurm")
+    if reason := lacking():
+        if os.environ.get("DSR1_REQUIRE_SLURM") == "1":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    with slurm_cluster(build(tmp_path_factory.mktemp("nvml") / "driver")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(whole_cluster: Cluster) -> Cluster:
+    """Two idle nodes, each with eight healthy H200s, without jobs, locks or journals of other tests."""
+    whole_cluster.clear()
+    return whole_cluster
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark every test here."""
+    item.add_marker(pytest.mark.slurm)
+
+
+@pytest.fixture
+def runs(cluster: Cluster, tmp_path: Path) -> Runs:
+    """Jobs that run pytest with the stand-in of trtllm-bench on the cluster."""
+    return Runs(cluster, tmp_path)
