@@ -22,7 +22,7 @@ def lacking() -> str | None:
     if missing:
         return (
             f"the tests on a Slurm cluster need {', '.join(missing)}; on Debian, as root: apt-get install "
-            "slurmctld slurmd slurm-client munge libpmix2"
+            "slurmctld slurmd slurm-client munge libpmix2 libopenmpi3"
         )
     if subprocess.run(["unshare", "--uts", "true"], capture_output=True, check=False).returncode:
         return "the tests on a Slurm cluster need root, and in a container the right to use `unshare --uts`"
