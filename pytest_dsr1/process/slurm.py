@@ -1,4 +1,4 @@
-"""Slurm's steps, which wait for each other."""
+"""Slurm's steps, which wait for each other, and whose variables mislead programs that they do not hold."""
 
 from __future__ import annotations
 
@@ -13,6 +13,18 @@ _IN_SHELL = re.compile(r"(?:^|[\s;&|({`/])srun\s(?!.*--overlap)", re.MULTILINE)
 _OF_MPI = re.compile(r"(?:plm|bootstrap|launcher|rmk)[ =]slurm\b")
 """Options with which Open MPI's and MPICH's mpirun start their helpers through srun."""
 _SCRIPT_BYTES = 1 << 16
+_LAUNCHERS = {"srun", "mpirun", "mpiexec", "trtllm-llmapi-launch"}
+_OF_A_STEP = re.compile(r"SLURM_(?:STEP|NTASKS|NPROCS$|PROCID$|LOCALID$|NODEID$|PMIX)|PMI\d?_|PMIX_(?!MCA_)")
+"""The variables of a task; those of PMIX_MCA_ are a person's settings of PMIx."""
+
+
+def outside_steps(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what a task of a step has in it.
+
+    A program would take itself for that task: trtllm-llmapi-launch reads its rank from SLURM_PROCID, and Open
+    MPI looks for the PMIx server of the step. A batch script has some of them, too.
+    """
+    return {name: value for name, value in environ.items() if not _OF_A_STEP.match(name)}
 
 
 def step_in_a_step(command: Sequence[str], environ: Mapping[str, str]) -> str | None:
@@ -38,6 +50,17 @@ def own_step(environ: Mapping[str, str]) -> str | None:
     if not step.isdecimal() or int(step) >= _FIRST_SPECIAL_STEP:
         return None
     return f"{environ.get('SLURM_JOB_ID', '')}.{step}"
+
+
+def second_launcher(command: Sequence[str], nodes: int) -> str | None:
+    """Return what is wrong with a command that starts ranks itself where we start them; else None."""
+    word = next((word for word in command if PurePath(word).name in _LAUNCHERS), None)
+    if nodes == 1 or word is None:
+        return None
+    return (
+        f"expected the program alone, because pytest-dsr1 starts it on {nodes} nodes (hardware.nodes) with "
+        f"srun; found {word}: remove it, and put srun's options into slurm.srun of the site file"
+    )
 
 
 def _starts_step(command: Sequence[str]) -> bool:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.helpers.slurm_cluster import PROGRAMS, Cluster, slurm_cluster
 from tests.helpers.slurm_runs import Runs
+from tests.helpers.slurm_settings import has_freezer
 from tests.standins.nvml.control import build
 
 
@@ -21,10 +22,12 @@ def lacking() -> str | None:
     if missing:
         return (
             f"the tests on a Slurm cluster need {', '.join(missing)}; on Debian, as root: apt-get install "
-            "slurmctld slurmd slurm-client munge libpmix2"
+            "slurmctld slurmd slurm-client munge libpmix2 libopenmpi3"
         )
     if subprocess.run(["unshare", "--uts", "true"], capture_output=True, check=False).returncode:
         return "the tests on a Slurm cluster need root, and in a container the right to use `unshare --uts`"
+    if not has_freezer():
+        return "the tests on a Slurm cluster need cgroup v1's freezer in /sys/fs/cgroup/freezer, writable"
     return None
 
 

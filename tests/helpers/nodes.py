@@ -1,6 +1,24 @@
-"""Nodes with stand-in GPUs."""
+"""Jobs for an engine on two nodes, without a cluster."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from pytest_dsr1.engines.protocol import Job
+from pytest_dsr1.scenario.schema.scenario import Hardware
+from pytest_dsr1.scenario.schema.site import Site, Slurm
+
+LEADER = ("sh", "-c", '[ "$SLURM_PROCID" != 0 ] || exec "$@"', "launcher")
+"""A launcher that runs the command in the first rank, like trtllm-llmapi-launch."""
+OF_A_STEP = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "5", "PMIX_RANK": "5", "SLURM_NTASKS": "1"}
+
+
+def on_two_nodes(job: Job, **slurm: Any) -> Job:
+    """Return the job on two nodes with half of its GPUs each, at a site with these options of Slurm."""
+    hardware = Hardware(gpu="NVIDIA H200", count=8, nodes=2)
+    site = Site(slurm=Slurm(**{"launcher": list(LEADER), **slurm}))
+    return replace(job, scenario=job.scenario.model_copy(update={"hardware": hardware}), site=site)
 
 
 def uuid(number: int, gpu: int) -> str:

@@ -9,7 +9,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -154,17 +154,24 @@ class Cluster:
         self.run("scontrol", "update", f"JobId={job}", "TimeLimit=0")
 
     def idle(self) -> bool:
-        """Return whether every node answers and has nothing to do."""
-        told = self.run("sinfo", "--noheader", "-N", "--partition=batch", "--format=%t").split()
+        """Return whether Slurm answers, and no node has anything to do."""
+        try:
+            told = self.run("sinfo", "--noheader", "-N", "--partition=batch", "--format=%t").split()
+        except AssertionError:
+            return False
         return told == ["idle"] * len(self.nodes)
+
+    def empty(self) -> None:
+        """Cancel all jobs, and wait until they have ended."""
+        self.run("scancel", "--user=root")
+        self.until(lambda: not self.jobs(), "the end of all jobs")
 
     def clear(self) -> None:
         """Make the cluster as new: end all jobs, start what was killed, and renew the GPUs."""
-        for job in self.jobs():
-            self.run("scancel", str(job))
         for node in self.nodes:
             if node.slurmd.poll() is not None:
                 node.start()
+        self.empty()
         self.until(self.idle, "an idle cluster")
         for node in self.nodes:
             self.until(lambda node=node: not node.processes(), f"an empty {node.name}")  # type: ignore[misc]
@@ -190,33 +197,27 @@ def slurm_cluster(library: Path, *, nodes: int = 2, gpus: int = 8) -> Iterator[C
         log = root / "log" / "daemons"
         munge = [f"--{name}-file={root}/munge/{name}" for name in ("key", "pid", "seed")]
         munge += [f"--socket={root}/munge/socket", "--force", "--num-threads=2"]
+        daemons = []
         for command in (["munged", "-F", *munge], ["slurmctld", "-D", "-c", "-f", str(config)]):
-            ends.callback(end, started(command, config, log))
+            daemons.append(started(command, config, log))
+            ends.callback(end, daemons[-1])
         for node in made:
             ends.callback(slurm_settings.remove_cgroups, node.name)
             ends.callback(node.end)
             node.start()
-        _wait_until_up(cluster, log)
-        ends.callback(_cancel_all, cluster)
+        _wait_until_up(cluster, [*daemons, *(node.slurmd for node in made)])
+        ends.callback(cluster.empty)
         yield cluster
 
 
-def _wait_until_up(cluster: Cluster, log: Path) -> None:
-    """Wait until all nodes are idle; the error has what the daemons have said."""
+def _wait_until_up(cluster: Cluster, daemons: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Wait until all nodes are idle; the error has what the daemons have logged."""
     deadline = time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            if cluster.idle():
-                break
-        except AssertionError as error:  # slurmctld does not listen yet
-            if time.monotonic() > deadline:
-                raise AssertionError(f"the Slurm cluster did not start: {log.read_text()}") from error
+    while not cluster.idle():
+        if time.monotonic() > deadline or any(daemon.poll() is not None for daemon in daemons):
+            logs = sorted((cluster.root / "log").iterdir())
+            told = "\n".join(f"{path.name}:\n{path.read_text()}" for path in logs)
+            raise AssertionError(f"the Slurm cluster did not start\n{told}")
         time.sleep(0.05)
     for node in cluster.nodes:
         node.hold()
-
-
-def _cancel_all(cluster: Cluster) -> None:
-    for job in cluster.jobs():
-        cluster.cancel(job)
-    cluster.until(lambda: not cluster.jobs(), "the end of all jobs")

@@ -43,12 +43,12 @@ class Runs:
         }
         self.write()
 
-    def write(self, nodes: int = 1, **engine: object) -> None:
-        """Write the scenario, on these nodes; the engine is trtllm-bench with these keys."""
+    def write(self, *, nodes: int = 1, gpus: int = 8, **engine: object) -> None:
+        """Write the scenario, for GPUs on each of these nodes; the engine is trtllm-bench with these keys."""
         scenario = {
             "name": "small",
             "description": "A scenario of the tests",
-            "hardware": {"gpu": "NVIDIA H200", "count": 8 * nodes, "nodes": nodes},
+            "hardware": {"gpu": "NVIDIA H200", "count": gpus * nodes, "nodes": nodes},
             "gpu_setup": {"persistence": True, "vboost": 4},
             "model": {
                 "name": "deepseek-ai/DeepSeek-R1",
@@ -57,7 +57,7 @@ class Runs:
             },
             "dataset": {"input_tokens": 8, "output_tokens": 16, "vocab_size": 100},
             "load": {"concurrency": 2, "num_requests": 4, "warmup_requests": 2},
-            "engine": {"type": "trtllm-bench", "tp": 8 * nodes, **engine},
+            "engine": {"type": "trtllm-bench", "tp": gpus * nodes, **engine},
             "targets": [{"metric": "total_output_throughput", "value": 1}],
         }
         text = yaml.safe_dump(scenario, sort_keys=False)

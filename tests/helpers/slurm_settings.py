@@ -33,7 +33,7 @@ SlurmdPidFile={root}/pid/%n
 SlurmctldLogFile={root}/log/slurmctld
 SlurmdLogFile={root}/log/%n
 SlurmdParameters=config_overrides
-ProctrackType=proctrack/{tracking}
+ProctrackType=proctrack/cgroup
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
@@ -81,8 +81,11 @@ def free_ports(count: int) -> list[int]:
     raise OSError(f"this machine has no {count} free ports")
 
 
-def tracks_by_cgroup() -> bool:
-    """Return whether Slurm can find the processes of a step by cgroup; otherwise it follows their parents."""
+def has_freezer() -> bool:
+    """Return whether Slurm can find a step's processes by cgroup; without, it misses those of other parents.
+
+    The plugin for cgroup v2 is not used: it refuses machines that also have v1.
+    """
     probe = _FREEZER / f"dsr1-{secrets.token_hex(4)}"
     try:
         probe.mkdir()
@@ -119,12 +122,9 @@ def write(root: Path, names: Sequence[str], ports: Sequence[int], gpus: int) -> 
     prolog.write_text(f'#!/bin/sh\nexec cat "{root}/nodes/$SLURMD_NODENAME/exports"\n')
     prolog.chmod(0o755)
     (root / "gres.conf").write_text(f"Name=gpu Type=h200 File={root}/dev/nvidia[0-{gpus - 1}]\n")
-    tracking = "linuxproc"
-    if tracks_by_cgroup():
-        tracking = "cgroup"
-        (root / "cgroup.conf").write_text(_CGROUP)
+    (root / "cgroup.conf").write_text(_CGROUP)
     host = socket.gethostname().partition(".")[0]
-    head = _SLURM.format(host=host, port=ports[0], root=root, tracking=tracking, names=",".join(names))
+    head = _SLURM.format(host=host, port=ports[0], root=root, names=",".join(names))
     nodes = "".join(
         _NODE.format(name=name, host=host, port=port, gpus=gpus)
         for name, port in zip(names, ports[1:], strict=True)

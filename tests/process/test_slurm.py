@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dsr1.process.slurm import step_in_a_step
+from pytest_dsr1.process.slurm import outside_steps, second_launcher, step_in_a_step
 
 STEP = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}
 
@@ -59,3 +59,28 @@ def test_srun_in_a_script_is_refused(tmp_path: Path) -> None:
 )
 def test_what_does_not_wait_for_itself_is_accepted(command: list[str], environ: dict[str, str]) -> None:
     assert step_in_a_step(command, environ) is None
+
+
+def test_a_launcher_of_ones_own_is_named() -> None:
+    assert second_launcher(["/usr/bin/srun", "-N2", "trtllm-bench"], 2) == (
+        "expected the program alone, because pytest-dsr1 starts it on 2 nodes (hardware.nodes) with srun; "
+        "found /usr/bin/srun: remove it, and put srun's options into slurm.srun of the site file"
+    )
+    assert second_launcher(["srun", "-n8", "trtllm-bench"], 1) is None
+    assert second_launcher(["env", "A=1", "trtllm-bench"], 2) is None
+
+
+@pytest.mark.parametrize("launcher", ["mpirun", "mpiexec", "trtllm-llmapi-launch"])
+def test_other_launchers_are_known(launcher: str) -> None:
+    assert f"found {launcher}: " in str(second_launcher([launcher, "trtllm-bench"], 4))
+
+
+def test_the_variables_of_a_task_are_left_out() -> None:
+    of_a_task = (
+        "SLURM_STEP_ID SLURM_STEPID SLURM_STEP_NUM_TASKS SLURM_NTASKS SLURM_NTASKS_PER_NODE SLURM_NPROCS "
+        "SLURM_PROCID SLURM_LOCALID SLURM_NODEID SLURM_PMIX_MAPPING_SERV PMI_RANK PMI2_X PMIX_RANK "
+        "PMIX_NAMESPACE"
+    )
+    of_the_job = "SLURM_JOB_ID SLURM_JOB_NODELIST SLURM_GPUS_PER_NODE PMIX_MCA_gds NODEID HOME SLURM_CONF"
+    both = f"{of_a_task} {of_the_job}".split()
+    assert set(outside_steps(dict.fromkeys(both, "1"))) == set(of_the_job.split())

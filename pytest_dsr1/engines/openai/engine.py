@@ -15,7 +15,7 @@ from pytest_dsr1.engines.openai.disaggregated import CANNOT_RUN_YET, Disaggregat
 from pytest_dsr1.engines.openai.endpoint import Site, site
 from pytest_dsr1.engines.openai.questions import ask
 from pytest_dsr1.engines.openai.requests import Requests
-from pytest_dsr1.engines.openai.server.command import launch_command
+from pytest_dsr1.engines.openai.server.command import in_step, launch_command
 from pytest_dsr1.engines.openai.server.reuse import ServerLease, ServerPool
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import AskingInterruptedError, EngineResult, Job
@@ -43,17 +43,15 @@ class OpenAiEngine:
         Raises:
             UserError: the server does not have some of the scenario's options.
         """
-        engine, several = OpenAi.of(job.scenario), job.scenario.hardware.nodes > 1
+        engine = OpenAi.of(job.scenario)
         line = f"pytest --dsr1-profile={job.scenario.name}\n"
         if engine.url is not None:
             servers = "the server" if len(engine.urls) == 1 else "the servers"
             at = " and ".join(map(without_secrets, engine.urls))
             return f"{shell_comment(f'against {servers} at {at}')}\n{line}"
-        remarks = [shell_comment(CANNOT_RUN_YET)] if several else []
         if engine.disaggregated is None:
-            remarks.append(launch_command(job.scenario, 8000).comment())
-        else:
-            remarks += _of_roles(job.scenario, engine.disaggregated)
+            return f"{in_step(launch_command(job.scenario, 8000), job).comment()}\n{line}"
+        remarks = [shell_comment(CANNOT_RUN_YET), *_of_roles(job.scenario, engine.disaggregated)]
         return "\n".join([*remarks, line])
 
     def run(self, job: Job, observer: Observer) -> EngineResult:
@@ -61,12 +59,12 @@ class OpenAiEngine:
 
         Raises:
             UserError: the server does not have some of the scenario's options.
-            EngineError: the measurement failed, or needs several nodes; a server that was started or kept has
+            EngineError: the measurement failed; a server that was started or kept has
                 ended.
             InvalidRunError: the client was saturated.
         """
         engine = OpenAi.of(job.scenario)
-        if job.scenario.hardware.nodes > 1:
+        if engine.disaggregated is not None:
             raise EngineError(f"{job.scenario.name}: {CANNOT_RUN_YET}")
         if importlib.util.find_spec("httptools") is None:
             raise EngineError(

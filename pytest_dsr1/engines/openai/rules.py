@@ -5,6 +5,7 @@ from __future__ import annotations
 from pytest_dsr1.engines.openai.disaggregated import Servers, of_role
 from pytest_dsr1.engines.openai.settings import OTHER_OPTIONS, OpenAi
 from pytest_dsr1.engines.trtllm_options import rules as of_options
+from pytest_dsr1.process.slurm import second_launcher
 from pytest_dsr1.scenario.rules.accuracy import sequence_needed
 from pytest_dsr1.scenario.rules.general import longest
 from pytest_dsr1.scenario.rules.registry import EngineRules
@@ -35,6 +36,13 @@ def _server_origin(engine: OpenAi, scenario: Scenario) -> Findings:
         )
     elif engine.command is None and model.path is None and model.random_weights is None:
         yield "model", f"expected `path` of the model that {engine.server} must serve; found none"
+
+
+@RULES.must("hardware.nodes", "engine.command")
+def _one_launcher(engine: OpenAi, scenario: Scenario) -> Findings:
+    """With several `hardware.nodes`, the `engine.command` has no launcher of its own, like srun."""
+    if message := second_launcher(engine.command or (), scenario.hardware.nodes):
+        yield "engine.command", message
 
 
 @RULES.must("engine.url", "load.concurrency", "load.num_requests")

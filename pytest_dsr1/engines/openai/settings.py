@@ -154,7 +154,7 @@ class OpenAi(EngineSettings):
 
     @property
     def spans_nodes(self) -> Literal["evenly", "by server"] | None:
-        """Only trtllm-serve spans them."""
+        """Only trtllm-serve, which MPI starts; its first rank, which serves, runs next to the client."""
         if self.server != "trtllm-serve" or self.url is not None:
             return None
         return "evenly" if self.disaggregated is None else "by server"

@@ -6,6 +6,7 @@ They come from TensorRT-LLM's behavior and from the published DeepSeek-R1 scenar
 from __future__ import annotations
 
 from pytest_dsr1.engines.tensorrt_llm.settings import TensorRtLlm
+from pytest_dsr1.process.slurm import second_launcher
 from pytest_dsr1.scenario.rules.accuracy import sequence_needed
 from pytest_dsr1.scenario.rules.general import longest
 from pytest_dsr1.scenario.rules.registry import EngineRules
@@ -24,6 +25,13 @@ def _ranks(engine: TensorRtLlm, scenario: Scenario) -> Findings:
         more = f" x context_parallel_size {contexts}" if contexts else ""
         ranks = f"tp {engine.tp} x pp {engine.pp}{more} = {engine.gpus} GPUs"
         yield "engine.tp", f"expected tp x pp to be hardware.count, {count}; found {ranks}"
+
+
+@RULES.must("hardware.nodes", "engine.command")
+def _one_launcher(engine: TensorRtLlm, scenario: Scenario) -> Findings:
+    """With several `hardware.nodes`, `engine.command` has no launcher of its own, like srun."""
+    if message := second_launcher(engine.command_words, scenario.hardware.nodes):
+        yield "engine.command", message
 
 
 @RULES.must("engine.ep", "engine.tp")

@@ -193,7 +193,7 @@ class TrtllmBench(TensorRtLlm):
     command: Annotated[list[ExpandedText], Field(min_length=1)] = Field(
         default_factory=lambda: ["trtllm-bench"]
     )
-    """The program, with an optional prefix such as `[srun, --mpi=pmix, trtllm-llmapi-launch, trtllm-bench]`."""  # noqa: E501
+    """The program, with an optional prefix such as `[docker, run, IMAGE, trtllm-bench]`. With several `hardware.nodes` the program alone, which pytest-dsr1 then starts with `srun`."""  # noqa: E501
     scheduler_policy: Literal["guaranteed_no_evict", "max_utilization"] | None = None
     """The capacity scheduler."""
     request_records: bool | None = None

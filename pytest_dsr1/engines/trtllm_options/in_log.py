@@ -57,8 +57,9 @@ _IN_ARGS = (
         switch,
     ),
 )
+_VERSION = re.compile(r"\[TensorRT-LLM\] TensorRT[- ]LLM version: (\S+)")
 _IN_LINES = (
-    Shown("version", re.compile(r"\[TensorRT-LLM\] TensorRT[- ]LLM version: (\S+)"), word),
+    Shown("version", _VERSION, word),
     Shown(
         "max_batch_size", re.compile(r"max_num_requests=\d+, max_num_tokens=\d+, max_batch_size=(\d+)"), whole
     ),
@@ -85,3 +86,9 @@ def options_in_log(text: str, read_from: str) -> Iterator[Option]:
         if found := line.search(text):
             yield from shown_in(found[1], options, read_from)
     yield from shown_in(text, _IN_LINES, read_from)
+
+
+def version_in_log(text: str) -> str | None:
+    """Return the version that TensorRT-LLM says when it is imported; None if a text does not show it."""
+    found = _VERSION.search(text)
+    return None if found is None else found[1]

@@ -62,7 +62,8 @@ HARMLESS = re.compile(
     r"|will (?:not )?be (?:used|disabled|ignored|skipped)|\boptional(?:ly)?\b|thrown while requesting )"
     r"|^\s*#(?!\d)|(?i:for benchmark choice|no valid triton configs|error during autotuning)"
     r"|[Gg]enerated text: |\b(?:if|when|in case|avoids?|prevents?) .{0,60}(?:out of memory|OOM)"
-    r"|[A-Za-z]*Warning: |resource_tracker|destroy_process_group|Unable to register cu\w+ factory"
+    r"|(?<!srun: )\b[A-Za-z]*Warning: "
+    r"|resource_tracker|destroy_process_group|Unable to register cu\w+ factory"
     r"|computation placer already registered|\berrors?[=: ]+(?:0|none|None|false|False)\b"
     r"|\b(?:no|0|without) errors?\b|unset the MCA|help-\w+\.txt|more process(?:es)? ha(?:s|ve) sent"
 )

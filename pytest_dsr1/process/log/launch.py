@@ -24,6 +24,10 @@ _MPI_STEP = (
     "start it with `srun --mpi=pmix` (`srun --mpi=list` shows what there is), or unset SLURM_* for a plain "
     "command without srun"
 )
+_OPTIONS = "in slurm.srun of the site file, or in engine.command"
+"""Where the options of srun are."""
+END_STEP = f"end that step (`squeue --steps` lists them), or add --overlap to srun, {_OPTIONS}"
+"""What to do about a step that waits for another one."""
 
 FAMILIES = (
     Family(
@@ -81,9 +85,9 @@ FAMILIES = (
     ),
     Family(
         STEP_BUSY,
-        WAITS,
+        one_of(WAITS.pattern, r"Unable to create step for job \d+: Requested nodes are busy"),
         "waited for another step of its Slurm job",
-        "end that step (`squeue --steps` lists them), or add --overlap to srun in engine.command",
+        END_STEP,
         "Slurm 22.05's srun",
         kind="consequence",
         calm=True,
@@ -113,6 +117,51 @@ FAMILIES = (
         kind="stated",
     ),
     Family(
+        "slurm mpi type",
+        one_of(r"can not load PMIx library", r"(?:Invalid|cannot find) MPI (?:type|plugin)"),
+        "could not start MPI",
+        "use a type of `srun --mpi=list` (slurm.mpi of the site file); for pmix, Slurm's PMIx plugin and "
+        "libpmix must be on every node",
+        "Slurm 22.05's srun",
+        final=True,
+    ),
+    Family(
+        "slurm fewer nodes",
+        one_of(r"can't run \d+ processes on \d+ nodes"),
+        "was started on fewer nodes than asked for",
+        "unset SLURM_NTASKS, which sbatch -n or another srun has set, or give srun --ntasks",
+        "Slurm 22.05's srun, which goes on",
+        passing=True,
+    ),
+    Family(
+        "slurm nodes",
+        one_of(r"Only allocated \d+ nodes asked for \d+"),
+        "was not started by Slurm",
+        "ask for as many nodes as hardware.nodes (sbatch --nodes)",
+        "Slurm 22.05's srun",
+    ),
+    Family(
+        "slurm processors",
+        one_of(r"More processors requested than permitted"),
+        "was not started by Slurm",
+        "ask for whole nodes (sbatch --exclusive), or for a task per GPU (--ntasks-per-node)",
+        "Slurm 22.05's srun",
+    ),
+    Family(
+        "slurm credential",
+        one_of(r"Job credential (?:expired|revoked)"),
+        "was not started by Slurm",
+        "compare the clocks of the nodes (`srun --ntasks-per-node=1 date +%s.%N`), and try again",
+        "Slurm's FAQ",
+    ),
+    Family(
+        "slurm option",
+        one_of(r"srun: (?:unrecognized|ambiguous|invalid) option|srun: option .* requires an argument"),
+        "was not started by Slurm",
+        f"correct the option, {_OPTIONS}; those that begin with --container- need the plugin pyxis",
+        "Slurm 22.05's srun",
+    ),
+    Family(
         "mpi spawn",
         one_of(r"MPI_ERR_SPAWN|could not spawn processes"),
         "could not start its worker processes through MPI",
@@ -139,7 +188,7 @@ FAMILIES = (
             r"appears to have been direct launched using \"?srun",
             r"OMPI was not built with SLURM|not built with SLURM's PMI",
             r"(?:PMI2?|PMIX|pmix)\w*_Init failed|(?:orte|ompi|opal|prte)_\w*init\w* failed",
-            r"Invalid MPI type|can not load PMIx library|mpi/pmix: .*error",
+            r"mpi/pmix: .*error",
         ),
         "could not start MPI",
         _MPI_STEP,
@@ -165,14 +214,13 @@ FAMILIES = (
     Family(
         "slurm launch",
         one_of(
-            r"srun: error: Unable to (?:create step|allocate|confirm)|Job credential expired",
+            r"srun: error: Unable to (?:create step|allocate|confirm)",
             r"Requested nodes are busy|Requested node configuration is not available",
-            r"can't run \d+ processes on \d+ nodes|More processors requested than permitted",
             r"srun: error: (?:Invalid|Unable|Job|Memory specification|invalid|Required|Batch job)",
             r"Job/step already completing",
         ),
         "was not started by Slurm",
-        "correct the options of srun in engine.command; `scontrol show job` shows what the job has",
+        f"correct the options of srun, {_OPTIONS}; `scontrol show job` shows what the job has",
         "Slurm 22.05's srun",
     ),
     Family(
@@ -182,7 +230,7 @@ FAMILIES = (
             r"execvp?\(?.*: No such file or directory|srun: error: .*execve\(\)",
         ),
         "was not found by its launcher",
-        "correct the program's path in engine.command, for every node",
+        "correct the program's path in engine.command, or in slurm.launcher of the site file, for every node",
         "Open MPI's help-orterun.txt, slurmstepd",
     ),
     Family(
@@ -211,11 +259,30 @@ FAMILIES = (
         ends=True,
     ),
     Family(
+        "failed task",
+        one_of(r"srun: error: \S+: tasks? [\d,-]+: Exited with exit code \d+"),
+        "lost a task",
+        "look for that task's first error in the whole log",
+        "Slurm's srun, which then ends the other tasks (--kill-on-bad-exit)",
+        kind="aftermath",
+        ends=True,
+    ),
+    Family(
         "first task",
-        one_of(r"First task exited|MPI_ABORT was invoked|exited with non-zero status"),
+        one_of(r"First task exited"),
+        "was ended by srun some time after its first task had ended",
+        "look for that task's first error in the whole log; if there is none, give srun --wait=0",
+        "Slurm 22.05's srun --wait, also the site's WaitTime",
+        kind="aftermath",
+        quotes=False,
+        ends=True,
+    ),
+    Family(
+        "mpi abort",
+        one_of(r"MPI_ABORT was invoked|exited with non-zero status"),
         "was ended by its launcher, because one of its processes failed",
         "look for that process's first error in the whole log",
-        "Slurm's srun --wait, Open MPI's help-mpi-api.txt, nccl-tests#322",
+        "Open MPI's help-mpi-api.txt, nccl-tests#322",
         kind="aftermath",
         quotes=False,
         ends=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 
-from pytest_dsr1.process.log.launch import WAITS
+from pytest_dsr1.process.log.launch import END_STEP, WAITS
 from pytest_dsr1.process.log.lines import plain_line
 from pytest_dsr1.process.log.reader import LogReader
 
@@ -52,10 +52,7 @@ class Waiting:
             return f"job {found[1]} waits in Slurm's queue"
         if found := _STEP_QUEUED.match(line):
             self._queued_from_s = self._queued_from_s or self._heard_s
-            return (
-                f"srun waits for another step of job {found[1]}: end that step (`squeue --steps` lists "
-                "them), or add --overlap to srun in engine.command"
-            )
+            return f"srun waits for another step of job {found[1]}: {END_STEP}"
         if _ALLOCATED.match(line) and self._queued_from_s is not None:
             self._queued_s += self._heard_s - self._queued_from_s
             self._queued_from_s = None

@@ -27,7 +27,7 @@ _ALIGNMENT = ({2, 3}, (8, 0, 18, 8))
 
 _MOST_NODES = 4
 _MOST_SERVERS = 4
-"""So many servers have a line each."""
+"""Of more than that, only the lowest and the highest are shown."""
 
 COLORS: Mapping[Status, Mapping[str, bool]] = {
     Status.PASS: {"green": True, "bold": True},

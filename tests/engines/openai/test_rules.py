@@ -191,3 +191,17 @@ def test_tasks_without_the_chat_template_are_warned_of(tmp_path: Path) -> None:
         ).warnings
         == ()
     )
+
+
+def test_a_server_over_nodes_is_trtllm_serve_without_a_launcher(tmp_path: Path) -> None:
+    gpus = ("hardware: {}", "hardware: {gpu: NVIDIA B200, count: 16, nodes: 2}")
+    one = "hardware.nodes: expected 1: the engine `openai` runs on one machine"
+    assert mistakes(tmp_path, changed(gpus)) == [f"s.yaml:3:41: {one}"]
+    path = ("{name: deepseek-ai/DeepSeek-R1}", "{name: deepseek-ai/DeepSeek-R1, path: /models/r1}")
+    assert mistakes(tmp_path, changed(gpus, path, (URL, "  server: vllm"))) == [f"s.yaml:3:41: {one}"]
+    serve = "  server: trtllm-serve"
+    load_text(tmp_path, changed(gpus, path, (URL, serve)))
+    own = (URL, f"{serve}\n  command: [srun, trtllm-serve]")
+    assert mistakes(tmp_path, changed(gpus, path, own)) == [
+        "s.yaml:12:3: engine.command: expected the program alone, because pytest-dsr1 starts it on 2 nodes (hardware.nodes) with srun; found srun: remove it, and put srun's options into slurm.srun of the site file"
+    ]

@@ -228,3 +228,12 @@ def test_context_parallelism_takes_gpus(tmp_path: Path) -> None:
         "s.yaml:18:3: engine.tp: expected tp x pp to be hardware.count, 8; found tp 8 x pp 1 x "
         "context_parallel_size 2 = 16 GPUs"
     ]
+
+
+def test_a_launcher_of_ones_own_on_several_nodes(tmp_path: Path) -> None:
+    command = ("  tp: 8", "  tp: 8\n  command: [srun, trtllm-llmapi-launch, trtllm-bench]")
+    load_text(tmp_path, changed(command))
+    nodes = ("  gpu: NVIDIA H200", "  gpu: NVIDIA H200\n  nodes: 2")
+    assert mistakes(tmp_path, changed(nodes, command)) == [
+        "s.yaml:20:3: engine.command: expected the program alone, because pytest-dsr1 starts it on 2 nodes (hardware.nodes) with srun; found srun: remove it, and put srun's options into slurm.srun of the site file"
+    ]

@@ -48,7 +48,7 @@ def test_time_behind_another_step_is_not_start_up(clock: Clock) -> None:
     wait = Waiting(LogReader(), 60.0)
     assert wait.heard(f" 0: {BUSY}") == (
         "srun waits for another step of job 4711: end that step (`squeue --steps` lists them), or add "
-        "--overlap to srun in engine.command"
+        "--overlap to srun, in slurm.srun of the site file, or in engine.command"
     )
     clock.now_s += 7200
     assert not wait.over

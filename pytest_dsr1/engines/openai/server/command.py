@@ -6,13 +6,15 @@ import contextlib
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pytest_dsr1.engines.openai.acceptance import sglang_variables, with_vllm_forced
 from pytest_dsr1.engines.openai.server.random_model import DUMMY_WEIGHTS, model_folder
 from pytest_dsr1.engines.openai.settings import OpenAi
+from pytest_dsr1.engines.protocol import Job
+from pytest_dsr1.engines.slurm_step import step_variables, step_words
 from pytest_dsr1.engines.trtllm_options.acceptance import forcing_variables
 from pytest_dsr1.engines.trtllm_options.defaults import Asked, remarks
 from pytest_dsr1.engines.trtllm_options.dialects import (
@@ -174,6 +176,12 @@ def _remarks(engine: OpenAi, version: str | None) -> tuple[str, ...]:
         arguments=engine.arguments,
     )
     return tuple(remarks(asked, version))
+
+
+def in_step(command: LaunchCommand, job: Job) -> LaunchCommand:
+    """Return the command as Slurm starts it on the scenario's nodes; the same on one node."""
+    variables = step_variables(job) | command.environment
+    return replace(command, argv=[*step_words(job), *command.argv], environment=variables)
 
 
 def trtllm_version(engine: OpenAi) -> str | None:

@@ -17,10 +17,11 @@ from pathlib import Path
 from pytest_dsr1.engines.openai.server.command import trtllm_version
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import Job
+from pytest_dsr1.engines.slurm_step import asking_words, step_environment
 from pytest_dsr1.engines.trtllm_options.dialects import version_of
 from pytest_dsr1.engines.trtllm_options.installed import offered_options
 from pytest_dsr1.errors import UserError
-from pytest_dsr1.process.child import Child, environment
+from pytest_dsr1.process.child import Child
 from pytest_dsr1.records import Observer
 
 ADDRESS = "server.addr"
@@ -72,7 +73,8 @@ def _offered(job: Job, engine: OpenAi) -> frozenset[str]:
     """Return the options in trtllm-serve's help; none if it does not print one in time."""
     lines: list[str] = []
     until_s = time.monotonic() + min(_HELP_LIMIT_S, engine.startup_timeout_s)
-    argv, env = ["trtllm-serve", "serve", "--help"], environment(engine.environment)
+    argv = [*asking_words(job), "trtllm-serve", "serve", "--help"]
+    env = step_environment(job, engine.environment)
     with Child(argv, env=env, cwd=job.artifacts, log=job.artifacts / HELP) as child:
         while time.monotonic() < until_s:
             more = child.read(0.25)

@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_dsr1.engines.openai.endpoint import Site, site
-from pytest_dsr1.engines.openai.server.command import LaunchCommand, launch_command
+from pytest_dsr1.engines.openai.server.command import LaunchCommand, in_step, launch_command
 from pytest_dsr1.engines.openai.server.port import ADDRESS, free_port, reported, server_chooses
 from pytest_dsr1.engines.openai.server.random_model import model_folder, write_model
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import Job
+from pytest_dsr1.engines.slurm_step import in_container, step_environment
 from pytest_dsr1.engines.trtllm_options.file import OPTIONS_FILE, file_text, rejection
 from pytest_dsr1.errors import EngineError
-from pytest_dsr1.process.child import Child, environment, signal_name
+from pytest_dsr1.process.child import Child, signal_name
 from pytest_dsr1.process.log import memory, why
 from pytest_dsr1.process.log.reader import LogReader
 from pytest_dsr1.process.log.waiting import Waiting
@@ -133,15 +134,15 @@ def launched(job: Job, observer: Observer) -> Iterator[Server]:
     scenario, engine = job.scenario, OpenAi.of(job.scenario)
     site(engine, "http://127.0.0.1")  # a key that is not set is reported before anything starts
     command = launch_command(scenario, 0)
-    env = environment(command.environment)
-    if shutil.which(command.argv[0], path=env.get("PATH")) is None:
+    env = step_environment(job, command.environment)
+    if not in_container(job) and shutil.which(command.argv[0], path=env.get("PATH")) is None:
         raise EngineError(
             f"{scenario.name}: {command.argv[0]} is not installed (not found in PATH); install it, or "
             "set engine.command"
         )
     chooses = server_chooses(job, observer)
     port = 0 if chooses else free_port()
-    command = launch_command(scenario, port, report=ADDRESS if chooses else None)
+    command = in_step(launch_command(scenario, port, report=ADDRESS if chooses else None), job)
     if scenario.model.random_weights is not None:
         observer.phase("starting", "writing the model's configuration and tokenizer")
         write_model(scenario, model_folder(scenario, os.environ))

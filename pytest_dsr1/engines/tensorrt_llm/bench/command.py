@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_dsr1.engines.protocol import Job
+from pytest_dsr1.engines.slurm_step import step_variables, step_words
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
 from pytest_dsr1.engines.trtllm_options.acceptance import forcing_variables
 from pytest_dsr1.engines.trtllm_options.defaults import Asked, remarks
@@ -37,6 +38,7 @@ class Invocation:
     Attributes:
         dialect: the dialect of the options.
         because: the version and how it is known; the first line of the script.
+        step: what stands before the command, so that Slurm starts it on several nodes; else nothing.
         command: the program with its prefix.
         arguments: the options, each with its value; file names are relative to the folder of the run.
         options: the content of the options file; empty if there is no file.
@@ -46,6 +48,7 @@ class Invocation:
 
     dialect: Dialect
     because: str
+    step: tuple[str, ...]
     command: tuple[str, ...]
     arguments: tuple[tuple[str, ...], ...]
     options: dict[str, Any]
@@ -55,7 +58,7 @@ class Invocation:
     @property
     def argv(self) -> list[str]:
         """The whole command line."""
-        return [*self.command, *(word for words in self.arguments for word in words)]
+        return [*self.step, *self.command, *(word for words in self.arguments for word in words)]
 
 
 def invocation(
@@ -102,11 +105,13 @@ def invocation(
     return Invocation(
         dialect=dialect,
         because=because,
+        step=step_words(job),
         command=_command(job, engine),
         arguments=(*group, ("throughput",), *arguments),
         options=options,
         environment={
             "PYTHONUNBUFFERED": "1",
+            **step_variables(job),
             **engine.environment,
             **forcing_variables(scenario, version, dialect),
         },
@@ -177,6 +182,6 @@ def script(job: Job, call: Invocation) -> str:
         lines.append(f"cd {shell_word(str(job.artifacts.absolute()))}")
     lines += [f"export {name}={shell_value(name, value)}" for name, value in call.environment.items()]
     lines += file_lines(call.options)
-    rows = [masked_words(call.command), *call.arguments]
+    rows = [*([masked_words(call.step)] if call.step else []), masked_words(call.command), *call.arguments]
     lines.append(" \\\n  ".join(" ".join(map(expanding_word, row)) for row in rows))
     return "\n".join(lines) + "\n"

@@ -21,6 +21,7 @@ from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.in_effect import saved
 from pytest_dsr1.engines.log_options import start_of
 from pytest_dsr1.engines.protocol import EngineResult, Job
+from pytest_dsr1.engines.slurm_step import asking_words, in_container, step_environment
 from pytest_dsr1.engines.tensorrt_llm.bench import command
 from pytest_dsr1.engines.tensorrt_llm.bench.command import Invocation, invocation
 from pytest_dsr1.engines.tensorrt_llm.bench.in_effect import options_in_effect
@@ -42,6 +43,7 @@ from pytest_dsr1.engines.trtllm_options.dialects import (
     newer_than_known,
 )
 from pytest_dsr1.engines.trtllm_options.file import OPTIONS_FILE, file_text
+from pytest_dsr1.engines.trtllm_options.in_log import version_in_log
 from pytest_dsr1.engines.trtllm_options.installed import installed_version, offered_options
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.masking import NOT_SHOWN, is_secret, masked_words
@@ -51,6 +53,7 @@ from pytest_dsr1.process.log.waiting import Waiting
 from pytest_dsr1.records import Observer, RequestRecord
 from pytest_dsr1.storage.files import write_atomically
 
+PROGRAM = "trtllm-bench"
 LOG = "trtllm-bench.log"
 HELP = "help.txt"
 CLOCK_TOLERANCE_S = 30.0
@@ -73,9 +76,8 @@ class TrtllmBenchEngine:
         Raises:
             UserError: the version does not have some of the scenario's options.
         """
-        engine = TrtllmBench.of(job.scenario)
-        version = _version(engine)
-        dialect, because = choose_dialect(engine.dialect, version)
+        version = _version(job)
+        dialect, because = choose_dialect(TrtllmBench.of(job.scenario).dialect, version)
         call = invocation(job, dialect, because, command_line_options(dialect), version)
         return command.script(job, call)
 
@@ -89,10 +91,15 @@ class TrtllmBenchEngine:
         """
         engine = TrtllmBench.of(job.scenario)
         _check_paths(job, engine)
-        version = _version(engine)
+        version = _version(job)
         dialect, because = choose_dialect(engine.dialect, version)
         observer.phase("starting", "asking trtllm-bench for its options")
-        offered = _ask_for_options(job, engine, dialect, observer)
+        help_text = _help_text(job, engine, dialect, observer)
+        if in_container(job):
+            version = version_in_log(help_text)
+            dialect, because = choose_dialect(engine.dialect, version)
+        # This text does not have the options of the command's group.
+        offered = offered_options(help_text) | {"--model", "--model_path"}
         call = invocation(job, dialect, because, offered, version)
         _write_artifacts(job, call)
         run = _Run(job, call, observer, BenchLog(observer, job.workload.mean_output))
@@ -101,17 +108,19 @@ class TrtllmBenchEngine:
         return run.result(returncode, version)
 
 
-def _environment(engine: TrtllmBench) -> dict[str, str]:
-    return environment(engine.environment)
+def _search_path(engine: TrtllmBench) -> str:
+    return environment(engine.environment).get("PATH", os.defpath)
 
 
-def _version(engine: TrtllmBench) -> str | None:
-    return installed_version(engine.command, _environment(engine).get("PATH", os.defpath), "trtllm-bench")
+def _version(job: Job) -> str | None:
+    """Return the version that is installed here; None if there is none, or the engine runs elsewhere."""
+    engine = TrtllmBench.of(job.scenario)
+    return None if in_container(job) else installed_version(engine.command, _search_path(engine), PROGRAM)
 
 
 def _check_paths(job: Job, engine: TrtllmBench) -> None:
     program, name = engine.command[0], job.scenario.model.name
-    if shutil.which(program, path=_environment(engine).get("PATH", os.defpath)) is None:
+    if not in_container(job) and shutil.which(program, path=_search_path(engine)) is None:
         raise EngineError(
             f"{job.scenario.name}: `{program}` was not found; trtllm-bench comes with TensorRT-LLM: run "
             "pytest in NVIDIA's container (tensorrt-llm/release) or where TensorRT-LLM is installed, or set "
@@ -124,14 +133,18 @@ def _check_paths(job: Job, engine: TrtllmBench) -> None:
         )
 
 
-def _ask_for_options(job: Job, engine: TrtllmBench, dialect: Dialect, observer: Observer) -> frozenset[str]:
-    """Return the options of this trtllm-bench. It imports TensorRT-LLM first, which can take a minute."""
-    argv = [*engine.command, "--model", "x", "throughput", "--help"]
+def _help_text(job: Job, engine: TrtllmBench, dialect: Dialect, observer: Observer) -> str:
+    """Return what this trtllm-bench says about its options.
+
+    It imports TensorRT-LLM first, which can take a minute, and says its version.
+    """
+    argv = [*asking_words(job), *engine.command, "--model", "x", "throughput", "--help"]
+    env = step_environment(job, engine.environment)
     text = job.artifacts / HELP
     lines: list[str] = []
     log = LogReader()
     waiting = Waiting(log, engine.startup_timeout_s)
-    with Child(argv, env=_environment(engine), cwd=job.artifacts, log=text) as child:
+    with Child(argv, env=env, cwd=job.artifacts, log=text) as child:
         while not waiting.over:
             more = child.read(waiting.poll_s)
             for line in more:
@@ -151,16 +164,15 @@ def _ask_for_options(job: Job, engine: TrtllmBench, dialect: Dialect, observer: 
     if returncode != 0:
         sentence = explain(FailureContext(returncode, log, engine, dialect))
         raise _failure(job, f"did not list its options: it {sentence}", log, text)
-    # This text does not have the options of the command's group.
-    offered = offered_options("\n".join(lines)) | {"--model", "--model_path"}
-    if "--dataset" not in offered:
+    help_text = "\n".join(lines)
+    if "--dataset" not in offered_options(help_text):
         raise _failure(
             job,
             "printed help text that does not list --dataset; check that engine.command is trtllm-bench",
             log,
             text,
         )
-    return offered
+    return help_text
 
 
 def _write_artifacts(job: Job, call: Invocation) -> None:
@@ -212,9 +224,8 @@ class _Run:
         """
         log, stage = self.log, ""
         waiting = Waiting(log.reader, self.engine.startup_timeout_s)
-        with Child(
-            self.call.argv, env=_environment(self.engine), cwd=self.folder, log=self.folder / LOG
-        ) as child:
+        env = step_environment(self.job, self.call.environment)
+        with Child(self.call.argv, env=env, cwd=self.folder, log=self.folder / LOG) as child:
             while True:
                 lines = child.read(waiting.poll_s)
                 self.unsearched = child.unsearched
@@ -349,8 +360,13 @@ class _Run:
             yield "answers end at the end token (engine.eos_id), so output lengths were not checked"
 
     def _series(self, from_s: float, to_s: float) -> tuple[tuple[float, float], ...]:
-        """Return output tokens per second over time, from iteration lines or else from the progress bar."""
+        """Return output tokens per second over time, from iteration lines or else from the progress bar.
+
+        Not from a bar that came through srun, whose times are those of full buffers.
+        """
         log = self.log
+        if self.call.step and not log.iterations:
+            return ()
         before = [0, *(done for _, done in log.requests)]
         answered = [
             (time_s, done - earlier) for (time_s, done), earlier in zip(log.requests, before, strict=False)

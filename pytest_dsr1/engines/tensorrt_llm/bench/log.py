@@ -60,12 +60,15 @@ class BenchLog:
         self.reader.take(line.text)
         if not any(word in line.text for word in _WORDS):
             return
+        # A bar ends no line, so a line of the logger may stand behind it.
         if bar := _BAR.search(line.text):
             self._bar(line.time_s, int(bar[1]))
-        elif _ITERATION.search(line.text):
+        if _ITERATION.search(line.text):
             if self.phase == "measuring":
                 tokens = sum(int(m[1]) for p in (_CONTEXT_REQUESTS, _GENERATED) if (m := p.search(line.text)))
                 self.iterations.append((line.time_s, tokens))
+        elif bar:
+            return
         elif "Warmup done." in line.text:
             self._warming = False
         else:

@@ -12,10 +12,12 @@ from pytest_dsr1.engines.openai.server import port
 from pytest_dsr1.engines.openai.server.port import reported, server_chooses
 from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.errors import EngineError
+from tests.helpers.nodes import on_two_nodes
 from tests.helpers.openai_jobs import make_job
 from tests.helpers.values import scenario
 from tests.helpers.waiting import ever_longer, written
 from tests.helpers.watcher import Watcher
+from tests.standins import srun
 from tests.standins.trtllm_serve import install
 
 ONE = {"num_serve_frontends": 1}
@@ -102,3 +104,31 @@ def test_half_an_address_is_none(tmp_path: Path) -> None:
     assert reported(path) is None
     path.write_text("127.0.0.1:8001\n")
     assert reported(path) == "127.0.0.1:8001"
+
+
+@pytest.mark.usefixtures("client_unjudged")
+@pytest.mark.parametrize("chooses", [True, False])
+def test_a_server_over_two_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chooses: bool) -> None:
+    version = "1.3.0rc27" if chooses else "1.2.1"
+    monkeypatch.setenv("PATH", str(srun.install(install(tmp_path / "trt", version))), prepend=":")
+    job = on_two_nodes(job_of(tmp_path, tp=8), interface="ib0")
+    plan = OpenAiEngine().script(job).splitlines()
+    words = (
+        "NCCL_SOCKET_IFNAME=ib0 UCX_NET_DEVICES=ib0 srun --mpi=pmix --nodes=2 --ntasks=8 "
+        "--ntasks-per-node=4 --distribution=block --export=ALL --wait=0 --kill-on-bad-exit=1 "
+        "--job-name=dsr1-engine sh -c "
+    )
+    assert plan[0].startswith(f"# pytest-dsr1 starts and stops this server: {words}")
+    watcher = Watcher()
+    result = OpenAiEngine().run(job, watcher)
+    assert [record.error for record in result.records] == [None] * len(result.records)
+    script = (job.artifacts / "server.sh").read_text()
+    assert script.startswith(words)
+    assert ("--report_addr server.addr" in script) is chooses
+
+
+def test_a_server_in_a_container_is_asked_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path / "image", "1.3.0rc27")
+    monkeypatch.setenv("PATH", str(srun.install(tmp_path / "slurm")), prepend=":")
+    job = on_two_nodes(job_of(tmp_path, tp=8), srun=[f"--container-image={tmp_path / 'image'}"])
+    assert server_chooses(job, Watcher())

@@ -19,9 +19,13 @@ from pytest_dsr1.engines.tensorrt_llm.bench import engine
 from pytest_dsr1.engines.tensorrt_llm.bench.engine import TrtllmBenchEngine
 from pytest_dsr1.engines.trtllm_options.installed import offered_options
 from pytest_dsr1.errors import EngineError, UserError
+from pytest_dsr1.scenario.schema.scenario import Speculation
 from tests.helpers.metrics import from_records
+from tests.helpers.nodes import OF_A_STEP, on_two_nodes
 from tests.helpers.trtllm_bench import Bench
 from tests.helpers.waiting import ever_longer, gone, written
+from tests.standins import srun
+from tests.standins.trtllm_bench.install import install
 
 VERSIONS = (
     *("0.19.0", "0.20.0", "0.21.0", "1.0.0rc4", "1.0.0", "1.1.0", "1.2.1"),
@@ -197,8 +201,10 @@ def test_artifacts_are_kept(bench: Bench) -> None:
     assert "--request_json" in bench.artifact("help.txt")
 
 
-def test_the_kept_command_runs_by_itself(bench: Bench) -> None:
-    bench.installed("1.2.1").run(llm_api=MTP)
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_the_kept_command_runs_by_itself(bench: Bench, nodes: int) -> None:
+    job = spread(bench).job(llm_api=MTP)
+    TrtllmBenchEngine().run(on_two_nodes(job) if nodes == 2 else job, bench.watcher)
     report = bench.folder / "engine" / "report.json"
     report.unlink()
     shell = subprocess.Popen(["sh", str(bench.folder / "engine" / "command.sh")], stdout=subprocess.DEVNULL)
@@ -596,3 +602,130 @@ def test_srun_inside_a_step_is_a_mismatch(bench: Bench) -> None:
     findings = list(settings.software({**os.environ, "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}))
     assert ("mismatch", "Slurm") in {(finding.severity, finding.subject) for finding in findings}
     assert "Slurm" not in {finding.subject for finding in settings.software(os.environ)}
+
+
+def spread(bench: Bench, version: str = "1.2.1") -> Bench:
+    """Put srun next to the stand-in of a version, in the environment that a step leaves to its tasks."""
+    srun.install(bench.installed(version).folder / version / "bin")
+    for name, value in OF_A_STEP.items():
+        bench.monkeypatch.setenv(name, value)
+    return bench
+
+
+SEEN = """\
+import json, os, subprocess, sys
+with open(f"seen-{os.environ.get('SLURM_PROCID', 'none')}.json", "w") as file:
+    json.dump([sys.argv[1:], dict(os.environ)], file)
+sys.exit(subprocess.call(["trtllm-bench", *sys.argv[1:]]))
+"""
+
+
+def test_a_run_over_two_nodes(bench: Bench) -> None:
+    program = bench.folder / "seen.py"
+    program.write_text(SEEN, encoding="utf-8")
+    job = spread(bench).job(command=["python3", str(program)], environment={"UCX_TLS": "rc"})
+    job = on_two_nodes(job, interface="ib0")
+    result = TrtllmBenchEngine().run(job, bench.watcher)
+    assert result.gpus == 8
+    assert result.report["average_output_length"] == 16
+    assert str(result.facts.other["command"]).startswith(
+        "srun --mpi=pmix --nodes=2 --ntasks=8 --ntasks-per-node=4"
+    )
+    asked, environ = json.loads(bench.artifact("seen-none.json"))
+    assert asked[-2:] == ["throughput", "--help"]  # by one process, which is no task
+    assert OF_A_STEP.keys() & environ.keys() == set()
+    _, environ = json.loads(bench.artifact("seen-0.json"))
+    assert environ["SLURM_NTASKS"] == "8"
+    assert (environ["NCCL_SOCKET_IFNAME"], environ["UCX_TLS"]) == ("ib0", "rc")
+    assert not (bench.folder / "engine" / "seen-1.json").exists()
+    assert "PMIX_RANK" not in environ
+
+
+def test_the_script_of_two_nodes(bench: Bench) -> None:
+    job = on_two_nodes(bench.installed("1.2.1").job(), launcher=["trtllm-llmapi-launch"], interface="ib0")
+    lines = TrtllmBenchEngine().script(job).splitlines()
+    assert lines[3:6] == [
+        "export PYTHONUNBUFFERED=1",
+        "export NCCL_SOCKET_IFNAME=ib0",
+        "export UCX_NET_DEVICES=ib0",
+    ]
+    assert lines[6:9] == [
+        "srun --mpi=pmix --nodes=2 --ntasks=8 --ntasks-per-node=4 --distribution=block --export=ALL --wait=0 "
+        "--kill-on-bad-exit=1 --job-name=dsr1-engine trtllm-llmapi-launch \\",
+        "  trtllm-bench \\",
+        "  --model deepseek-ai/DeepSeek-R1 \\",
+    ]
+
+
+INSIDE = """\
+#!/bin/sh
+echo "[TensorRT-LLM] TensorRT-LLM version: 1.1.0"
+DSR1_STANDIN_VERSION=1.1.0 exec {program} "$@"
+"""
+
+
+def test_a_program_in_a_container_says_its_version(bench: Bench, tmp_path: Path) -> None:
+    program = tmp_path / "image" / "bin" / "trtllm-bench"
+    program.parent.mkdir(parents=True)
+    program.write_text(INSIDE.format(program=install(tmp_path / "inside", "1.1.0")), encoding="utf-8")
+    program.chmod(0o755)
+    bench.monkeypatch.setenv("PATH", str(srun.install(tmp_path / "slurm")), prepend=os.pathsep)
+    job = on_two_nodes(bench.job(), srun=[f"--container-image={tmp_path / 'image'}"])
+    result = TrtllmBenchEngine().run(job, bench.watcher)
+    assert result.versions == {"tensorrt_llm": "1.1.0"}
+    assert str(result.facts.other["dialect"]).startswith("1.1 ")
+    assert f"--container-workdir={bench.folder / 'engine'}" in str(result.facts.other["command"])
+    assert TrtllmBenchEngine().script(job).startswith("# newest known dialect 1.3: ")
+
+
+def test_times_of_a_bar_that_came_through_srun_are_not_used(bench: Bench) -> None:
+    job = on_two_nodes(spread(bench).job(request_records=False))
+    assert TrtllmBenchEngine().run(job, bench.watcher).series == ()
+    job = on_two_nodes(bench.job(request_records=False, llm_api={"print_iter_log": True}))
+    assert TrtllmBenchEngine().run(job, bench.watcher).series
+
+
+@pytest.mark.parametrize(
+    ("slurm", "sentence"),
+    [
+        (
+            {"mpi": "pmix_v9"},
+            "could not start MPI: srun: error: Invalid MPI type 'pmix_v9', --mpi=list for acceptable types",
+        ),
+        (
+            {"launcher": ["no-launcher"]},
+            "was not found by its launcher: slurmstepd: error: execve(): no-launcher: No such file or "
+            "directory; correct the program's path in engine.command, or in slurm.launcher of the site file",
+        ),
+        (
+            {"srun": ["--contaner-image=x"]},
+            "was not started by Slurm: srun: unrecognized option '--contaner-image=x'",
+        ),
+    ],
+)
+def test_a_step_that_does_not_start(bench: Bench, slurm: dict[str, object], sentence: str) -> None:
+    job = on_two_nodes(spread(bench).job(), **slurm)
+    with pytest.raises(EngineError) as caught:
+        TrtllmBenchEngine().run(job, bench.watcher)
+    assert str(caught.value).startswith(f"small: trtllm-bench {sentence}")
+
+
+def test_without_srun_there_are_no_nodes(bench: Bench) -> None:
+    job = on_two_nodes(
+        bench.installed("1.2.1").job(environment={"PATH": f"{bench.folder}/1.2.1/bin:/nowhere"})
+    )
+    with pytest.raises(EngineError) as caught:
+        TrtllmBenchEngine().run(job, bench.watcher)
+    assert str(caught.value).splitlines()[0] == (
+        "small: trtllm-bench could not be started: cannot start srun: No such file or directory"
+    )
+
+
+def test_a_forced_acceptance_length_reaches_the_command(bench: Bench) -> None:
+    program = bench.folder / "seen.py"
+    program.write_text(SEEN, encoding="utf-8")
+    job = bench.installed("1.4.0rc1").job(command=["python3", str(program)], llm_api=MTP)
+    forced = job.scenario.model_copy(update={"speculation": Speculation(acceptance_length=2.4)})
+    TrtllmBenchEngine().run(replace(job, scenario=forced), bench.watcher)
+    _, environ = json.loads(bench.artifact("seen-none.json"))
+    assert environ["TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS"] == "1.4"

@@ -33,6 +33,13 @@ def test_iteration_lines_of_both_layouts(line: str) -> None:
     assert read("Starting benchmark...", line).iterations == [(1.0, 9)]
 
 
+def test_an_iteration_behind_a_bar_counts() -> None:
+    bar = "Benchmarking:  50%|#  | 4/8 [00:01<00:01,  1.0it/s]"
+    log = read("Starting benchmark...", f"{bar}{OLD}")
+    assert log.iterations == [(1.0, 9)]
+    assert log.requests == [(1.0, 4)]
+
+
 def test_iterations_before_the_measurement_do_not_count() -> None:
     assert read("Running warmup.", OLD, "Warmup done.", OLD).iterations == []
 

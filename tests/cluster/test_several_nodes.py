@@ -1,0 +1,88 @@
+"""A run over two nodes of a Slurm cluster: its ranks, over real PMIx and MPI, and their ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers.slurm_cluster import Cluster
+from tests.helpers.slurm_runs import Runs
+from tests.standins import llmapi_launch
+
+PYTEST = f"{sys.executable} -m pytest -p no:cacheprovider small.yaml --dsr1-allow-mismatch"
+"""GPUs of other nodes than pytest's own are not looked at yet."""
+MISLEADING = "export SLURM_NTASKS=1 SLURM_DISTRIBUTION=cyclic SLURM_EXPORT_ENV=NONE PMIX_RANK=7"
+"""What sbatch and another step may have set."""
+
+
+IMPORTED = "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI"
+
+
+@pytest.fixture(scope="module")
+def mpi() -> None:
+    """MPI for Python, and a library of MPI."""
+    done = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=False)
+    if done.returncode:
+        why = f"needs MPI: pip install mpi4py, and Debian's libopenmpi3\n{done.stderr}"
+        (pytest.fail if os.environ.get("DSR1_REQUIRE_SLURM") == "1" else pytest.skip)(why)
+
+
+@pytest.fixture
+def spread(runs: Runs, mpi: None) -> Runs:
+    """Runs on two nodes with two of their GPUs each."""
+    llmapi_launch.install(runs.folder / "trtllm" / "bin")
+    runs.write(gpus=2, nodes=2)
+    return runs
+
+
+def log_of(runs: Runs) -> str:
+    """Return the log of the engine."""
+    (log,) = runs.folder.glob(".dsr1/small/*/engine/trtllm-bench.log")
+    return log.read_text(encoding="utf-8")
+
+
+def test_each_gpu_of_two_nodes_has_a_rank(cluster: Cluster, spread: Runs) -> None:
+    job = spread.submit(f"{MISLEADING}\nexec {PYTEST}", "--nodes=2")
+    assert cluster.wait(job) == "COMPLETED", cluster.output(job)
+    output = cluster.output(job)
+    assert "small  (4 x NVIDIA H200 on 2 nodes, engine trtllm-bench" in output
+    assert "  PASS    total output throughput " in output
+    first, second = (node.name for node in cluster.nodes)
+    assert f"Rank0 of 4 on {[first, first, second, second]}" in log_of(spread)
+
+
+def test_a_rank_that_fails_ends_the_run(cluster: Cluster, spread: Runs) -> None:
+    job = spread.submit(
+        f"exec {PYTEST}", "--nodes=2", DSR1_STANDIN_FAIL="hang-run", DSR1_STANDIN_FAILING_RANK="3"
+    )
+    assert cluster.wait(job) == "FAILED", cluster.output(job)
+    assert cluster.status(job) == 10
+    told = " ".join(cluster.output(job).split())
+    node = cluster.node(2).name
+    assert (
+        f"small: trtllm-bench lost a task: srun: error: {node}: task 3: Exited with exit code 3; look for "
+        "that task's first error in the whole log"
+    ) in told
+
+
+def test_a_step_that_is_cancelled_ends_the_run(cluster: Cluster, spread: Runs) -> None:
+    job = spread.submit_endless(f"exec {PYTEST}", "--nodes=2")
+    cluster.cancel(f"{job}.0")
+    assert cluster.wait(job) == "FAILED", cluster.output(job)
+    assert cluster.status(job) == 10
+    told = " ".join(cluster.output(job).split())
+    assert "small: trtllm-bench was cancelled in Slurm: " in told
+    assert "ask `scontrol show job` whether scancel, preemption or another task's end did it" in told
+
+
+def test_too_few_nodes_are_named(cluster: Cluster, spread: Runs) -> None:
+    job = spread.submit(f"exec {PYTEST}", "--nodes=1")
+    assert cluster.wait(job) == "FAILED", cluster.output(job)
+    told = " ".join(cluster.output(job).split())
+    assert (
+        "small: trtllm-bench was not started by Slurm: srun: error: Only allocated 1 nodes asked for 2; ask "
+        "for as many nodes as hardware.nodes (sbatch --nodes)"
+    ) in told

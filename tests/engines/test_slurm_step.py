@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_dsr1.engines.protocol import Job
+from pytest_dsr1.engines.slurm_step import (
+    asking_words,
+    in_container,
+    step_environment,
+    step_variables,
+    step_words,
+)
+from pytest_dsr1.workload.workload import Workload
+from tests.helpers.nodes import OF_A_STEP, on_two_nodes
+from tests.helpers.trtllm_bench import bench_scenario
+
+WORDS = (
+    "srun --mpi=pmix --nodes=2 --ntasks=8 --ntasks-per-node=4 --distribution=block --export=ALL --wait=0 "
+    "--kill-on-bad-exit=1 --job-name=dsr1-engine"
+)
+WORKLOAD = Workload(Path("dataset.jsonl"), 4, "ab12", True, 8.0, 8, 16.0, 16)
+IMAGE = ["--container-image=trtllm.sqsh", "--container-mounts=/models"]
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    return Job(bench_scenario(), WORKLOAD, tmp_path, 60.0)
+
+
+def test_ranks_are_stated_whatever_sbatch_has_set(job: Job) -> None:
+    several = on_two_nodes(job, launcher=["trtllm-llmapi-launch"], srun=["--label"])
+    assert " ".join(step_words(several)) == f"{WORDS} --label trtllm-llmapi-launch"
+    assert step_words(on_two_nodes(job, mpi="pmi2", launcher=[]))[1] == "--mpi=pmi2"
+    assert step_words(job) == ()
+
+
+def test_help_is_asked_without_srun_outside_of_a_container(job: Job) -> None:
+    assert asking_words(job) == asking_words(on_two_nodes(job, srun=["--label"])) == ()
+    assert not in_container(on_two_nodes(job, srun=["--label"]))
+
+
+def test_a_container_works_in_the_folder_of_the_run(job: Job, tmp_path: Path) -> None:
+    several = on_two_nodes(job, srun=IMAGE, launcher=[])
+    assert in_container(several)
+    assert " ".join(step_words(several)) == f"{WORDS} --container-workdir={tmp_path} {' '.join(IMAGE)}"
+    planned = step_words(replace(several, artifacts=Path()))
+    assert "--container-workdir=${PWD}" in planned
+    assert " ".join(asking_words(several)) == (
+        f"srun --mpi=none --nodes=1 --ntasks=1 --overlap --export=ALL {' '.join(IMAGE)}"
+    )
+    assert not in_container(replace(job, site=several.site))
+
+
+def test_the_network_between_nodes_is_chosen(job: Job) -> None:
+    several = on_two_nodes(job, interface="ib0")
+    assert step_variables(several) == {"NCCL_SOCKET_IFNAME": "ib0", "UCX_NET_DEVICES": "ib0"}
+    assert step_environment(several, {"UCX_NET_DEVICES": "mlx5_0:1"})["UCX_NET_DEVICES"] == "mlx5_0:1"
+    assert step_variables(on_two_nodes(job)) == step_variables(replace(job, site=several.site)) == {}
+
+
+def test_what_a_step_has_left_is_taken_away(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**OF_A_STEP, "PMIX_MCA_gds": "hash", "SLURM_JOB_ID": "7"}.items():
+        monkeypatch.setenv(name, value)
+    made = step_environment(on_two_nodes(job), {"PMI_RANK": "2"})
+    assert made["SLURM_JOB_ID"] == "7"
+    assert made["PMIX_MCA_gds"] == "hash"
+    assert made["PMI_RANK"] == "2"  # the scenario's own value
+    assert OF_A_STEP.keys() & made.keys() == set()
+    assert OF_A_STEP.keys() <= step_environment(job, {}).keys()

@@ -1,0 +1,51 @@
+"""A stand-in for TensorRT-LLM's ``trtllm-llmapi-launch``, over real MPI.
+
+:func:`install` puts it in a folder for PATH. Each rank joins MPI through Slurm's PMIx. The first one runs the
+command, and the others wait for its end. ``DSR1_STANDIN_FAILING_RANK`` names a rank that fails meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+_ROOT = Path(__file__).resolve().parents[2]
+_POLL_S = 0.05
+
+
+def install(folder: Path) -> Path:
+    """Install ``folder/trtllm-llmapi-launch``, and return the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    program = folder / "trtllm-llmapi-launch"
+    program.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(_ROOT)!r})\n"
+        "from tests.standins.llmapi_launch import main\nmain()\n",
+        encoding="utf-8",
+    )
+    program.chmod(0o755)
+    return folder
+
+
+def main() -> NoReturn:
+    from mpi4py import MPI
+
+    world = MPI.COMM_WORLD
+    nodes = world.gather(socket.gethostname())
+    if world.rank == 0:
+        print(f"Rank0 of {world.size} on {nodes}", flush=True)
+        code = subprocess.call(sys.argv[1:])
+        for rank in range(1, world.size):
+            world.send(code, rank)
+        raise SystemExit(code)
+    if os.environ.get("DSR1_STANDIN_FAILING_RANK") == str(world.rank):
+        os._exit(3)
+    told = world.irecv(source=0)
+    # Open MPI's own waiting takes a whole processor.
+    while not (ended := told.test())[0]:
+        time.sleep(_POLL_S)
+    raise SystemExit(ended[1])

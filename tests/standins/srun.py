@@ -1,0 +1,86 @@
+"""A stand-in for the srun of Slurm 22.05 in an allocation: strict about options, with all tasks here.
+
+:func:`install` puts it in a folder for PATH. Each task has the variables of a step. A task that fails ends
+the others, with srun's words. A container image is a folder: the programs in its ``bin`` come first.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+_ROOT = Path(__file__).resolve().parents[2]
+_VALUED = {
+    *("--mpi", "--nodes", "--ntasks", "--ntasks-per-node", "--distribution", "--export", "--wait"),
+    *("--kill-on-bad-exit", "--job-name"),
+}
+_OF_PYXIS = {"--container-image", "--container-mounts", "--container-workdir"}
+
+
+def install(folder: Path) -> Path:
+    """Install ``folder/srun`` and return the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    program = folder / "srun"
+    program.write_text(
+        f"#!{sys.executable} -S\nimport sys\nsys.path.insert(0, {str(_ROOT)!r})\n"
+        "from tests.standins.srun import main\nmain()\n",
+        encoding="utf-8",
+    )
+    program.chmod(0o755)
+    return folder
+
+
+def main() -> NoReturn:
+    words, options = sys.argv[1:], dict[str, str]()
+    while words and words[0].startswith("-"):
+        word = words.pop(0)
+        name, _, value = word.partition("=")
+        if not (name in _VALUED | _OF_PYXIS if value else name == "--overlap"):
+            sys.stderr.write(
+                f"srun: unrecognized option '{word}'\nTry \"srun --help\" for more information\n"
+            )
+            raise SystemExit(255)
+        options[name] = value
+    if options["--mpi"] not in {"pmix", "pmi2", "none"}:
+        mpi = options["--mpi"]
+        sys.stderr.write(f"srun: error: Invalid MPI type '{mpi}', --mpi=list for acceptable types\n")
+        raise SystemExit(1)
+    ntasks, nodes = int(options["--ntasks"]), int(options["--nodes"])
+    assert int(options.get("--ntasks-per-node", 1)) * nodes == ntasks
+    if image := options.get("--container-image"):
+        os.environ["PATH"] = f"{image}/bin{os.pathsep}{os.environ['PATH']}"
+        os.chdir(options.get("--container-workdir", "/"))
+    raise SystemExit(_run(words, ntasks, ntasks // nodes))
+
+
+def _run(command: list[str], ntasks: int, per_node: int) -> int:
+    """Run the tasks; return the exit status of the one that failed first by rank."""
+    if shutil.which(command[0]) is None:
+        sys.stderr.write(f"slurmstepd: error: execve(): {command[0]}: No such file or directory\n")
+        return 2
+    tasks = [
+        subprocess.Popen(command, env={**os.environ, **_variables(rank, ntasks, per_node)})
+        for rank in range(ntasks)
+    ]
+    for rank, task in enumerate(tasks):
+        if code := task.wait():
+            node = f"node{rank // per_node + 1}"
+            sys.stderr.write(f"srun: error: {node}: task {rank}: Exited with exit code {code}\n")
+            for other in tasks:
+                other.terminate()
+            return code
+    return 0
+
+
+def _variables(rank: int, ntasks: int, per_node: int) -> dict[str, str]:
+    return {
+        "SLURM_STEP_ID": "0",
+        "SLURM_NTASKS": str(ntasks),
+        "SLURM_PROCID": str(rank),
+        "SLURM_LOCALID": str(rank % per_node),
+        "SLURM_NODEID": str(rank // per_node),
+    }
