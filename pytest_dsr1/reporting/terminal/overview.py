@@ -25,7 +25,7 @@ _ALIGNMENT = ({2, 3}, (8, 0, 18, 8))
 """Which columns of the targets are aligned to the right, and the least widths, for all scenarios alike."""
 
 _MOST_SERVERS = 4
-"""So many servers have a line each."""
+"""The most servers that have a line each."""
 
 COLORS: Mapping[Status, Mapping[str, bool]] = {
     Status.PASS: {"green": True, "bold": True},
