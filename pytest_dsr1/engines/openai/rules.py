@@ -6,6 +6,7 @@ from pytest_dsr1.engines.openai.disaggregated import Servers, of_role
 from pytest_dsr1.engines.openai.settings import OTHER_OPTIONS, OpenAi
 from pytest_dsr1.engines.trtllm_options import rules as of_options
 from pytest_dsr1.process.slurm import second_launcher
+from pytest_dsr1.engines.trtllm_options.options import LlmApiOptions
 from pytest_dsr1.scenario.rules.accuracy import sequence_needed
 from pytest_dsr1.scenario.rules.general import longest
 from pytest_dsr1.scenario.rules.registry import EngineRules
@@ -139,7 +140,7 @@ def _disaggregated_alone(engine: OpenAi, _: Scenario) -> Findings:
     if engine.url is not None:
         yield "engine.url", "not allowed with `engine.disaggregated`, whose servers pytest-dsr1 starts"
     for key in _OF_A_ROLE:
-        if key in engine.model_fields_set:
+        if getattr(engine, key) not in (None, [], LlmApiOptions()):
             where = "each role has its own" if key in Servers.model_fields else "its servers have none"
             yield f"engine.{key}", f"not allowed with `engine.disaggregated`: {where}"
 

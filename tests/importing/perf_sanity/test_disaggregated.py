@@ -10,15 +10,17 @@ import pytest
 import yaml
 
 from pytest_dsr1.engines.openai.settings import OpenAi
-from pytest_dsr1.scenario.loading import LoadedScenario
+from pytest_dsr1.scenario.loading import LoadedScenario, load
 from tests.helpers.imports import (
     DATA,
     EXCLUDED,
+    NEWEST,
     harvested,
     harvested_text,
     imported,
     written_options_of_roles,
 )
+from tests.helpers.paths import SUITES
 
 FILES = sorted((DATA / "perf_sanity" / "disaggregated").glob("*.yaml"))
 FORCED = "TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS"
@@ -106,6 +108,33 @@ def test_the_load_is_nvidias(scenarios: dict[str, LoadedScenario], start: str) -
     assert (scenario.speculation and scenario.speculation.acceptance_length) == forced
     assert scenario.gate.metric == "total_output_throughput"
     assert (scenario.targets, scenario.published) == ([], [])
+
+
+SHIPPED = {
+    "1024-1024-c1": "b200_deepseek-r1-fp4_1k1k_con1_",
+    "1024-1024-c256": "b200_deepseek-r1-fp4_1k1k_con256_",
+    "1024-1024-c2048": "b200_deepseek-r1-fp4_1k1k_con2048_",
+    "8192-1024-c1536": "b200_deepseek-r1-fp4_8k1k_con1536_",
+}
+
+
+@pytest.mark.parametrize(("load_of", "start"), SHIPPED.items())
+def test_the_shipped_scenarios_run_the_same(
+    scenarios: dict[str, LoadedScenario], load_of: str, start: str
+) -> None:
+    """They were written by hand."""
+    (made,) = (one for name, one in scenarios.items() if name.startswith(start))
+    path = SUITES / "b200" / f"perf-sanity-disaggregated-{load_of}.yaml"
+    shipped = load(path, overrides=[NEWEST])
+    assert written_options_of_roles(shipped) == written_options_of_roles(made)
+    same, other = shipped.scenario, made.scenario
+    assert same.source
+    assert same.source.document.endswith(made.scenario.name + ".yaml")
+    assert (same.load, same.speculation, same.model) == (other.load, other.speculation, other.model)
+    assert (same.hardware.count, same.hardware.nodes) == (other.hardware.count, other.hardware.nodes)
+    assert OpenAi.of(same).environment == OpenAi.of(other).environment
+    for role, servers in OpenAi.of(same).roles.items():
+        assert servers.environment == OpenAi.of(other).roles[role].environment
 
 
 def test_a_scenario_says_what_it_does_not_take_over() -> None:
