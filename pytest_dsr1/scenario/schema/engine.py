@@ -1,7 +1,6 @@
 """The engine's part of a scenario: the base class of all engine settings, and the registered engines.
 
-An engine's own settings and rules are in its folder. The hook ``pytest_dsr1_engines`` lists them, and the
-scenario's schema is made from that list, so this package imports no engine.
+The hook ``pytest_dsr1_engines`` lists the settings and rules of each engine; this package imports no engine.
 """
 
 from __future__ import annotations
@@ -236,11 +235,7 @@ class EngineSettings(Part):
         return self.settings_for.get(purpose)
 
     def cannot_force(self, acceptance_length: float) -> str | None:
-        """Return why it cannot force this acceptance length of its speculation; None if it can.
-
-        Args:
-            acceptance_length: tokens per request in a decoding step, at least 1.
-        """
+        """Return why it cannot force this acceptance length, at least 1 token per step; None if it can."""
         del acceptance_length
         return f"the engine `{self.type}` cannot force it"
 
