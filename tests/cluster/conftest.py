@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from tests.helpers.slurm_settings import has_freezer
 from tests.standins.nvml.control import build
 
 
+@functools.cache
 def lacking() -> str | None:
     """Return why no cluster can run here; None if one can."""
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
@@ -31,15 +33,22 @@ def lacking() -> str | None:
     return None
 
 
-@pytest.fixture(scope="session")
-def whole_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One for all tests of a worker."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests that need the cluster; here and not in the fixture, so that one line of `-rs` names all."""
+    if "whole_cluster" not in getattr(item, "fixturenames", ()):
+        return
     if os.environ.get("TOX_ENV_NAME") == "tests":
         pytest.skip("needs a Slurm cluster: tox run -e slurm")
     if reason := lacking():
         if os.environ.get("DSR1_REQUIRE_SLURM") == "1":
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def whole_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One for all tests of a worker."""
     with slurm_cluster(build(tmp_path_factory.mktemp("nvml") / "driver")) as cluster:
         yield cluster
 

@@ -161,17 +161,13 @@ class Cluster:
             return False
         return told == ["idle"] * len(self.nodes)
 
-    def empty(self) -> None:
-        """Cancel all jobs, and wait until they have ended."""
-        self.run("scancel", "--user=root")
-        self.until(lambda: not self.jobs(), "the end of all jobs")
-
     def clear(self) -> None:
         """Make the cluster as new: end all jobs, start what was killed, and renew the GPUs."""
         for node in self.nodes:
             if node.slurmd.poll() is not None:
                 node.start()
-        self.empty()
+        self.run("scancel", "--user=root")
+        self.until(lambda: not self.jobs(), "the end of all jobs")
         self.until(self.idle, "an idle cluster")
         for node in self.nodes:
             self.until(lambda node=node: not node.processes(), f"an empty {node.name}")  # type: ignore[misc]
@@ -206,7 +202,6 @@ def slurm_cluster(library: Path, *, nodes: int = 2, gpus: int = 8) -> Iterator[C
             ends.callback(node.end)
             node.start()
         _wait_until_up(cluster, [*daemons, *(node.slurmd for node in made)])
-        ends.callback(cluster.empty)
         yield cluster
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -106,13 +107,11 @@ class Node:
         """End slurmd, and kill what else is left on the node."""
         if self._daemon is not None:
             end(self._daemon)
-        left = list(self._inside())
-        for process in left:
-            try:
-                process.kill()
-            except psutil.NoSuchProcess:
-                continue
-        wait_until_gone(*(process.pid for process in left))
+        while left := list(self._inside()):
+            for process in left:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            wait_until_gone(*(process.pid for process in left))
         if self._namespace is not None:
             os.close(self._namespace)
             self._namespace = None

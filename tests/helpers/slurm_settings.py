@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-_FREEZER = Path("/sys/fs/cgroup/freezer")
+FREEZER = Path("/sys/fs/cgroup/freezer")
 _PORTS = range(20_000, 32_000)
 """Below those that the kernel gives to outgoing connections (net.ipv4.ip_local_port_range)."""
 _NULL = os.makedev(1, 3)
@@ -86,7 +86,7 @@ def has_freezer() -> bool:
 
     The plugin for cgroup v2 is not used: it refuses machines that also have v1.
     """
-    probe = _FREEZER / f"dsr1-{secrets.token_hex(4)}"
+    probe = FREEZER / f"dsr1-{secrets.token_hex(4)}"
     try:
         probe.mkdir()
         probe.rmdir()
@@ -97,7 +97,7 @@ def has_freezer() -> bool:
 
 def remove_cgroups(node: str) -> None:
     """Remove the cgroups that slurmd has made for the steps of a node."""
-    top = _FREEZER / f"slurm_{node}"
+    top = FREEZER / f"slurm_{node}"
     for folder in sorted((path for path in (top, *top.rglob("*")) if path.is_dir()), reverse=True):
         folder.rmdir()
 
