@@ -11,6 +11,7 @@ from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.records import Answer, Enough, Observer, QuestionSet, RequestRecord
 from pytest_dsr1.scenario.schema.engine import EngineSchema
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.schema.site import Site
 from pytest_dsr1.workload.workload import Workload
 
 
@@ -30,6 +31,7 @@ class Job:
             engine is idle again. An engine that is not kept may give them up.
         questions: asked after the measured part, when its clock and all that watches it have ended, and
             before the model or the server ends. Empty for an engine that does not answer questions.
+        site: how to use the cluster, for an engine on several nodes.
     """
 
     scenario: Scenario
@@ -39,6 +41,7 @@ class Job:
     enough: Enough | None = None
     questions: tuple[QuestionSet, ...] = ()
     drains: bool = False
+    site: Site = field(default_factory=Site)
 
 
 @dataclass(frozen=True, slots=True)
