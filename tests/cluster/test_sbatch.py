@@ -97,9 +97,11 @@ def test_ctrl_c_cancels_the_jobs_and_they_restore_their_gpus(
         stderr=subprocess.STDOUT,
         text=True,
     ) as process:
-        cluster.until(lambda: measuring(runs.folder) == 2, "two runs that measure")
-        process.send_signal(signal.SIGINT)
-        told, _ = process.communicate()
+        try:
+            cluster.until(lambda: measuring(runs.folder) == 2, "two runs that measure")
+        finally:
+            process.send_signal(signal.SIGINT)
+            told, _ = process.communicate()
     assert process.returncode == 128 + signal.SIGINT
     assert "canceled jobs " in told
     cluster.until(lambda: cluster.idle() and not cluster.steps(), "idle nodes")
