@@ -81,18 +81,11 @@ def _longest(limits: Sequence[float | None]) -> float | None:
 
 
 def _limit_s(scenarios: Sequence[Scenario]) -> float | None:
-    """Return the time after which pytest itself ends these runs, in s; None if it is not known."""
-    from pytest_dsr1.measurement.expected import asking, expected_s, run_timeout_s
+    from pytest_dsr1.measurement.expected import job_timeout_s
 
-    total_s = 0.0
-    for scenario in scenarios:
-        asked = asking(scenario)
-        asked_s = asked.seconds if asked else 0.0
-        if scenario.search is not None or expected_s(scenario) is None or asked_s is None:
-            return None
-        start_s: float = getattr(scenario.engine, "startup_timeout_s", 0.0)
-        total_s += start_s + run_timeout_s(scenario) + asked_s
-    return total_s
+    limits = [job_timeout_s(each) for each in scenarios]
+    known = [limit for limit in limits if limit is not None]
+    return sum(known) if len(known) == len(limits) else None
 
 
 def script(array: JobArray, site: Sequence[str], results: Path, words: Sequence[str]) -> str:

@@ -139,3 +139,19 @@ def asking(scenario: Scenario) -> Asking | None:
             tokens += math.ceil(questions / min(questions, scenario.load.at_once)) * task.max_output_tokens
     seconds = None if None in counted else tokens / tok_s_user
     return Asking(counted, tok_s_user, "targets" if of_targets_s else "slowest", seconds)
+
+
+def job_timeout_s(scenario: Scenario) -> float | None:
+    """Return the time after which pytest itself ends a run, in s; None if that is not known before.
+
+    It has the longest start, the limit of the measured time and the longest questions.
+
+    Raises:
+        InvalidRunError: as :func:`asking`.
+    """
+    asked = asking(scenario)
+    asked_s = asked.seconds if asked else 0.0
+    if scenario.search is not None or expected(scenario) is None or asked_s is None:
+        return None
+    start_s: float = getattr(scenario.engine, "startup_timeout_s", 0.0)  # of a plugin's engine it is unknown
+    return start_s + run_timeout_s(scenario) + asked_s

@@ -294,7 +294,16 @@ def _ran(
 
 def _job(run: RunRequest, folder: ResultFolder) -> Job:
     limit_s = run_timeout_s(run.scenario)
-    return Job(run.scenario, run.workload, folder.engine, limit_s, run.enough, run.questions.sets, run.drains)
+    return Job(
+        run.scenario,
+        run.workload,
+        folder.engine,
+        limit_s,
+        run.enough,
+        run.questions.sets,
+        run.drains,
+        run.site,
+    )
 
 
 def _findings(run: RunRequest, result: EngineResult) -> tuple[Finding, ...]:

@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from pytest_dsr1.measurement.expected import SLOWEST_TOK_S_USER, Asking, asking, expected_s, run_timeout_s
+from pytest_dsr1.measurement.expected import (
+    SLOWEST_TOK_S_USER,
+    Asking,
+    asking,
+    expected_s,
+    job_timeout_s,
+    run_timeout_s,
+)
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.dataset import mean_tokens
 from tests.helpers.published import SHIPPED
@@ -161,3 +168,17 @@ def test_a_metric_says_how_long_a_run_takes(metric: str, value: float, seconds: 
     targets = [{"metric": "ttft_p99", "value": 9.0}, {"metric": metric, "value": value}]
     gpus = {"gpu": "NVIDIA H200", "count": 2}
     assert expected_s(scenario(targets=targets, hardware=gpus)) == seconds
+
+
+def test_a_job_lasts_as_long_as_pytest_lets_a_run_last() -> None:
+    """A file of questions says only in the run how many it has."""
+    engine = {"type": "openai"}
+    assert job_timeout_s(scenario(engine=engine)) == pytest.approx(3600 + 3 * 2.0 + 600)
+    assert job_timeout_s(scenario(engine=engine, targets=[])) is None
+    known = scenario(engine=engine, accuracy={"tasks": [{"limit": 3, "max_output_tokens": 50}]})
+    asked = asking(known)
+    assert asked is not None
+    assert asked.seconds
+    assert job_timeout_s(known) == pytest.approx(3600 + 3 * 2.0 + 600 + asked.seconds)
+    unknown = scenario(engine=engine, accuracy={"tasks": [{"path": "${DSR1_SOMEWHERE}/sums.jsonl"}]})
+    assert job_timeout_s(unknown) is None

@@ -18,12 +18,14 @@ from pytest_dsr1.gate.references import References, with_store, with_sweep
 from pytest_dsr1.gate.searched import facts_of
 from pytest_dsr1.machine.nvidia_smi import shell_lines
 from pytest_dsr1.masking import masked_setting
-from pytest_dsr1.measurement.expected import asking, expected, run_timeout_s
+from pytest_dsr1.measurement.expected import asking, expected, job_timeout_s, run_timeout_s
 from pytest_dsr1.measurement.run import options_of
+from pytest_dsr1.process.allocation import sbatch_options
 from pytest_dsr1.reporting.terminal import plan_words
 from pytest_dsr1.reporting.terminal.listing import to_set
 from pytest_dsr1.scenario.schema.scenario import Length, Normal, Scenario
-from pytest_dsr1.session.options import store
+from pytest_dsr1.scenario.schema.site import Site
+from pytest_dsr1.session.options import site, store
 from pytest_dsr1.text import plain, shell_command, shell_comment
 from pytest_dsr1.workload.dataset import mean_tokens
 from pytest_dsr1.workload.synthetic import content_key
@@ -55,6 +57,8 @@ class PlanOptions:
         sweeps: by sweep, what all of its points take.
         against: the values of ``--dsr1-against``.
         sides: the new side of each scenario, by the scenario's name.
+        site: the cluster.
+        own_site: the value of ``--dsr1-site``.
     """
 
     gpu_setup: str
@@ -68,6 +72,8 @@ class PlanOptions:
     sweeps: Mapping[str, str] = field(default_factory=dict)
     against: tuple[str, ...] = ()
     sides: Mapping[str, LoadedScenario] = field(default_factory=dict)
+    site: Site = field(default_factory=Site)
+    own_site: str | None = None
 
 
 def planned(
@@ -95,6 +101,8 @@ def planned(
         probe=config.getoption("--dsr1-probe"),
         against=tuple(config.getoption("--dsr1-against")),
         sides=sides,
+        site=site(config),
+        own_site=config.getoption("--dsr1-site"),
     )
     return plan(scenarios, options)
 
@@ -133,14 +141,14 @@ def _with_sides(
 
 def _script(loaded: LoadedScenario, options: PlanOptions, *, is_new: bool = False) -> Iterable[str]:
     scenario = loaded.scenario
-    made = script(scenario.engine, create(scenario.engine), _job(scenario)).rstrip("\n")
+    made = script(scenario.engine, create(scenario.engine), _job(scenario, options.site)).rstrip("\n")
     first, *rest = made.split("\n")
     yield first
     yield from shell_comment("\n".join(_facts_first(loaded, options, is_new=is_new))).split("\n")
     if rest[:1] == ["set -eu"]:
         yield rest.pop(0)
     if options.gpu_setup != "off":
-        yield from shell_lines(scenario.gpu_setup, scenario.hardware.count)
+        yield from _setup(scenario)
     profile = scenario.name if scenario.point is None else scenario.point.sweep
     known = profile in options.profiles
     of_point = replace(options, overrides=(*options.overrides, *_of_point(scenario)))
@@ -157,6 +165,7 @@ def _script(loaded: LoadedScenario, options: PlanOptions, *, is_new: bool = Fals
         gate += [f"--dsr1-store={options.own_store}"] if gate and options.own_store else []
         gate += [f"--dsr1-against={masked_setting(each)}" for each in options.against]
         gate += ["--dsr1-probe"] if options.probe else []
+        gate += [f"--dsr1-site={options.own_site}"] if options.own_site else []
         words = ["pytest", *selected, *gate, *_options(options, "--dsr1-")]
         yield from shell_command(words).split("\n")
         return
@@ -175,6 +184,8 @@ def _facts_first(loaded: LoadedScenario, options: PlanOptions, *, is_new: bool) 
         yield f"sweep: {options.sweeps[scenario.point.sweep]}"
         yield f"point: {scenario.point.label}"
     yield f"machine: {plan_words.needed(scenario.hardware)}"
+    if scenario.hardware.nodes > 1:
+        yield f"Slurm: this script runs on the first node: {_sbatch(scenario, options.site)}"
     if not scenario.targets:  # then neither a target nor a published figure says how much is asked
         yield f"load: {plan_words.load_in_words(scenario)}"
     questions = asking(scenario)
@@ -200,6 +211,24 @@ def _facts_first(loaded: LoadedScenario, options: PlanOptions, *, is_new: bool) 
         yield f"set first: {line}"
     for warning in loaded.warnings:
         yield f"warning: {warning}"
+
+
+def _sbatch(scenario: Scenario, at: Site) -> str:
+    """Return the command that runs the printed script, saved as a file, on the scenario's nodes."""
+    hardware = scenario.hardware
+    made = sbatch_options(hardware.nodes, hardware.per_node, at.slurm.sbatch, job_timeout_s(scenario))
+    return shell_command(["sbatch", *made, "--wrap=sh SCRIPT"])
+
+
+def _setup(scenario: Scenario) -> Iterable[str]:
+    """Yield the setup of the GPUs as shell lines, for every node."""
+    hardware = scenario.hardware
+    for line in shell_lines(scenario.gpu_setup, hardware.per_node):
+        if hardware.nodes == 1 or line.startswith("#"):
+            yield line
+        else:
+            tasks = [f"--nodes={hardware.nodes}", f"--ntasks={hardware.nodes}", "--ntasks-per-node=1"]
+            yield shell_command(["srun", "--overlap", *tasks, "sh", "-c", line])
 
 
 def _of_point(scenario: Scenario) -> Iterable[str]:
@@ -248,7 +277,7 @@ def _gate(loaded: LoadedScenario, options: PlanOptions, store: Path) -> tuple[Se
 
     scenario, now = loaded.scenario, datetime.now(timezone.utc)
     try:
-        refuse_unfit(loaded, scenario, lambda: _job(scenario).workload)
+        refuse_unfit(loaded, scenario, lambda: _workload(scenario))
         references = load(store, scenario, now)
         compared(references, _facts(scenario, references))
         made = gate_plan(store, references, scenario, None, now)
@@ -267,7 +296,7 @@ def _pairs(loaded: LoadedScenario) -> tuple[Sequence[str], int]:
 
     scenario = loaded.scenario
     try:
-        refuse_unfit(loaded, scenario, lambda: _job(scenario).workload, searches=False)
+        refuse_unfit(loaded, scenario, lambda: _workload(scenario), searches=False)
         seconds = expected_s(scenario)
         made = pairs_plan(scenario, seed=0, again="")
         lines = made.statement(seconds)
@@ -304,9 +333,13 @@ def _longest(length: Length) -> int:
     return round(length.mean + 4 * length.stdev) if isinstance(length, Normal) else length.maximum
 
 
-def _job(scenario: Scenario) -> Job:
+def _job(scenario: Scenario, at: Site) -> Job:
+    return Job(scenario, _workload(scenario), Path(), run_timeout_s(scenario), site=at)
+
+
+def _workload(scenario: Scenario) -> Workload:
     dataset = scenario.dataset
-    workload = Workload(
+    return Workload(
         path=Path(dataset.path or DATASET),
         requests=scenario.load.num_requests,
         sha256="",
@@ -316,4 +349,3 @@ def _job(scenario: Scenario) -> Job:
         mean_output=mean_tokens(dataset.output_tokens),
         max_output=_longest(dataset.output_tokens),
     )
-    return Job(scenario, workload, Path(), run_timeout_s(scenario))

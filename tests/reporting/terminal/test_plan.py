@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
@@ -27,6 +28,7 @@ from pytest_dsr1.scenario.loading import load, load_all
 from pytest_dsr1.scenario.profiles import discover
 from pytest_dsr1.scenario.schema import json_schema
 from pytest_dsr1.scenario.schema.engine import engines
+from pytest_dsr1.scenario.schema.site import Site, Slurm
 from pytest_dsr1.text import harmless
 from pytest_dsr1.workload.synthetic import content_key
 from tests.helpers.reference_store import references, scattered
@@ -600,3 +602,45 @@ def test_a_file_behind_a_variable_costs_a_plan_only_its_time(tmp_path: Path) -> 
 
 def test_a_plan_without_questions_has_no_line_for_them() -> None:
     assert "# accuracy" not in script("h200-max-throughput")
+
+
+SITE = Site(slurm=Slurm(sbatch=["--partition=batch", "--comment=it's here"]))
+
+
+def on_two_nodes(folder: Path, *overrides: str) -> list[str]:
+    text = GOOD.replace("  count: 8\n", "  count: 16\n  nodes: 2\n")
+    text = text.replace("  tp: 8\n  ep: 8\n", "  tp: 16\n  ep: 16\n")
+    text += "gpu_setup:\n  vboost: 4\n"
+    loaded = load_text(folder, text, *overrides)
+    return list(plan([loaded], PlanOptions("check", site=SITE)))
+
+
+def test_a_scenario_on_two_nodes_says_what_runs_where(tmp_path: Path) -> None:
+    lines = on_two_nodes(tmp_path)
+    minutes = math.ceil((3600 + run_timeout_s(load(tmp_path / "s.yaml").scenario)) / 60)
+    (line,) = (line for line in lines if line.startswith("# Slurm: "))
+    assert line == (
+        "# Slurm: this script runs on the first node: sbatch --no-requeue --signal=B:TERM@120 "
+        f"--gpus-per-node=8 --exclusive --time={minutes} --partition=batch "
+        "'--comment=it'\"'\"'s here' --nodes=2 '--wrap=sh SCRIPT'"
+    )
+    assert [line for line in lines if "nvidia-smi" in line] == [
+        "# GPU setup, as root; first note the settings: nvidia-smi -q, nvidia-smi boost-slider -l",
+        "srun --overlap --nodes=2 --ntasks=2 --ntasks-per-node=1 sh -c 'for i in 0 1 2 3 4 5 6 7; do "
+        "nvidia-smi boost-slider -i $i --vboost 4; done'",
+    ]
+    assert "# machine: 16 x NVIDIA H200 on 2 nodes" in lines
+    subprocess.run(["bash", "-n"], input="\n".join(lines), text=True, check=True)
+
+
+def test_one_node_needs_no_slurm(tmp_path: Path) -> None:
+    lines = on_two_nodes(tmp_path, "hardware.nodes=1")
+    assert [line for line in lines if "srun" in line or "Slurm" in line] == []
+    assert any(line.startswith("for i in 0 1 2 3 4 5 6 7 8 ") for line in lines)
+
+
+def test_a_command_of_pytest_names_the_site_file() -> None:
+    path = discover([]).select("h200-pair-vllm")[0]
+    options = PlanOptions("off", profiles=frozenset(["h200-pair-vllm"]), own_site="my site.yaml")
+    (line,) = (line for line in plan(load_all(path), options) if line.startswith("pytest "))
+    assert line == "pytest --dsr1-profile=h200-pair-vllm '--dsr1-site=my site.yaml'"
