@@ -5,8 +5,8 @@ from __future__ import annotations
 from pytest_dsr1.engines.openai.disaggregated import Servers, of_role
 from pytest_dsr1.engines.openai.settings import OTHER_OPTIONS, OpenAi
 from pytest_dsr1.engines.trtllm_options import rules as of_options
-from pytest_dsr1.process.slurm import second_launcher
 from pytest_dsr1.engines.trtllm_options.options import LlmApiOptions
+from pytest_dsr1.process.slurm import second_launcher
 from pytest_dsr1.scenario.rules.accuracy import sequence_needed
 from pytest_dsr1.scenario.rules.general import longest
 from pytest_dsr1.scenario.rules.registry import EngineRules
