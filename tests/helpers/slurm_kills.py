@@ -243,7 +243,7 @@ def _said(kill: Kill, end: str, output: str, *, hit: bool) -> Iterator[str]:
         if "  PASS    total output throughput" not in output:
             yield "a run without a verdict ended with 0"
     elif end == "FAILED:10:0":
-        if "INVALID small: " not in output:
+        if "  INVALID " not in output:
             yield "exit status 10 without a sentence"
     elif end.startswith("CANCELLED"):
         if kill.target not in {"job", "step"}:

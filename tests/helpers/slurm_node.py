@@ -14,7 +14,7 @@ from pytest_dsr1.storage.filelock import is_held
 from tests.helpers.waiting import wait_until_gone
 from tests.standins.nvml.control import FakeMachine
 
-_IN_THE_NAMESPACE = 'hostname "$1" && exec slurmd -D -c -N "$1" -f "$2"'
+_IN_THE_NAMESPACE = 'hostname "$1" && exec slurmd -D -N "$1" -f "$2"'
 PATIENCE_S = 30.0
 """How long a daemon may take to end before it is killed."""
 
