@@ -158,7 +158,8 @@ def _there(kill: Kill, cluster: Cluster, job: int) -> Sequence[psutil.Process | 
     if kill.target == "job":
         return [str(job)] if cluster.state(job) not in FINAL else []
     if kill.target == "step":
-        return [step for step in cluster.steps() if step.partition(".")[0] == str(job)]
+        own = [step for step in cluster.steps() if step.startswith(f"{job}.")]
+        return [step for step in own if not step.endswith(".batch")]
     return _processes(kill, cluster, kill.target)
 
 
@@ -183,7 +184,7 @@ def _hit(kill: Kill, cluster: Cluster, job: int) -> bool:
 
 
 def _processes(kill: Kill, cluster: Cluster, target: Target) -> list[psutil.Process]:
-    """Return the processes of the job that are this target, by age."""
+    """Return the processes of the job that are this target; of the engine the first, which needs the others."""
     numbers = (kill.node,) if target == "agent" else (1, 2)
     found = []
     for process in (one for number in numbers for one in cluster.node(number).processes()):
@@ -192,7 +193,8 @@ def _processes(kill: Kill, cluster: Cluster, target: Target) -> list[psutil.Proc
                 found.append(process)
         except psutil.NoSuchProcess:
             continue
-    return sorted(found, key=lambda process: process.pid)
+    found.sort(key=psutil.Process.create_time)
+    return found[:1] if target == "engine" else found
 
 
 def _is(command: list[str], target: Target, node: str) -> bool:
