@@ -68,7 +68,7 @@ class Kill:
     @property
     def ends_an_agent(self) -> bool:
         """Whether an agent cannot put its GPUs back: the next run or ``restore`` does."""
-        return self.target == "srun of an agent" or (self.target, self.how) == ("agent", "SIGKILL")
+        return self.target in {"srun of an agent", "step"} or (self.target, self.how) == ("agent", "SIGKILL")
 
 
 def drawn(seed: int) -> Kill:
