@@ -67,8 +67,13 @@ class Kill:
 
     @property
     def ends_an_agent(self) -> bool:
-        """Whether an agent cannot put its GPUs back: the next run or ``restore`` does."""
-        return self.target in {"srun of an agent", "step"} or (self.target, self.how) == ("agent", "SIGKILL")
+        """Whether an agent may get SIGKILL: the next run or ``restore`` puts its GPUs back.
+
+        Slurm (22.05) sends it when an agent's srun ends early, and to a step that is canceled. When pytest
+        gets it, so does each srun, at the end of the batch script.
+        """
+        killed = self.how == "SIGKILL" and self.target in {"agent", "pytest"}
+        return killed or self.target in {"srun of an agent", "step"}
 
 
 def drawn(seed: int) -> Kill:
@@ -127,7 +132,7 @@ def carried_out(kill: Kill, cluster: Cluster, folder: Path) -> Outcome:
     wrong = [*_still_running(cluster), *_said(kill, end, cluster.output(job), hit=hit)]
     changed = [node for node in cluster.nodes if node.journals]
     if changed and kill.ends_an_agent:
-        if state in {"COMPLETED", "FAILED"} and "pytest-dsr1 restore" not in _words(cluster.output(job)):
+        if kill.target != "pytest" and "pytest-dsr1 restore" not in _words(cluster.output(job)):
             wrong.append("pytest does not say that GPUs may still be set up")
         wrong += _put_back_later(kill, cluster, runs, changed)
     wrong += [problem for node in cluster.nodes for problem in _left(node)]

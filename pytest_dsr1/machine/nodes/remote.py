@@ -117,11 +117,15 @@ class RemoteNode:
         """Give the samples of this node to a function, in a thread, from now on; None for no more."""
         self._samples = take
 
-    def close(self) -> None:
-        """End the agent, which restores its GPUs first."""
+    def end_requests(self) -> None:
+        """Let the agent restore its GPUs and end; :meth:`close` waits for that."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
+
+    def close(self) -> None:
+        """End the agent, which restores its GPUs first."""
+        self.end_requests()
         try:
             self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
