@@ -26,8 +26,12 @@ def lacking() -> str | None:
             f"the tests on a Slurm cluster need {', '.join(missing)}; on Debian, as root: apt-get install "
             "slurmctld slurmd slurm-client munge libpmix2 libopenmpi3"
         )
-    if subprocess.run(["unshare", "--uts", "true"], capture_output=True, check=False).returncode:
-        return "the tests on a Slurm cluster need root, and in a container the right to use `unshare --uts`"
+    namespaces = ["unshare", "--uts", "--time"]
+    if subprocess.run([*namespaces, "true"], capture_output=True, check=False).returncode:
+        return (
+            "the tests on a Slurm cluster need root, Linux 5.6, and in a container the right to use "
+            f"`{' '.join(namespaces)}`"
+        )
     if not has_freezer():
         return "the tests on a Slurm cluster need cgroup v1's freezer in /sys/fs/cgroup/freezer, writable"
     return None

@@ -15,13 +15,17 @@ from pytest_dsr1.storage.filelock import is_held
 from tests.helpers.waiting import wait_until_gone
 from tests.standins.nvml.control import FakeMachine
 
-_IN_THE_NAMESPACE = 'hostname "$1" && exec slurmd -D -c -N "$1" -f "$2"'
+_IN_THE_NAMESPACE = 'hostname "$1" && exec slurmd -D -N "$1" -f "$2"'
+_BETWEEN_STARTS_S = 86_400
 PATIENCE_S = 30.0
 """How long a daemon may take to end before it is killed."""
 
 
 class Node:
     """One node. What runs there is in its UTS namespace, also what has left its parent and its session.
+
+    It is also in a time namespace: each node's monotonic clock is ahead of ours by ``ahead_s``, as machines
+    that were started at different times.
 
     Args:
         name: of the node, which is also its host name.
@@ -34,13 +38,14 @@ class Node:
 
     def __init__(self, name: str, number: int, root: Path, config: Path, library: Path, gpus: int) -> None:
         self.name = name
+        self.ahead_s = (number - 1) * _BETWEEN_STARTS_S
         self.folder = root / "nodes" / name
         self._root = root
         self._config = config
         self._library = library
         self._uuids = [f"GPU-{gpu:08x}-0000-4000-8000-{number:012x}" for gpu in range(gpus)]
         self._daemon: subprocess.Popen[bytes] | None = None
-        self._namespace: int | None = None
+        self._namespaces: dict[str, int] = {}
         self.renew()
 
     def renew(self) -> None:
@@ -76,26 +81,29 @@ class Node:
         return self._daemon
 
     def start(self) -> None:
-        """Start slurmd, in the namespace that the node has or in a new one."""
-        enter = ["unshare", "--uts"]
-        if self._namespace is not None:
-            enter = ["nsenter", f"--uts=/proc/{os.getpid()}/fd/{self._namespace}"]
+        """Start slurmd, in the namespaces that the node has or in new ones."""
+        enter = ["unshare", "--uts", "--time", "--monotonic", str(self.ahead_s)]
+        if self._namespaces:
+            held = self._namespaces.items()
+            enter = ["nsenter", *(f"--{kind}=/proc/{os.getpid()}/fd/{file}" for kind, file in held)]
         command = [*enter, "sh", "-c", _IN_THE_NAMESPACE, "sh", self.name, str(self._config)]
         self._daemon = started(command, self._config, self._root / "log" / "daemons")
 
     def hold(self) -> None:
-        """Keep the namespace of the node's running slurmd, so that no other can get its number."""
-        if self._namespace is None:
-            self._namespace = os.open(f"/proc/{self.slurmd.pid}/ns/uts", os.O_RDONLY)
+        """Keep the namespaces of the node's running slurmd, so that no others can get their numbers."""
+        if not self._namespaces:
+            of_slurmd = {"uts": "uts", "time": "time_for_children"}
+            for kind, name in of_slurmd.items():
+                self._namespaces[kind] = os.open(f"/proc/{self.slurmd.pid}/ns/{name}", os.O_RDONLY)
 
     def processes(self) -> list[psutil.Process]:
         """Return all processes on this node but slurmd: Slurm's own of a running step, and those of jobs."""
         return [process for process in self._inside() if process.pid != self.slurmd.pid]
 
     def _inside(self) -> Iterator[psutil.Process]:
-        if self._namespace is None:
+        if not self._namespaces:
             return
-        ours = os.fstat(self._namespace).st_ino
+        ours = os.fstat(self._namespaces["uts"]).st_ino
         for process in psutil.process_iter():
             try:
                 if os.stat(f"/proc/{process.pid}/ns/uts").st_ino == ours:  # noqa: PTH116
@@ -112,9 +120,8 @@ class Node:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
             wait_until_gone(*(process.pid for process in left))
-        if self._namespace is not None:
-            os.close(self._namespace)
-            self._namespace = None
+        while self._namespaces:
+            os.close(self._namespaces.popitem()[1])
 
 
 def started(command: list[str], config: Path, log: Path) -> subprocess.Popen[bytes]:

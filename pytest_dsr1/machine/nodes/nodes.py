@@ -17,6 +17,7 @@ from pytest_dsr1.machine.nodes.facts import differing, merged
 from pytest_dsr1.machine.nodes.messages import Again, Answer, Command, Look, Prepare, Request
 from pytest_dsr1.machine.nodes.recording import NodesRecorder
 from pytest_dsr1.machine.nodes.remote import RemoteNode, Start
+from pytest_dsr1.machine.setup.ending import restoring
 from pytest_dsr1.machine.values import FactValue, Fingerprint, Notify, SetupMode
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
@@ -44,11 +45,20 @@ class Nodes:
         self._stack = ExitStack()
 
     def __enter__(self) -> Nodes:
+        self._stack.enter_context(restoring(self._end))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._agents.clear()
         self._stack.close()
+
+    def _end(self) -> None:
+        """End all agents. If this process ended first, Slurm would kill them with the batch script."""
+        agents = list(self._agents.values())
+        self._agents.clear()
+        for agent in agents:
+            agent.end_requests()
+        for agent in agents:
+            agent.close()
 
     def look(
         self,
@@ -108,7 +118,6 @@ class Nodes:
         for name in names:
             if name not in self._agents:
                 agent = RemoteNode(name, self._start(name), self._environ, self._notify)
-                self._stack.callback(agent.close)
                 self._agents[name] = agent
         return [self._agents[name] for name in names]
 

@@ -19,6 +19,7 @@ from pytest_dsr1.machine.nodes.allocation import Allocation
 from pytest_dsr1.machine.nodes.messages import REPORT, Answer, Note, Request, Samples, line
 from pytest_dsr1.machine.values import GpuSample, Notify
 from pytest_dsr1.process.modules import module_command
+from pytest_dsr1.process.slurm import outside_steps
 
 ANSWER_S = 180.0
 """The longest wait for an answer: setting up a GPU takes seconds, and ``srun`` may wait for the node."""
@@ -65,7 +66,7 @@ class RemoteNode:
         try:
             self._process = subprocess.Popen(
                 command,
-                env=_without_step(environ),
+                env={**outside_steps(environ), "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._said,
@@ -117,11 +118,15 @@ class RemoteNode:
         """Give the samples of this node to a function, in a thread, from now on; None for no more."""
         self._samples = take
 
-    def close(self) -> None:
-        """End the agent, which restores its GPUs first."""
+    def end_requests(self) -> None:
+        """Let the agent restore its GPUs and end; :meth:`close` waits for that."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
+
+    def close(self) -> None:
+        """End the agent, which restores its GPUs first."""
+        self.end_requests()
         try:
             self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
@@ -161,10 +166,3 @@ class RemoteNode:
             lines = text.decode("utf-8", "replace").strip().splitlines()
             return f": {lines[-1].strip()}" if lines else ""
         return ""
-
-
-def _without_step(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment without what describes a step: srun would take its sizes from there."""
-    of_step = ("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_STEP", "SLURM_TASKS_PER_NODE", "SLURM_CPU_BIND")
-    kept = {name: value for name, value in environ.items() if not name.startswith(of_step)}
-    return {**kept, "PYTHONUNBUFFERED": "1"}

@@ -7,14 +7,11 @@ loss the journal remains for the next run. Commands run with the user's rights, 
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from types import FrameType
 
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.findings import Finding
@@ -22,6 +19,7 @@ from pytest_dsr1.machine import host, nvidia_smi
 from pytest_dsr1.machine.gpu.inventory import GpuReading, gpu_list, read_machine
 from pytest_dsr1.machine.setup import journal
 from pytest_dsr1.machine.setup.check import tuning
+from pytest_dsr1.machine.setup.ending import restoring
 from pytest_dsr1.machine.state_dir import MACHINE_FOLDER, lost_with_container, state_dir
 from pytest_dsr1.machine.values import FactValue, Notify
 from pytest_dsr1.scenario.schema.scenario import GpuSetup
@@ -53,7 +51,7 @@ def applied(
         for problem in journal.restore_settings(folder, left, environ) if left else ():
             notify(problem)
 
-    with _restoring(restore):
+    with restoring(restore):
         _note_before(folder, entries)
         refusals = _make(wanted, gpus, environ, notify)
         _note_unlocked(wanted, gpus, refusals, entries, folder)
@@ -192,67 +190,3 @@ def _refused(refusals: Sequence[nvidia_smi.Refusal]) -> Iterator[Finding]:
 def _read_again(gpus: Sequence[GpuReading], environ: Mapping[str, str]) -> list[GpuReading]:
     uuids = {gpu.uuid for gpu in gpus}
     return [gpu for gpu in read_machine(environ).gpus if gpu.uuid in uuids]
-
-
-_LEFT_ALONE = (signal.SIG_IGN, None)
-"""Handlers that are not replaced: an ignored signal, and one that was installed from C."""
-
-_Handler = Callable[[int, FrameType | None], object] | int | None
-
-
-@contextmanager
-def _restoring(restore: Callable[[], None]) -> Iterator[None]:
-    """Call ``restore`` when the block ends, and when SIGTERM or SIGHUP ends the process.
-
-    An earlier handler is called first. If it raises, the block ends as with any exception; if it returns, the
-    process continues and the GPUs stay set up. An ignored signal stays ignored.
-    """
-    owner = os.getpid()  # a forked child also has this block on its stack, but must not restore
-    previous: dict[int, _Handler] = {}
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        before = previous[number]
-        if callable(before):
-            before(number, frame)
-            return
-        if os.getpid() == owner:
-            with _signals_delayed():
-                restore()
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) not in _LEFT_ALONE:
-                previous[number] = signal.getsignal(number)
-                signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        try:
-            if os.getpid() == owner:
-                with _signals_delayed():
-                    restore()
-        finally:
-            for replaced, handler in previous.items():
-                signal.signal(replaced, handler)
-
-
-@contextmanager
-def _signals_delayed() -> Iterator[None]:
-    """Delay SIGINT, SIGTERM and SIGHUP while the block runs, and deliver them after it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    delayed: list[int] = []
-    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    before = {each: handler for each, handler in handlers.items() if handler not in _LEFT_ALONE}
-    for number in before:
-        signal.signal(number, lambda number, _: delayed.append(number))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for arrived in delayed:
-            os.kill(os.getpid(), arrived)

@@ -101,6 +101,15 @@ def test_how_an_agent_is_started() -> None:
     assert command[11] == sys.executable
 
 
-def test_a_step_does_not_inherit_another_ones_size() -> None:
-    environ = {"SLURM_NTASKS": "1", "SLURM_STEP_ID": "0", "SLURM_JOB_ID": "7", "PATH": "/bin"}
-    assert remote._without_step(environ) == {"SLURM_JOB_ID": "7", "PATH": "/bin", "PYTHONUNBUFFERED": "1"}
+def test_an_agent_is_not_part_of_our_own_step() -> None:
+    said: list[str] = []
+    script = (
+        """echo "{\\"kind\\": \\"note\\", \\"sentence\\": \\"$SLURM_NTASKS:$SLURM_JOB_ID\\"}"; read line"""
+    )
+    environ = {"PATH": "/usr/bin:/bin", "SLURM_NTASKS": "1", "SLURM_JOB_ID": "7"}
+    agent = RemoteNode("n1", ["sh", "-c", script], environ, said.append)
+    agent.send(CLOCK)
+    with pytest.raises(InvalidRunError):
+        agent.answer()
+    agent.close()
+    assert said == ["n1: :7"]

@@ -4,7 +4,7 @@ Environment variables set its behavior:
 ``DSR1_STANDIN_VERSION`` (1.2.1), ``DSR1_STANDIN_FAIL`` (a name of ``FAILURES``), ``DSR1_STANDIN_TTFT_MS``,
 ``DSR1_STANDIN_TPOT_MS``, ``DSR1_STANDIN_ACCEPTANCE`` (2.8 with MTP), ``DSR1_STANDIN_SEED``,
 ``DSR1_STANDIN_TIMES`` (a requests.jsonl with the times to use), ``DSR1_STANDIN_PIDS`` (a file for the id of a
-worker that leaves the process group).
+worker that leaves the process group), ``DSR1_STANDIN_HELD`` (a file: a run goes on when it is gone).
 """
 
 from __future__ import annotations
@@ -75,6 +75,8 @@ class Program:
         if self.failure == "hang-run":
             self._bar(len(lengths) // 10, len(lengths))
             time.sleep(600)
+        while (held := os.environ.get("DSR1_STANDIN_HELD")) and Path(held).exists():
+            time.sleep(0.02)
         served = self._serve(lengths, extra)
         self._report(served, extra)
 
