@@ -120,9 +120,7 @@ def carried_out(kill: Kill, cluster: Cluster, folder: Path) -> Outcome:
     runs.write(nodes=2, **({"command": [*step, "trtllm-bench"]} if kill.own_step else {}))
     if kill.phase == "measuring":
         held.touch()
-    job = runs.submit(
-        f"{'' if kill.shell else 'exec '}{PYTEST}", "--nodes=2", DSR1_STANDIN_HELD=str(held)
-    )
+    job = runs.submit(f"{'' if kill.shell else 'exec '}{PYTEST}", "--nodes=2", DSR1_STANDIN_HELD=str(held))
     _reach(kill, cluster, folder, job)
     time.sleep(kill.after_s)
     hit = _hit(kill, cluster, job)
@@ -189,7 +187,7 @@ def _hit(kill: Kill, cluster: Cluster, job: int) -> bool:
 
 
 def _processes(kill: Kill, cluster: Cluster, target: Target) -> list[psutil.Process]:
-    """Return the processes of the job that are this target; of the engine the first, which needs the others."""
+    """Return the processes of the job that are this target; of the engine only the first."""
     numbers = (kill.node,) if target == "agent" else (1, 2)
     found = []
     for process in (one for number in numbers for one in cluster.node(number).processes()):
