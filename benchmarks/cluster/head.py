@@ -2,13 +2,13 @@
 
     python -m benchmarks.cluster.head [--nodes 18] [--gpus 4] [--seconds 60] [--agents replay|real]
 
-Agents run as plain children, without Slurm. With ``replay`` they are cheap and send samples at the full rate,
-so that the head's own cost is seen on a small machine; with ``real`` they are the product's, with a stand-in
-NVML and nvidia-smi, and set the GPUs up. Prints each value, its limit, and their ratio: the head's share of one
-core while telemetry comes in at 10 Hz, the samples that were lost between an agent and the result, and the
-times until all nodes are watched, and until all telemetry is written and all agents have ended. Real agents
-share this machine's cores: `samples taken` says how many of the wanted ones they could take. The exit status is
-1 if a limit is exceeded.
+Agents run as plain children, without Slurm. With ``replay`` they are cheap and send samples at the full
+rate, so that the head's own cost is seen on a small machine; with ``real`` they are the product's, with a
+stand-in NVML and nvidia-smi, and set the GPUs up. Prints each value, its limit, and their ratio: the head's
+share of one core while telemetry comes in at 10 Hz, the times until all nodes are watched, and until all
+telemetry is written and all agents have ended. Then the samples that were lost between an agent and the
+result, and the share of the wanted ones that agents took: real ones share the cores of this machine. The exit
+status is 1 if a limit is exceeded.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_dsr1.machine.nodes.nodes import Nodes
-from pytest_dsr1.machine.nodes.remote import AGENT
+from pytest_dsr1.machine.nodes.remote import AGENT, Start
 from pytest_dsr1.machine.telemetry.recorder import INTERVAL_S
 from pytest_dsr1.machine.values import Telemetry
 from pytest_dsr1.process.modules import module_command
@@ -70,7 +69,7 @@ def scenario_of(nodes: int, gpus: int) -> Scenario:
     return Scenario.model_validate(body)
 
 
-def real_agents(library: Path, folder: Path, gpus: int) -> Callable[[str], Sequence[str]]:
+def real_agents(library: Path, folder: Path, gpus: int) -> Start:
     """Return how an agent is started on a node with GPUs of its own."""
 
     def command(node: str) -> list[str]:
@@ -79,25 +78,20 @@ def real_agents(library: Path, folder: Path, gpus: int) -> Callable[[str], Seque
         machine = FakeMachine(library, own, gpus)
         for gpu in range(gpus):
             machine.set_gpu(gpu, uuid=f"GPU-{gpu:08x}-0000-4000-8000-{int(node[1:]):012x}")
-        changed = machine.environ(os.environ)
-        return [
-            "env",
-            *(f"{k}={v}" for k, v in changed.items() if os.environ.get(k) != v),
-            *module_command(AGENT),
-        ]
+        environ = machine.environ(os.environ)
+        changed = [f"{name}={value}" for name, value in environ.items() if os.environ.get(name) != value]
+        return ["env", *changed, *module_command(AGENT)]
 
     return command
 
 
-def measured(
-    nodes: int, gpus: int, seconds: float, start: Callable[[str], Sequence[str]], path: Path
-) -> Seen:
+def measured(scenario: Scenario, seconds: float, start: Start, path: Path) -> Seen:
     """Watch all nodes for so long."""
-    scenario = scenario_of(nodes, gpus)
+    names = [f"n{number}" for number in range(1, scenario.hardware.nodes + 1)]
     environ = {**os.environ, "SLURM_JOB_ID": "1"}
     with ExitStack() as stack:
         began_s = time.perf_counter()
-        head = stack.enter_context(Nodes([f"n{i}" for i in range(1, nodes + 1)], start, environ, print))
+        head = stack.enter_context(Nodes(names, start, environ, print))
         machine = stack.enter_context(head.prepared(scenario, "apply"))
         recorder = stack.enter_context(machine.watched(path))
         start_s = time.perf_counter() - began_s
@@ -134,7 +128,7 @@ def main() -> None:
             replay = module_command("benchmarks.cluster.replay_agent", str(given.gpus))
             start = lambda _: replay  # noqa: E731
         path = folder / "telemetry.jsonl"
-        seen = measured(given.nodes, given.gpus, given.seconds, start, path)
+        seen = measured(scenario_of(given.nodes, given.gpus), given.seconds, start, path)
         rows = sum(1 for _ in path.open(encoding="utf-8"))
     samples = len(seen.telemetry.samples)
     values = [
@@ -148,9 +142,8 @@ def main() -> None:
         print(f"{what:<30}{value:>10.3f}{limit:>10.3f}{value / limit:>8.2f}")
     missing = lost(seen) if given.agents == "replay" else 0
     wanted = len(seen.telemetry.gpus) * given.seconds / INTERVAL_S
-    print(
-        f"samples lost: {missing} of {samples}, limit 0; in the file: {rows}; taken: {samples / wanted:.0%}"
-    )
+    print(f"samples lost: {missing} of {samples}, limit 0; rows in the file: {rows}")
+    print(f"samples taken: {samples / wanted:.0%} of the wanted ones")
     print(f"clock error: {seen.telemetry.clock_error_s * 1e3:.1f} ms")
     within = all(value <= limit for _, value, limit in values)
     parser.exit(0 if within and missing == 0 and rows == samples else 1)

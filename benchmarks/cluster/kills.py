@@ -2,9 +2,9 @@
 
     python -m benchmarks.cluster.kills [--kills 100] [--first 1] [--clusters 1]
 
-Needs Slurm and root, as the tests of ``tests/cluster`` do. Each run sets up the GPUs of both nodes, stand-ins,
-and is hit once: at a random time by a random kill, which the seed decides. Prints each kill as it ends, then a
-table: how often, how often nothing was there any more, on how many nodes ``pytest-dsr1 restore`` or the next
+Needs Slurm and root, as the tests of ``tests/cluster`` do. Each run sets up the GPUs of both nodes, which are
+stand-ins, and is hit once: at a random time by a random kill, which the seed decides. Prints each kill as it
+ends, then a table: how often, how often nothing was there any more, on how many nodes ``restore`` or the next
 run had to put the GPUs back because their agent was killed, and after how many kills something was left or
 pytest ended wrongly. The exit status is 1 if there was any. ``--clusters`` run side by side.
 """
@@ -27,7 +27,7 @@ from tests.standins.nvml.control import build
 
 def outcomes(library: Path, seeds: SimpleQueue[int]) -> list[tuple[int, Outcome]]:
     """Return what the kills of these seeds did on a cluster of their own."""
-    found = []
+    found: list[tuple[int, Outcome]] = []
     with slurm_cluster(library) as cluster:
         while True:
             try:

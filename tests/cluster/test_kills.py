@@ -1,4 +1,4 @@
-"""Whatever is killed in a run over two nodes, nothing is left; ``benchmarks/cluster/kills.py`` has more kills."""
+"""Whatever is killed in a run over two nodes, nothing is left; ``benchmarks.cluster.kills`` kills more."""
 
 from __future__ import annotations
 

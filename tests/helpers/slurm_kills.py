@@ -47,7 +47,7 @@ class Kill:
         own_step: whether the engine runs in a step of its own.
         shell: whether the script's shell waits for pytest, and is not replaced by it.
         by_run: whether what is left for the next run or for ``restore`` is left for a run.
-        choice: chooses one of several processes, 0 to 1.
+        choice: chooses one of several steps, 0 to 1.
     """
 
     target: Target
@@ -187,7 +187,7 @@ def _hit(kill: Kill, cluster: Cluster, job: int) -> bool:
 
 
 def _processes(kill: Kill, cluster: Cluster, target: Target) -> list[psutil.Process]:
-    """Return the processes of the job that are this target; of the engine the first, which needs the others."""
+    """Return the process of the job that is this target; of several the first, which started the others."""
     numbers = (kill.node,) if target == "agent" else (1, 2)
     found = []
     for process in (one for number in numbers for one in cluster.node(number).processes()):
@@ -196,8 +196,7 @@ def _processes(kill: Kill, cluster: Cluster, target: Target) -> list[psutil.Proc
                 found.append(process)
         except psutil.NoSuchProcess:
             continue
-    found.sort(key=psutil.Process.create_time)
-    return found[:1] if target == "engine" else found
+    return sorted(found, key=psutil.Process.create_time)[:1]
 
 
 def _is(command: list[str], target: Target, node: str) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -186,3 +188,21 @@ def test_agents_end_with_their_nodes(nodes: Nodes, pair: Scenario, monkeypatch: 
     assert [process.poll() for process in started] == [None, None]
     nodes.__exit__(None, None, None)
     assert [process.returncode for process in started] == [0, 0]
+
+
+def test_a_signal_puts_all_nodes_back_and_then_ends_the_run(
+    start: Callable[[str], Sequence[str]], pair: Scenario, machines: Machines
+) -> None:
+    """In a child process; without time to wait for its agents, Slurm would kill them."""
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        with Nodes(list(machines), start, os.environ, print) as nodes, nodes.prepared(pair, "apply"):
+            changed = [machine.settings() for machine in machines.values()] == [SET_UP] * 2
+            os.kill(os.getpid(), signal.SIGTERM if changed else signal.SIGKILL)
+        os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGTERM
+    for number, machine in enumerate(machines.values(), 1):
+        assert machine.settings() == PUT_BACK
+        assert not any(is_held(machine.state_dir, uuid(number, gpu)) for gpu in range(2))
