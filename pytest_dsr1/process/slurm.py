@@ -15,22 +15,29 @@ _OF_MPI = re.compile(r"(?:plm|bootstrap|launcher|rmk)[ =]slurm\b")
 _SCRIPT_BYTES = 1 << 16
 
 
+def step_of(environ: Mapping[str, str]) -> str | None:
+    """Return the step of srun that this process is a task of, such as ``7.0``; None in no such step.
+
+    Slurm sets SLURM_STEP_ID in each task of a step, and in no batch script.
+    """
+    step = environ.get("SLURM_STEP_ID", "")
+    if not step.isdecimal() or int(step) >= _FIRST_SPECIAL_STEP:
+        return None
+    return f"{environ.get('SLURM_JOB_ID', '')}.{step}"
+
+
 def step_in_a_step(command: Sequence[str], environ: Mapping[str, str]) -> str | None:
     """Return why a command would wait for us for ever: it is an srun inside a step of srun; else None.
 
     Args:
         command: the engine's command.
-        environ: the environment of the run; Slurm sets SLURM_STEP_ID in each task of a step, and in no batch
-            script.
+        environ: the environment of the run.
     """
-    step = environ.get("SLURM_STEP_ID", "")
-    if not step.isdecimal() or int(step) >= _FIRST_SPECIAL_STEP:
+    step = step_of(environ)
+    if step is None or environ.get("SLURM_OVERLAP") or not _starts_step(command):
         return None
-    if environ.get("SLURM_OVERLAP") or not _starts_step(command):
-        return None
-    job = environ.get("SLURM_JOB_ID", "")
     return (
-        f"pytest runs inside step {job}.{step} of srun, and engine.command starts another srun, which would "
+        f"pytest runs inside step {step} of srun, and engine.command starts another srun, which would "
         "wait until this one ends: start pytest without srun, in the batch script or in salloc's shell"
     )
 
