@@ -183,7 +183,8 @@ def test_missing_permission_in_a_slurm_job_is_for_its_site(
         "Slurm Prolog: without root, a Slurm job cannot set GPUs up; ask for these lines, in the site's "
         f"Prolog: {loop} -i $i -pm 0; done; {loop} -i $i -pm 1; done; "
         f"{loop} boost-slider -i $i --vboost 4; done; {loop} -i $i -lgc 1500,1500; done; "
-        f"and in its Epilog: {loop} -i $i -rgc; done; {loop} boost-slider -i $i --vboost 0; done; pytest-dsr1 restore",
+        f"and in its Epilog: {loop} -i $i -rgc; done; {loop} boost-slider -i $i --vboost 0; done; "
+        "pytest-dsr1 restore",
     ]
 
 
