@@ -89,11 +89,16 @@ def memlock_bytes() -> int | None:
 
 def free_bytes(folder: Path) -> int | None:
     """Return the bytes a user can still write in the folder, or in its nearest existing parent."""
-    for existing in (folder.absolute(), *folder.absolute().parents):
-        if existing.exists():
-            stat = os.statvfs(existing)
-            return stat.f_bavail * stat.f_frsize
-    return None
+    found = existing(folder)
+    if found is None:
+        return None
+    stat = os.statvfs(found)
+    return stat.f_bavail * stat.f_frsize
+
+
+def existing(folder: Path) -> Path | None:
+    """Return the folder, or its nearest parent that exists."""
+    return next((each for each in (folder.absolute(), *folder.absolute().parents) if each.exists()), None)
 
 
 def cpu_governors() -> Mapping[str, int]:

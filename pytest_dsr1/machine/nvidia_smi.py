@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_dsr1.errors import InvalidRunError
@@ -151,7 +151,13 @@ def shell_lines(wanted: GpuSetup, count: int) -> Iterator[str]:
 
     They do not restore anything.
     """
-    gpus = range(count)
+    if lines := setup_lines(wanted, range(count)):
+        yield "# GPU setup, as root; first note the settings: nvidia-smi -q, nvidia-smi boost-slider -l"
+        yield from lines
+
+
+def setup_lines(wanted: GpuSetup, gpus: Sequence[int]) -> list[str]:
+    """Return the published setup of these GPUs, a shell line per setting."""
     changes = []
     if wanted.persistence:
         changes += [[persistence(gpu, on) for gpu in gpus] for on in (False, True)]
@@ -159,6 +165,4 @@ def shell_lines(wanted: GpuSetup, count: int) -> Iterator[str]:
         changes.append([vboost(gpu, wanted.vboost) for gpu in gpus])
     if wanted.lock_sm_clock_mhz is not None:
         changes.append([lock_clocks(gpu, wanted.lock_sm_clock_mhz) for gpu in gpus])
-    if changes:
-        yield "# GPU setup, as root; first note the settings: nvidia-smi -q, nvidia-smi boost-slider -l"
-        yield from map(in_shell, changes)
+    return list(map(in_shell, changes))

@@ -32,8 +32,7 @@ def step_in_a_step(command: Sequence[str], environ: Mapping[str, str]) -> str | 
 
     Args:
         command: the engine's command.
-        environ: the environment of the run; Slurm sets SLURM_STEP_ID in each task of a step, and in no batch
-            script.
+        environ: the environment of the run.
     """
     step = own_step(environ)
     if step is None or environ.get("SLURM_OVERLAP") or not _starts_step(command):

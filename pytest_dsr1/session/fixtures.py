@@ -47,11 +47,11 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def _dsr1_shared() -> Iterator[SharedResources]:
+def _dsr1_shared(request: pytest.FixtureRequest) -> Iterator[SharedResources]:
     """The machine and the server that outlive a scenario; both are released after the last one."""
     from pytest_dsr1.session.reuse import SharedResources
 
-    shared = SharedResources()
+    shared = SharedResources(request.config.stash[STATE].site)
     yield shared
     try:
         shared.close()

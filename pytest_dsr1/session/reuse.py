@@ -11,21 +11,26 @@ from pytest_dsr1.engines.registry import named, new_pool
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine.lease import Machine, look, prepared
 from pytest_dsr1.machine.nodes.allocation import allocation
+from pytest_dsr1.machine.nodes.job import SlurmJob
 from pytest_dsr1.machine.nodes.nodes import Nodes
 from pytest_dsr1.machine.nodes.remote import srun_agent
 from pytest_dsr1.machine.values import Notify, SetupMode
+from pytest_dsr1.measurement.expected import expected_s
 from pytest_dsr1.scenario.schema.engine import EngineSettings
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.schema.site import Site
 
 
 class SharedResources:
     """The machine and the kept engines of a session; GPU locks and settings last as long as an engine."""
 
-    def __init__(self) -> None:
+    def __init__(self, site: Site) -> None:
+        self._site = site
         self._pools: dict[str, EnginePool] = {}
         self._engines: dict[str, EngineSettings] = {}
         self._machine: Machine | None = None
         self._stack = ExitStack()
+        self._job: SlurmJob | None = None
         self._nodes: Nodes | None = None
         self._agents = ExitStack()
 
@@ -83,7 +88,9 @@ class SharedResources:
         """
         reused = self.make_way(scenario)
         if (nodes := self._nodes_for(scenario, environ, notify)) is not None:
-            return nodes.look(scenario, setup, writes_to, bytes_needed, reused=reused)
+            assert self._job is not None
+            of_job = self._job.look(scenario, self._site, expected_s(scenario))
+            return (*of_job, *nodes.look(scenario, setup, writes_to, bytes_needed, reused=reused))
         return look(scenario, setup, environ, writes_to, bytes_needed, reused=reused)
 
     def _nodes_for(self, scenario: Scenario, environ: Mapping[str, str], notify: Notify) -> Nodes | None:
@@ -94,6 +101,7 @@ class SharedResources:
         if scenario.hardware.gpu is None:
             return None
         if self._nodes is None and (job := allocation(environ)) is not None:
+            self._job = SlurmJob(job, environ)
             self._nodes = self._agents.enter_context(Nodes(job.nodes, srun_agent(job), environ, notify))
         return self._nodes
 

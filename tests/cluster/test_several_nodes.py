@@ -34,7 +34,7 @@ def mpi() -> None:
 def spread(runs: Runs, mpi: None) -> Runs:
     """Runs on two nodes with two of their GPUs each."""
     llmapi_launch.install(runs.folder / "trtllm" / "bin")
-    runs.write(gpus=2, nodes=2)
+    runs.write(gpus=2, nodes=2, mpi=True)
     return runs
 
 

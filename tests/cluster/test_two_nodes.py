@@ -7,9 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.helpers.nodes import LEADER
 from tests.helpers.slurm_cluster import Cluster
 from tests.helpers.slurm_node import Node
 from tests.helpers.slurm_runs import PYTEST, Runs
@@ -23,9 +21,6 @@ TWO = "--nodes=2"
 def wide(runs: Runs) -> Runs:
     """Runs of a scenario for the 16 GPUs of both nodes."""
     runs.write(nodes=2)
-    site = runs.folder / "site.yaml"
-    site.write_text(yaml.safe_dump({"slurm": {"mpi": "none", "launcher": list(LEADER)}}), encoding="utf-8")
-    runs.environment["DSR1_SITE"] = str(site)
     return runs
 
 

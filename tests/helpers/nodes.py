@@ -1,8 +1,9 @@
-"""Jobs for an engine on two nodes, without a cluster."""
+"""Nodes with stand-in GPUs, jobs for an engine on two of them, and stand-ins of Slurm's programs."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pytest_dsr1.engines.protocol import Job
@@ -19,6 +20,13 @@ def on_two_nodes(job: Job, **slurm: Any) -> Job:
     hardware = Hardware(gpu="NVIDIA H200", count=8, nodes=2)
     site = Site(slurm=Slurm(**{"launcher": list(LEADER), **slurm}))
     return replace(job, scenario=job.scenario.model_copy(update={"hardware": hardware}), site=site)
+
+
+def program(folder: Path, name: str, script: str) -> None:
+    """Write a program: a shell script."""
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    path.chmod(0o755)
 
 
 def uuid(number: int, gpu: int) -> str:

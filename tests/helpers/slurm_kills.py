@@ -44,7 +44,6 @@ class Kill:
         phase: the part of the run in which it is hit.
         after_s: how long after that part has begun.
         node: the number of the node of the agent or slurmd.
-        own_step: whether the engine runs in a step of its own.
         shell: whether the script's shell waits for pytest, and is not replaced by it.
         by_run: whether what is left for the next run or for ``restore`` is left for a run.
         choice: chooses one of several steps, 0 to 1.
@@ -55,7 +54,6 @@ class Kill:
     phase: Phase
     after_s: float
     node: int
-    own_step: bool
     shell: bool
     by_run: bool
     choice: float
@@ -88,7 +86,6 @@ def drawn(seed: int) -> Kill:
         phase,
         draw.uniform(0, 1),
         draw.choice((1, 2)),
-        own_step=draw.random() < 0.5,
         shell=draw.random() < 0.5,
         by_run=draw.random() < 0.3,
         choice=draw.random(),
@@ -116,8 +113,7 @@ def carried_out(kill: Kill, cluster: Cluster, folder: Path) -> Outcome:
     """Start a run, kill, and look at what is left. The folder is empty; the cluster idle and clean."""
     held = folder / "held"
     runs = Runs(cluster, folder)
-    step = ["srun", "--overlap", "--nodes=1", "--ntasks=1"]
-    runs.write(nodes=2, **({"command": [*step, "trtllm-bench"]} if kill.own_step else {}))
+    runs.write(nodes=2)
     if kill.phase == "measuring":
         held.touch()
     job = runs.submit(f"{'' if kill.shell else 'exec '}{PYTEST}", "--nodes=2", DSR1_STANDIN_HELD=str(held))

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from tests.helpers.checkpoint import small_checkpoint
+from tests.helpers.nodes import LEADER
 from tests.helpers.paths import ROOT
 from tests.helpers.slurm_cluster import Cluster
 from tests.helpers.waiting import written
@@ -43,8 +44,16 @@ class Runs:
         }
         self.write()
 
-    def write(self, *, nodes: int = 1, gpus: int = 8, **engine: object) -> None:
-        """Write the scenario, for GPUs on each of these nodes; the engine is trtllm-bench with these keys."""
+    def write(self, *, nodes: int = 1, gpus: int = 8, mpi: bool = False, **engine: object) -> None:
+        """Write the scenario, for GPUs on each of these nodes; the engine is trtllm-bench with these keys.
+
+        Without ``mpi`` the first rank alone runs the engine, as trtllm-llmapi-launch does it.
+        """
+        if nodes > 1 and not mpi:
+            site = self.folder / "site.yaml"
+            slurm = {"mpi": "none", "launcher": list(LEADER)}
+            site.write_text(yaml.safe_dump({"slurm": slurm}), encoding="utf-8")
+            self.environment["DSR1_SITE"] = str(site)
         scenario = {
             "name": "small",
             "description": "A scenario of the tests",

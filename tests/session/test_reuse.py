@@ -14,6 +14,7 @@ from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.engines.registry import create
 from pytest_dsr1.machine.lease import Machine
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.schema.site import Site
 from pytest_dsr1.session import reuse as module
 from pytest_dsr1.session.reuse import SharedResources
 from tests.helpers.openai_jobs import make_job, started
@@ -27,7 +28,7 @@ class Story:
     """A session, and what happens in it: machines locked and unlocked."""
 
     def __init__(self, folder: Path) -> None:
-        self.held = SharedResources()
+        self.held = SharedResources(Site())
         self.events: list[str] = []
         self.folder = folder
         self.pid = 0

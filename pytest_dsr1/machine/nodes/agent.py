@@ -14,13 +14,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 from pytest_dsr1.errors import Dsr1Error
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine.lease import Machine, Recorder, look_at_node, prepared
 from pytest_dsr1.machine.nodes.messages import (
     REQUEST,
@@ -92,7 +93,7 @@ class _Agent:
             case Look():
                 environ, scenario = _environ(request.visible), _scenario(request.scenario)
                 found = look_at_node(scenario, request.setup, environ, reused=request.reused)
-                return Answer(findings=found)
+                return Answer(findings=(*found, *_not_shared(request.shared)))
             case Prepare():
                 environ, scenario = _environ(request.visible), _scenario(request.scenario)
                 machine = prepared(scenario, request.setup, environ, self._note)
@@ -135,6 +136,16 @@ class _Agent:
 
     def _note(self, sentence: str) -> None:
         self._out.report(Note(sentence=sentence))
+
+
+def _not_shared(path: str) -> Iterator[Finding]:
+    """Yield a mismatch if a file that pytest has written is not here."""
+    if path and not Path(path).exists():
+        message = (
+            f"{Path(path).parent} is another folder here than where pytest runs; every node of a run reads "
+            "and writes there: name a folder that all nodes share, with --dsr1-results=FOLDER"
+        )
+        yield Finding("mismatch", "results", message)
 
 
 def _environ(visible: str | None) -> Mapping[str, str]:

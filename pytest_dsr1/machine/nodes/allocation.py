@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_dsr1.errors import InvalidRunError
-
-_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +36,25 @@ def allocation(environ: Mapping[str, str]) -> Allocation | None:
 
 def _hostnames(listed: str, environ: Mapping[str, str]) -> list[str]:
     """Return the names in a node list such as ``node[1-2]``."""
-    command = ["scontrol", "show", "hostnames", listed]
+    try:
+        return slurm(["scontrol", "show", "hostnames", listed], environ).split()
+    except InvalidRunError as error:
+        raise InvalidRunError(f"the nodes of this Slurm job are unknown: {error}") from None
+
+
+def slurm(command: Sequence[str], environ: Mapping[str, str], timeout_s: float = 30.0) -> str:
+    """Return what a program of Slurm prints.
+
+    Raises:
+        InvalidRunError: it cannot be run, fails, or prints nothing.
+    """
     try:
         done = subprocess.run(
-            command, env=dict(environ), capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+            command, env=dict(environ), capture_output=True, text=True, timeout=timeout_s, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise InvalidRunError(f"the nodes of this Slurm job are unknown: {command[0]}: {error}") from None
-    if done.returncode or not (found := done.stdout.split()):
+        raise InvalidRunError(f"{command[0]}: {error}") from None
+    if done.returncode or not done.stdout.strip():
         said = done.stderr.strip() or f"exit status {done.returncode}"
-        raise InvalidRunError(f"the nodes of this Slurm job are unknown: {' '.join(command)}: {said}")
-    return found
+        raise InvalidRunError(f"{' '.join(command)}: {said}")
+    return done.stdout

@@ -25,12 +25,14 @@ class Look:
     Attributes:
         scenario: as JSON; its hardware is that of this node.
         visible: the value of CUDA_VISIBLE_DEVICES for the run; None for the node's own.
+        shared: a file that pytest has written into the folder of results; empty for none.
     """
 
     scenario: Mapping[str, Any]
     visible: str | None
     setup: SetupMode
     reused: bool
+    shared: str = ""
     do: Literal["look"] = "look"
 
 

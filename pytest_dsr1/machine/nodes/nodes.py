@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.findings import Finding
+from pytest_dsr1.machine import host
 from pytest_dsr1.machine.gpu.inventory import GpuReading, MachineInventory
 from pytest_dsr1.machine.lease import RESULT_BYTES, Machine, Recorder, look_at_run
 from pytest_dsr1.machine.nodes.facts import differing, merged
 from pytest_dsr1.machine.nodes.messages import Again, Answer, Command, Look, Prepare, Request
 from pytest_dsr1.machine.nodes.recording import NodesRecorder
 from pytest_dsr1.machine.nodes.remote import RemoteNode, Start
+from pytest_dsr1.machine.nodes.watch import NodeWatch
 from pytest_dsr1.machine.setup.ending import restoring
 from pytest_dsr1.machine.values import FactValue, Fingerprint, Notify, SetupMode
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -80,7 +83,8 @@ class Nodes:
             message = f"expected {wanted}, and the Slurm job has {here}; ask for more: --nodes={wanted}"
             return (*of_run, Finding("mismatch", "nodes", message))
         request = Look(scenario=share(scenario), visible=self._visible(scenario), setup=setup, reused=reused)
-        answers = self._ask(scenario, lambda _: request)
+        with _written_into(writes_to) if wanted > 1 else nullcontext("") as shared:
+            answers = self._ask(scenario, lambda _: replace(request, shared=shared))
         return (*of_run, *_findings(answers))
 
     @contextmanager
@@ -104,6 +108,12 @@ class Nodes:
     def recorder(self, scenario: Scenario, path: Path) -> NodesRecorder:
         """Return a recorder of the telemetry of all nodes."""
         return NodesRecorder(self._used(scenario), path, several=scenario.hardware.nodes > 1)
+
+    def watch(self, scenario: Scenario, recorder: NodesRecorder) -> NodeWatch:
+        """Return a watch on all nodes, which ends the run when one is lost."""
+        return NodeWatch(
+            self._used(scenario), self._environ, recorder, self._notify, several=scenario.hardware.nodes > 1
+        )
 
     def _machine(self, scenario: Scenario, answers: Mapping[str, Answer]) -> Machine:
         return NodesMachine(self, scenario, answers)
@@ -169,6 +179,18 @@ def share(scenario: Scenario) -> Mapping[str, Any]:
     return body
 
 
+@contextmanager
+def _written_into(folder: Path) -> Iterator[str]:
+    """Write a file into a folder, or into its nearest parent that exists; empty if it cannot be written."""
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(NamedTemporaryFile(dir=host.existing(folder), prefix=".dsr1-shared-"))
+        except OSError:  # the run itself will say so
+            yield ""
+            return
+        yield file.name
+
+
 def _findings(answers: Mapping[str, Answer]) -> Iterator[Finding]:
     for node, answer in answers.items():
         for finding in answer.findings:
@@ -194,7 +216,7 @@ class NodesMachine(Machine):
     def watched(self, path: Path, _out: object = None, /) -> Iterator[Recorder]:
         """Record telemetry of all nodes to the file while the block runs; it is complete after it."""
         recorder = self._nodes.recorder(self._scenario, path)
-        with recorder:
+        with recorder, self._nodes.watch(self._scenario, recorder):
             self._recorder = recorder
             yield recorder
 

@@ -68,6 +68,7 @@ class NodesRecorder:
         self._several = several
         self._watched: list[_Watched] = []
         self._lock = threading.Lock()
+        self._noted: list[Event] = []
         self._file: IO[str]
         self._stack = ExitStack()
 
@@ -86,8 +87,14 @@ class NodesRecorder:
     def __exit__(self, *_: object) -> None:
         with self._stack:
             found = [self._ended(node) for node in self._watched]
-        self.telemetry = _together(found)
+        whole = _together(found)
+        events = sorted((*whole.events, *self._noted), key=attrgetter("time_s"))
+        self.telemetry = replace(whole, events=tuple(events))
         write_atomically(self._path, "".join(map(_row, self.telemetry.samples)))
+
+    def note(self, event: Event) -> None:
+        """Add what happened to a node."""
+        self._noted.append(event)
 
     def _take(self, node: _Watched, samples: Sequence[GpuSample]) -> None:
         """Keep samples, and write them with the times of the clock as it was at the beginning."""

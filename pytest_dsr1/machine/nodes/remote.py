@@ -88,7 +88,7 @@ class RemoteNode:
             self._process.stdin.write(line(request))
             self._process.stdin.flush()
         except OSError:
-            raise self._lost() from None
+            raise self.lost() from None
 
     def answer(self) -> Answer:
         """Return the answer to the request that was sent; show notes that come before it.
@@ -106,7 +106,7 @@ class RemoteNode:
                     f"the node: scontrol show node {self.name}"
                 ) from None
             if report is None:
-                raise self._lost()
+                raise self.lost()
             if isinstance(report, Note):
                 self._notify(f"{self.name}: {report.sentence}")
             elif report.error:
@@ -152,7 +152,17 @@ class RemoteNode:
                     take(report.samples)
         self._reports.put(None)
 
-    def _lost(self) -> InvalidRunError:
+    @property
+    def ended(self) -> bool:
+        """Whether the agent has ended."""
+        return self._process.poll() is not None
+
+    def give_up(self) -> None:
+        """End an agent that cannot answer any more, without its restoring anything."""
+        self._process.kill()
+
+    def lost(self) -> InvalidRunError:
+        """Return the error that the agent has ended, with the reason."""
         return InvalidRunError(
             f"{self.name}: its agent has ended{self._tail()}; look at the job and at the node: "
             f"scontrol show job, scontrol show node {self.name}"

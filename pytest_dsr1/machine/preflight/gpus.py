@@ -73,9 +73,14 @@ def count(look: Preflight) -> Iterator[Finding]:
     found, needed = len(machine.gpus), hardware.count
     if found < needed:
         hidden = machine.installed - found
-        more = [f"{hidden} more are hidden by CUDA_VISIBLE_DEVICES: unset it"] if hidden else []
-        if machine.refused:
-            more.append(f"this job or container may not use {machine.refused} more: ask for them with --gpus")
+        if "SLURM_JOB_ID" in look.environ:
+            more = [f"ask Slurm for them: --gpus-per-node={needed}"]
+        else:
+            more = [f"{hidden} more are hidden by CUDA_VISIBLE_DEVICES: unset it"] if hidden else []
+            if machine.refused:
+                more.append(
+                    f"this job or container may not use {machine.refused} more: ask for them with --gpus"
+                )
         unhide = f" ({'; '.join(more)})" if more else ""
         message = f"expected {needed} x {hardware.gpu}, found {found}{unhide}"
         yield Finding("mismatch", "GPU count", message)

@@ -55,7 +55,9 @@ def applied(
         _note_before(folder, entries)
         refusals = _make(wanted, gpus, environ, notify)
         _note_unlocked(wanted, gpus, refusals, entries, folder)
-        findings += _refused(refusals)
+        findings += _refused(refusals, in_job="SLURM_JOB_ID" in environ)
+        if "SLURM_JOB_ID" in environ and any(refusal.permission for refusal in refusals):
+            findings.append(_by_the_site(wanted, gpus, entries))
         findings += tuning(wanted, _read_again(gpus, environ))
         not_set = [f"{refusal.command.what} on GPU {refusal.command.gpu}" for refusal in refusals]
         yield Applied(
@@ -174,16 +176,32 @@ def _note_unlocked(
             journal.write(folder, entries[position])
 
 
-def _refused(refusals: Sequence[nvidia_smi.Refusal]) -> Iterator[Finding]:
+def _by_the_site(wanted: GpuSetup, gpus: Sequence[GpuReading], entries: Sequence[journal.Entry]) -> Finding:
+    """Return what Slurm itself would have to run as root on this node, before and after each job."""
+    indices = [gpu.index for gpu in gpus]
+    after = [] if wanted.lock_sm_clock_mhz is None else [nvidia_smi.reset_clocks(each) for each in indices]
+    if wanted.vboost is not None:
+        befores = zip(indices, [entry.before.vboost or 0 for entry in entries], strict=True)
+        after += [nvidia_smi.vboost(index, value) for index, value in befores]
+    back = [nvidia_smi.in_shell(after)] if after else []
+    message = (
+        "without root, a Slurm job cannot set GPUs up; ask for these lines, in the site's Prolog: "
+        f"{'; '.join(nvidia_smi.setup_lines(wanted, indices))}; and in its Epilog: "
+        f"{'; '.join([*back, journal.RESTORE])}"
+    )
+    return Finding("warning", "Slurm Prolog", message)
+
+
+def _refused(refusals: Sequence[nvidia_smi.Refusal], *, in_job: bool) -> Iterator[Finding]:
     groups: dict[tuple[str, str, bool], list[nvidia_smi.Command]] = {}
     for refusal in refusals:
         key = (refusal.command.what, refusal.reason, refusal.permission)
         groups.setdefault(key, []).append(refusal.command)
     for (what, reason, permission), commands in groups.items():
         where = gpu_list([command.gpu for command in commands])
-        advice = (
-            f"run as root: {nvidia_smi.in_shell(commands)}" if permission else "the run continues without it"
-        )
+        advice = "the run continues without it"
+        if permission:
+            advice = "see Slurm Prolog" if in_job else f"run as root: {nvidia_smi.in_shell(commands)}"
         yield Finding("warning", f"{where} setup", f"could not set {what}: {reason}; {advice}")
 
 

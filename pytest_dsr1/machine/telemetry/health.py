@@ -172,7 +172,8 @@ def _events(telemetry: Telemetry, from_s: float, to_s: float) -> Iterator[Findin
             severity, message = xid(event, when, in_time=in_time)
             yield _of_event(severity, event, "Xid", message)
         elif event.kind == "lost":
-            yield _of_event("mismatch", event, "lost", f"{when}: {event.message}; see dmesg for the Xid")
+            hint = "" if event.gpu is None else "; see dmesg for the Xid"
+            yield _of_event("mismatch", event, "lost", f"{when}: {event.message}{hint}")
         elif event.kind == "foreign process":
             # Processes are checked once per second: one seen just after the end may have started before it.
             severity = "mismatch" if event.time_s <= to_s + 1 else "warning"

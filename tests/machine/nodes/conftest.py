@@ -12,9 +12,10 @@ from pytest_dsr1.machine.nodes.nodes import Nodes
 from pytest_dsr1.machine.nodes.remote import AGENT
 from pytest_dsr1.process.modules import module_command
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from tests.helpers.nodes import uuid
+from tests.helpers.nodes import program, uuid
 from tests.standins.nvml.control import FakeMachine
 
+HEALTHY = "n1|allocated|none\nn1|allocated|none\nn2|mixed|none\n"
 SETUP = {"persistence": True, "vboost": 4}
 
 
@@ -51,9 +52,27 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def nodes(start: Callable[[str], Sequence[str]], said: list[str]) -> Iterator[Nodes]:
+def states(tmp_path: Path) -> Path:
+    """What the stand-in of sinfo prints."""
+    written = tmp_path / "states"
+    written.write_text(HEALTHY, encoding="utf-8")
+    return written
+
+
+@pytest.fixture
+def programs(tmp_path: Path, states: Path) -> Path:
+    """A folder with stand-ins of Slurm's programs."""
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    program(folder, "sinfo", f'echo "$*" >{tmp_path}/asked; cat {states}')
+    return folder
+
+
+@pytest.fixture
+def nodes(start: Callable[[str], Sequence[str]], said: list[str], programs: Path) -> Iterator[Nodes]:
     """Both nodes."""
-    environ = {**os.environ, "SLURM_JOB_ID": "7"}
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    environ = {**os.environ, "SLURM_JOB_ID": "7", "PATH": path}
     with Nodes(["n1", "n2"], start, environ, said.append) as made:
         yield made
 

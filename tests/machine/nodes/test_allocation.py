@@ -8,12 +8,11 @@ import pytest
 
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.machine.nodes.allocation import Allocation, allocation
+from tests.helpers.nodes import program
 
 
 def job(folder: Path, script: str) -> dict[str, str]:
-    program = folder / "scontrol"
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
+    program(folder, "scontrol", script)
     return {"PATH": str(folder), "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n[1-2]"}
 
 

@@ -6,11 +6,14 @@ import json
 import os
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.findings import Finding
+from pytest_dsr1.machine.nodes import nodes as module
 from pytest_dsr1.machine.nodes.nodes import Nodes
 from pytest_dsr1.machine.nodes.remote import RemoteNode
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -46,6 +49,27 @@ def test_checks_of_the_run_are_made_once(nodes: Nodes, pair: Scenario) -> None:
     found = nodes.look(pair, "off", Path.cwd(), 1)
     assert [one.node for one in found if one.subject == "disk space"] == [""]
     assert [one.node for one in found if one.subject == "shared memory"] == ["n1", "n2"]
+
+
+def test_results_in_a_folder_of_the_first_host_alone(
+    nodes: Nodes, pair: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_written_into", lambda folder: nullcontext(f"{folder}/not-here"))
+    found = nodes.look(pair, "off", tmp_path, 1)
+    message = (
+        f"{tmp_path} is another folder here than where pytest runs; every node of a run reads and writes "
+        "there: name a folder that all nodes share, with --dsr1-results=FOLDER"
+    )
+    mismatches = [one for one in found if one.severity == "mismatch"]
+    assert mismatches == [Finding("mismatch", "results", message, node) for node in ("n1", "n2")]
+
+
+def test_the_file_for_the_other_nodes_does_not_stay(nodes: Nodes, pair: Scenario, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    for folder in (results, results / "new" / "er", Path("/proc")):
+        assert [one for one in nodes.look(pair, "off", folder, 0) if one.subject == "results"] == []
+    assert list(results.iterdir()) == []
 
 
 def test_a_job_with_too_few_nodes(nodes: Nodes, pair: Scenario) -> None:

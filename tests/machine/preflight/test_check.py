@@ -267,6 +267,16 @@ def test_too_few_gpus(two: FakeMachine, machine_scenario: Make) -> None:
     assert told(look(machine_scenario()), "mismatch") == ["GPU count: expected 8 x NVIDIA H200, found 2"]
 
 
+def test_too_few_gpus_in_a_slurm_job(
+    two: FakeMachine, machine_scenario: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert told(look(machine_scenario()), "mismatch") == [
+        "GPU count: expected 8 x NVIDIA H200, found 1 (ask Slurm for them: --gpus-per-node=8)"
+    ]
+
+
 def test_hidden_gpus(h200: FakeMachine, machine_scenario: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,17")
     assert told(look(machine_scenario()), "mismatch") == [

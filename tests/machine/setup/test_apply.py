@@ -168,6 +168,34 @@ def test_nothing_is_done_that_the_scenario_does_not_ask(two: FakeMachine) -> Non
     assert two.commands() == []
 
 
+def test_missing_permission_in_a_slurm_job_is_for_its_site(
+    two: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    two.set("smi.permission", 0)
+    with applying(LOCKED) as done:
+        found = [line for line in messages(done) if "setup:" in line or "Slurm" in line]
+    loop = "for i in 0 1; do nvidia-smi"
+    assert found == [
+        "GPUs 0-1 setup: could not set persistence mode off: no permission; see Slurm Prolog",
+        "GPUs 0-1 setup: could not set vboost 4: no permission; see Slurm Prolog",
+        "GPUs 0-1 setup: could not set SM clock 1500 MHz: no permission; see Slurm Prolog",
+        "Slurm Prolog: without root, a Slurm job cannot set GPUs up; ask for these lines, in the site's "
+        f"Prolog: {loop} -i $i -pm 0; done; {loop} -i $i -pm 1; done; "
+        f"{loop} boost-slider -i $i --vboost 4; done; {loop} -i $i -lgc 1500,1500; done; "
+        f"and in its Epilog: {loop} -i $i -rgc; done; {loop} boost-slider -i $i --vboost 0; done; "
+        "pytest-dsr1 restore",
+    ]
+
+
+def test_the_prolog_only_sets_what_is_asked(two: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    two.set("smi.permission", 0)
+    with applying(GpuSetup(persistence=True)) as done:
+        (found,) = [line for line in messages(done) if "without root" in line]
+    assert found.endswith("-pm 1; done; and in its Epilog: pytest-dsr1 restore")
+
+
 def test_missing_permission_is_reported_with_the_commands(two: FakeMachine) -> None:
     two.set("smi.permission", 0)
     told: list[str] = []
