@@ -40,7 +40,7 @@ class State:
     Attributes:
         word: such as ``allocated`` or ``draining``.
         silent: whether the node does not answer Slurm.
-        reason: why it is in this state; empty if nobody gave a reason.
+        reason: why it is in this state; empty if none was given.
     """
 
     word: str
