@@ -78,7 +78,7 @@ def elsewhere(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pyt
 
 MISSING = (
     "the tests on a Slurm cluster need slurmd; on Debian, as root: apt-get install slurmctld slurmd "
-    "slurm-client munge libpmix2"
+    "slurm-client munge libpmix2 libopenmpi3"
 )
 
 

@@ -13,7 +13,7 @@ from typing import IO
 
 from pydantic import TypeAdapter
 
-from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.errors import InvalidRunError, on_failure
 from pytest_dsr1.machine.nodes.clock import Alignment, Comparison, compared
 from pytest_dsr1.machine.nodes.messages import Command
 from pytest_dsr1.machine.nodes.remote import RemoteNode
@@ -74,14 +74,15 @@ class NodesRecorder:
 
     def __enter__(self) -> NodesRecorder:
         self._file = self._stack.enter_context(self._path.open("w", encoding="utf-8"))
-        for agent in self._agents:
-            node = _Watched(agent, _clock(agent))
-            agent.listen(partial(self._take, node))
-            self._watched.append(node)
-        for agent in self._agents:
-            agent.send(Command(do="watch"))
-        for agent in self._agents:
-            agent.answer()
+        with on_failure(self._stack.close):
+            for agent in self._agents:
+                node = _Watched(agent, _clock(agent))
+                agent.listen(partial(self._take, node))
+                self._watched.append(node)
+            for agent in self._agents:
+                agent.send(Command(do="watch"))
+            for agent in self._agents:
+                agent.answer()
         return self
 
     def __exit__(self, *_: object) -> None:

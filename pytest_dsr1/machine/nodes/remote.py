@@ -60,6 +60,7 @@ class RemoteNode:
         """
         self.name = name
         self._notify = notify
+        self._heard_s = time.monotonic()
         self._reports: queue.SimpleQueue[Answer | Note | None] = queue.SimpleQueue()
         self._samples: Callable[[Sequence[GpuSample]], None] | None = None
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # until close()
@@ -142,6 +143,7 @@ class RemoteNode:
         assert self._process.stdout is not None
         with self._process.stdout as stream:
             for text in stream:
+                self._heard_s = time.monotonic()
                 try:
                     report = REPORT.validate_json(text)
                 except ValidationError:
@@ -157,8 +159,13 @@ class RemoteNode:
         """Whether the agent has ended."""
         return self._process.poll() is not None
 
+    @property
+    def silent_s(self) -> float:
+        """The time since the agent last sent anything, in s."""
+        return time.monotonic() - self._heard_s
+
     def give_up(self) -> None:
-        """End an agent that cannot answer any more, without its restoring anything."""
+        """End an agent that can no longer answer, without its restoring anything."""
         self._process.kill()
 
     def lost(self) -> InvalidRunError:

@@ -24,6 +24,8 @@ _TICK_S = 1.0
 _SLURM_EVERY = 10
 """Ticks from one question to Slurm to the next."""
 _TIMEOUT_S = 10.0
+_SILENT_S = 10.0
+"""The longest silence of a living agent: it sends its samples every few seconds."""
 _FLAGS = "*~#!%$@^-+"
 """Characters that sinfo adds to a state: sinfo(1), NODE STATE CODES."""
 _LOST = {"down", "drained", "fail", "failing"}
@@ -38,7 +40,7 @@ class State:
     Attributes:
         word: such as ``allocated`` or ``draining``.
         silent: whether the node does not answer Slurm.
-        reason: why it is in this state; empty if nobody gave a reason.
+        reason: why it is in this state; empty if none was given.
     """
 
     word: str
@@ -132,13 +134,17 @@ class NodeWatch:
             return False  # Slurm's controller may be busy or restart while the nodes do their work
         for name, state in found.items():
             why = f": {state.reason}" if state.reason else ""
-            if state.word in _LOST:
-                if state.word == "down":
+            gone = state.silent and self._agents[name].silent_s > _SILENT_S
+            if state.word in _LOST or gone:
+                if state.word == "down" or gone:
                     self._agents[name].give_up()
+                what = (
+                    "answers neither Slurm nor pytest" if gone else f"is {state.word.upper()} in Slurm{why}"
+                )
                 self._end(
                     name,
-                    f"{name} is {state.word.upper()} in Slurm{why}; look at it: scontrol show node {name}; "
-                    f"then submit the job again, without this node: --exclude={name}",
+                    f"{name} {what}; look at it: scontrol show node {name}; then submit the job again, "
+                    f"without this node: --exclude={name}",
                 )
                 return True
             if state.word == "draining":

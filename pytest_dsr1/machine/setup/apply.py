@@ -181,8 +181,8 @@ def _by_the_site(wanted: GpuSetup, gpus: Sequence[GpuReading], entries: Sequence
     indices = [gpu.index for gpu in gpus]
     after = [] if wanted.lock_sm_clock_mhz is None else [nvidia_smi.reset_clocks(each) for each in indices]
     if wanted.vboost is not None:
-        befores = zip(indices, [entry.before.vboost or 0 for entry in entries], strict=True)
-        after += [nvidia_smi.vboost(index, value) for index, value in befores]
+        values = zip(indices, [entry.before.vboost or 0 for entry in entries], strict=True)
+        after += [nvidia_smi.vboost(index, value) for index, value in values]
     back = [nvidia_smi.in_shell(after)] if after else []
     message = (
         "without root, a Slurm job cannot set GPUs up; ask for these lines, in the site's Prolog: "

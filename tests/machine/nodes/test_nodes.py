@@ -175,6 +175,13 @@ def test_what_an_agent_says_is_shown_with_its_node(
         ]
 
 
+def test_an_agent_that_has_ended_before_it_watches(nodes: Nodes, pair: Scenario, tmp_path: Path) -> None:
+    with nodes.prepared(pair, "off") as machine:
+        nodes._agents["n2"]._process.kill()
+        with pytest.raises(InvalidRunError, match=r"^n2: its agent has ended"):
+            machine.watched(tmp_path / "t.jsonl").__enter__()
+
+
 def test_an_agent_that_is_killed_while_it_watches(
     nodes: Nodes, pair: Scenario, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,9 +28,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "_SLURM_EVERY", 2)
 
 
-def waited(machine: Machine, path: Path) -> None:
+def waited(machine: Machine, path: Path, begin: Callable[[], None] = lambda: None) -> None:
     """Wait as an engine that is silent."""
     with machine.watched(path):
+        begin()
         threading.Event().wait(LONG_S)
 
 
@@ -74,13 +75,22 @@ def test_a_node_that_is_lost_ends_the_run(
     assert signal.getsignal(signal.SIGURG) == before
 
 
-def test_an_agent_that_ends_ends_the_run(
-    nodes: Nodes, pair: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_node_that_answers_nobody_ends_the_run(
+    nodes: Nodes, pair: Scenario, states: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(watch, "_SILENT_S", 0.2)
     with nodes.prepared(pair, "off") as machine:
-        nodes._agents["n2"]._process.kill()
-        with pytest.raises(InvalidRunError, match=r"^n2: its agent has ended"):
-            waited(machine, tmp_path / "t.jsonl")
+        states.write_text("n1|allocated|none\nn2|allocated*|none\n")
+        stopped = nodes._agents["n2"]._process
+        with pytest.raises(InvalidRunError, match=r"^n2 answers neither Slurm nor pytest; look at it: "):
+            waited(machine, tmp_path / "t.jsonl", lambda: stopped.send_signal(signal.SIGSTOP))
+    assert stopped.wait() == -signal.SIGKILL
+
+
+def test_an_agent_that_ends_ends_the_run(nodes: Nodes, pair: Scenario, tmp_path: Path) -> None:
+    ended = pytest.raises(InvalidRunError, match=r"^n2: its agent has ended")
+    with nodes.prepared(pair, "off") as machine, ended:
+        waited(machine, tmp_path / "t.jsonl", nodes._agents["n2"]._process.kill)
 
 
 @pytest.mark.parametrize(

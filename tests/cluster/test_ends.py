@@ -1,0 +1,95 @@
+"""What keeps a run from starting in a Slurm job, and what ends it, each in words."""
+
+from __future__ import annotations
+
+import re
+import socket
+
+import pytest
+
+from tests.helpers.slurm_cluster import Cluster
+from tests.helpers.slurm_runs import ALL_GPUS, PYTEST, Runs
+
+TWO = "--nodes=2"
+PUT_BACK = [("1", "700000", "0", "none")] * 8
+
+
+def words(text: str) -> str:
+    """Return a text in one line, as it was before it was wrapped."""
+    return " ".join(text.split())
+
+
+@pytest.fixture
+def wide(runs: Runs) -> Runs:
+    """Runs of a scenario for the 16 GPUs of both nodes."""
+    runs.write(nodes=2)
+    return runs
+
+
+def test_all_that_keeps_a_run_from_starting_is_said_at_once(cluster: Cluster, wide: Runs) -> None:
+    """In a step, with too little time and too few GPUs, without the MPI type, with results of its own."""
+    first = cluster.node(1)
+    (wide.folder / "site.yaml").write_text("slurm: {mpi: pmi3}\n", encoding="utf-8")
+    results = wide.folder / "results"
+    results.mkdir()
+    scenario = wide.folder / "small.yaml"
+    slow = scenario.read_text(encoding="utf-8").replace("value: 1\n", "value: 0.001\n")
+    scenario.write_text(slow, encoding="utf-8")
+    run = f"{PYTEST} --dsr1-site=site.yaml --dsr1-results={results}"
+    mounted = f"unshare --mount sh -c 'mount -t tmpfs none {results} && {run}'"
+    step = f"srun -N1 -n1 -w {first.name} {mounted}"
+    job = wide.submit(step, TWO, "--gpus-per-node=4", "--time=30")
+    assert cluster.wait(job) == "FAILED", cluster.output(job)
+    assert cluster.status(job) == 10
+    output = words(cluster.output(job))
+    assert f"Slurm step: pytest runs inside step {job}.0 of srun, and a run on several nodes" in output
+    assert "Slurm MPI: this cluster's srun has no MPI type pmi3, only " in output
+    assert re.search(r"Slurm time: the job ends in 0:\d\d:\d\d, and measuring takes \d+:\d\d:\d\d if", output)
+    for node in cluster.nodes:
+        assert f"results on {node.name}: {results} is another folder here than where pytest runs" in output
+        assert f"GPU count on {node.name}: expected 8 x NVIDIA H200, found 4 (ask Slurm" in output
+        assert node.machine.commands() == []
+
+
+def test_a_run_on_the_login_node_is_refused(cluster: Cluster, wide: Runs) -> None:
+    """``salloc`` runs its command where it was typed."""
+    command = f"{PYTEST}; echo status $?"
+    options = [*ALL_GPUS, TWO, f"--chdir={wide.folder}"]
+    output = cluster.run("salloc", "--quiet", *options, "bash", "-c", command, **wide.environment)
+    assert "status 10" in output
+    said = f"Slurm node: pytest runs on {socket.gethostname()}, which is not a node of job "
+    assert said in words(output)
+    assert [node.machine.commands() for node in cluster.nodes] == [[], []]
+
+
+def assert_ended(cluster: Cluster, job: int, sentence: str) -> None:
+    """The run has ended with this sentence, and its first node is put back."""
+    first = cluster.node(1)
+    cluster.until(lambda: not first.processes(), "the end of the run", job)
+    assert f"INVALID {sentence}" in words(cluster.output(job)), cluster.output(job)
+    assert first.machine.settings() == PUT_BACK
+    assert (first.journals, first.locks) == ([], [])
+    cluster.cancel(job)
+
+
+def test_a_failing_node_ends_the_run_at_once(cluster: Cluster, wide: Runs) -> None:
+    """As an administrator or a health check marks it."""
+    second = cluster.node(2)
+    job = wide.submit_endless(f"exec {PYTEST}", TWO)
+    update = ("scontrol", "update", f"NodeName={second.name}")
+    cluster.run(*update, "State=FAIL", "Reason=fan")
+    try:
+        assert_ended(cluster, job, f"{second.name} is FAILING in Slurm: fan; look at it: scontrol show node ")
+    finally:
+        cluster.run(*update, "State=RESUME")
+    assert second.machine.settings() == PUT_BACK
+
+
+def test_a_node_that_dies_ends_the_run_at_once(cluster: Cluster, wide: Runs) -> None:
+    """Slurm itself ends the job after SlurmdTimeout."""
+    second = cluster.node(2)
+    job = wide.submit_endless(f"exec {PYTEST}", TWO)
+    second.slurmd.kill()
+    for process in second.processes():
+        process.kill()
+    assert_ended(cluster, job, f"{second.name} answers neither Slurm nor pytest; look at it: ")
