@@ -25,8 +25,8 @@ ANSWER_S = 180.0
 _END_S = 30.0
 """The longest wait for an agent that restores its GPUs and ends."""
 _OPTIONS = ("--overlap", "--nodes=1", "--ntasks=1", "--mpi=none", "--wait=0", "--export=ALL", "--quiet")
-"""The agent shares its node with the engine's step, and is ended by the end of its input alone: with SIGTERM,
-srun would kill it before it restores anything (Slurm 22.05)."""
+"""The agent shares its node with the engine's step. Only the end of its input ends it: with SIGTERM, srun would
+kill it before it restores anything (Slurm 22.05)."""
 AGENT = "pytest_dsr1.machine.nodes.agent"
 _SAID_BYTES = 2000
 
