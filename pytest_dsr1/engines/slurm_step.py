@@ -20,8 +20,6 @@ from pytest_dsr1.process.slurm import outside_steps
 NAME = "dsr1-engine"
 """The name of the step, for ``squeue --steps``."""
 _BY_INTERFACE = ("NCCL_SOCKET_IFNAME", "UCX_NET_DEVICES")
-_CONTAINER = "--container"
-"""The start of the options with which pyxis and Slurm itself start a step in a container."""
 
 
 def step_words(job: Job) -> tuple[str, ...]:
@@ -61,8 +59,7 @@ def asking_words(job: Job) -> tuple[str, ...]:
 
 def in_container(job: Job) -> bool:
     """Return whether Slurm starts the engine in a container, so that its programs are not here."""
-    several = job.scenario.hardware.nodes > 1
-    return several and any(word.startswith(_CONTAINER) for word in job.site.slurm.srun)
+    return job.scenario.hardware.nodes > 1 and job.site.slurm.in_container
 
 
 def step_variables(job: Job) -> dict[str, str]:

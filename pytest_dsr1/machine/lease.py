@@ -64,9 +64,12 @@ def look_at_run(
     environ: Mapping[str, str],
     writes_to: Path,
     bytes_needed: int = RESULT_BYTES,
+    *,
+    in_container: bool = False,
 ) -> tuple[Finding, ...]:
-    """Return the findings on a run, without those on its nodes."""
-    return preflight(Preflight(scenario, None, environ, writes_to, bytes_needed, setup), "run")
+    """Return the findings on a run, without those on its nodes; ``in_container`` as in :class:`Preflight`."""
+    given = Preflight(scenario, None, environ, writes_to, bytes_needed, setup, in_container=in_container)
+    return preflight(given, "run")
 
 
 class Recorder(Protocol):

@@ -90,7 +90,15 @@ class SharedResources:
         if (nodes := self._nodes_for(scenario, environ, notify)) is not None:
             assert self._job is not None
             of_job = self._job.look(scenario, self._site, expected_s(scenario))
-            return (*of_job, *nodes.look(scenario, setup, writes_to, bytes_needed, reused=reused))
+            found = nodes.look(
+                scenario,
+                setup,
+                writes_to,
+                bytes_needed,
+                reused=reused,
+                in_container=scenario.hardware.nodes > 1 and self._site.slurm.in_container,
+            )
+            return (*of_job, *found)
         return look(scenario, setup, environ, writes_to, bytes_needed, reused=reused)
 
     def _nodes_for(self, scenario: Scenario, environ: Mapping[str, str], notify: Notify) -> Nodes | None:

@@ -71,14 +71,19 @@ class Nodes:
         bytes_needed: int = RESULT_BYTES,
         *,
         reused: bool = False,
+        in_container: bool = False,
     ) -> tuple[Finding, ...]:
         """Return the preflight's findings; with ``reused``, our server is on the GPUs. Changes nothing.
+
+        ``in_container`` as in :class:`~pytest_dsr1.machine.preflight.check.Preflight`.
 
         Raises:
             InvalidRunError: a node cannot be asked.
         """
         wanted, here = scenario.hardware.nodes, len(self._names)
-        of_run = look_at_run(scenario, setup, self._environ, writes_to, bytes_needed)
+        of_run = look_at_run(
+            scenario, setup, self._environ, writes_to, bytes_needed, in_container=in_container
+        )
         if wanted > here:
             message = f"expected {wanted}, and the Slurm job has {here}; ask for more: --nodes={wanted}"
             return (*of_run, Finding("mismatch", "nodes", message))

@@ -32,6 +32,7 @@ class Preflight:
         bytes_needed: how much will be written there.
         setup: what to do about the GPUs' settings.
         reused: whether a server that this process started is already on the GPUs and will be measured.
+        in_container: whether Slurm starts the engine in a container, where its software is not looked for.
     """
 
     scenario: Scenario
@@ -41,6 +42,7 @@ class Preflight:
     bytes_needed: int
     setup: SetupMode = "check"
     reused: bool = False
+    in_container: bool = False
 
     @property
     def inventory(self) -> MachineInventory:

@@ -17,6 +17,7 @@ from pytest_dsr1.machine.nodes import nodes as module
 from pytest_dsr1.machine.nodes.nodes import Nodes
 from pytest_dsr1.machine.nodes.remote import RemoteNode
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.schema.site import Slurm
 from pytest_dsr1.storage.filelock import is_held
 from tests.helpers.nodes import uuid
 from tests.standins.nvml.control import FakeMachine
@@ -237,3 +238,19 @@ def test_a_signal_puts_all_nodes_back_and_then_ends_the_run(
     for number, machine in enumerate(machines.values(), 1):
         assert machine.settings() == PUT_BACK
         assert not any(is_held(machine.state_dir, uuid(number, gpu)) for gpu in range(2))
+
+
+def test_software_in_a_container_is_not_looked_for_on_the_node(
+    nodes: Nodes, pair: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = Finding("mismatch", "software", "it is missing")
+    monkeypatch.setattr(type(pair.engine), "software", lambda *_: [missing])
+
+    def found(*, in_container: bool) -> list[Finding]:
+        seen = nodes.look(pair, "off", Path.cwd(), 1, in_container=in_container)
+        return [one for one in seen if one.severity == "mismatch"]
+
+    assert found(in_container=False) == [missing]
+    assert found(in_container=True) == []
+    assert Slurm(srun=["--container-image=x"]).in_container
+    assert not Slurm(srun=["--cpu-bind=none"]).in_container
