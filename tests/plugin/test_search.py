@@ -247,6 +247,19 @@ def test_a_search_that_was_ended_goes_on(peak: Suites, monkeypatch: pytest.Monke
     assert len(peak.engine_runs) == done
 
 
+def test_a_probe_that_was_saved_and_not_noted_is_found(peak: Suites) -> None:
+    """The session was killed between the two."""
+    peak.run("--dsr1-profile=peak")
+    (path,) = (peak.pytester.path / ".dsr1" / "peak").glob("search-*.json")
+    whole = record_of(peak)
+    path.write_text(json.dumps({**whole, "runs": whole["runs"][:-1], "answer": ""}), encoding="utf-8")
+    done = len(peak.engine_runs)
+    result = peak.run("--dsr1-profile=peak", "--dsr1-resume")
+    assert result.ret == 0
+    assert len(peak.engine_runs) == done
+    assert record_of(peak) == whole
+
+
 def test_there_must_be_a_search_to_go_on_with(peak: Suites) -> None:
     result = peak.run("--dsr1-profile=peak", "--dsr1-resume")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
