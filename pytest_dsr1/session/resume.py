@@ -46,8 +46,8 @@ def refuse_nothing(results: Path, sweeps: Iterable[str], searches: Collection[st
         )
     if not selected:
         raise UserError(
-            "--dsr1-resume goes on with a sweep or with pairs, but none is selected: repeat the --dsr1-sweep "
-            "or --dsr1-against of the run that stopped"
+            "--dsr1-resume goes on with a sweep, a search or pairs, but none is selected: select one, and "
+            "repeat the --dsr1-set, --dsr1-sweep or --dsr1-against of the run that stopped"
         )
     if not any(newest(results, sweep) for sweep in selected):
         raise UserError(

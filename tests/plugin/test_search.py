@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import xml.etree.ElementTree as ET
 from typing import Any
 
@@ -225,12 +226,21 @@ def test_three_probes_in_a_row_that_do_not_count_end_a_search(
     peak: Suites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAILS", "all")
-    result = peak.run("--dsr1-profile=peak")
+    changed = ("--dsr1-suites=own", "--dsr1-set=slo={request_latency_ms: 1000}")
+    result = peak.run("--dsr1-profile=peak", *changed)
     assert result.ret == 10
     result.assert_outcomes(passed=1, errors=1)
     assert peak.engine_runs == ["peak.search-8"] * 3
     assert "3 engine starts in a row do not count" in said(result)
-    assert "remove the cause, then run `pytest --dsr1-profile=peak -k search`" in said(result)
+    again = said(result).partition("remove the cause, then run `")[2].partition("`")[0]
+    assert shlex.split(again) == [
+        "pytest",
+        "--dsr1-profile=peak",
+        "-k",
+        "search",
+        "--dsr1-suites=own",
+        "--dsr1-set=slo={request_latency_ms: 1000}",
+    ]
 
 
 def test_a_search_that_was_ended_goes_on(peak: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,7 +331,7 @@ def test_a_replay_of_a_search_with_another_question(peak: Suites) -> None:
     assert narrower.ret == 12
     assert (
         "INCONCLUSIVE peak: its 5 saved probes do not answer what is asked now; search again: `pytest "
-        "--dsr1-profile=peak -k search`"
+        "--dsr1-profile=peak -k search --dsr1-set=search.width_percent=1 --dsr1-set=search.goal=0.98`"
     ) in said(narrower)
 
 

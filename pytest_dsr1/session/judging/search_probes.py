@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_dsr1.errors import Dsr1Error, InvalidRunError, UserError, on_failure
 from pytest_dsr1.session import resume
 from pytest_dsr1.session.judging.replayed import replayed_search
+from pytest_dsr1.session.options import command
 from pytest_dsr1.session.run import Inputs, outcome_of, ready, run
 from pytest_dsr1.session.state import STATE, ScenarioOutcome
 
@@ -69,7 +70,7 @@ def searched(
             most_requests=search.most_requests,
         ),
         limits=slo_limits(slo),
-        again=f"pytest --dsr1-profile={scenario.name} -k search",
+        again=command(request.config, scenario.name, "-k", "search"),
     )
     if state.replay is not None:
         found = replayed_search(state, outcome, state.replay.searches[scenario.name], progress)
