@@ -52,8 +52,8 @@ def add(parser: pytest.Parser) -> None:
     group.addoption(
         "--dsr1-resume",
         action="store_true",
-        help="go on with the newest sweep, or with the newest pairs, of each scenario where they stopped: "
-        "finished runs are not made again",
+        help="go on with the newest sweep, search or pairs of each scenario where they stopped: finished "
+        "runs are not made again",
     )
     group.addoption(
         "--dsr1-suites",
@@ -223,6 +223,27 @@ def mode(config: pytest.Config) -> Literal["gate", "record", "pair"] | None:
         if given and config.getoption("--dsr1-replay"):
             raise pytest.UsageError(f"{option} needs new runs, but --dsr1-replay makes none: remove one")
     return "pair" if against else "gate" if gate else record
+
+
+def command(config: pytest.Config, profile: str, *more: str) -> str:
+    """Return the command that selects a profile with the values that this session gives it, without secrets.
+
+    Args:
+        config: of pytest.
+        profile: its name.
+        more: what else the command has.
+    """
+    from pytest_dsr1.masking import masked_setting
+    from pytest_dsr1.text import shell_command
+
+    suites = [f"--dsr1-suites={each}" for each in config.getoption("--dsr1-suites")]
+    values = [
+        f"{option}={masked_setting(each)}"
+        for option in ("--dsr1-sweep", "--dsr1-set", "--dsr1-against")
+        for each in config.getoption(option)
+    ]
+    words = ["pytest", f"--dsr1-profile={profile}", *more, *suites, *values]
+    return shell_command(words)
 
 
 def may_go_unjudged(config: pytest.Config) -> Callable[[str], bool]:

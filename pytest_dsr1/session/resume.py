@@ -46,8 +46,8 @@ def refuse_nothing(results: Path, sweeps: Iterable[str], searches: Collection[st
         )
     if not selected:
         raise UserError(
-            "--dsr1-resume goes on with a sweep or with pairs, but none is selected: repeat the --dsr1-sweep "
-            "or --dsr1-against of the run that stopped"
+            "--dsr1-resume goes on with a sweep, a search or pairs, but none is selected: select one, and "
+            "repeat the --dsr1-set, --dsr1-sweep or --dsr1-against of the run that stopped"
         )
     if not any(newest(results, sweep) for sweep in selected):
         raise UserError(
@@ -83,8 +83,7 @@ def finished(state: RunState, scenario: Scenario, points: Iterable[str]) -> Meas
 def _folders(state: RunState, profile: str, point: Point, points: Iterable[str]) -> Iterator[str]:
     """Yield where an earlier session may have saved the run of a point, newest first.
 
-    A session that selected only some of the points does not hide those of the session before it. A run may
-    be saved and not noted, if its session was killed between the two.
+    A session that selected only some of the points does not hide those of the session before it.
     """
     from pytest_dsr1.study.record import newest_first
 
@@ -95,10 +94,28 @@ def _folders(state: RunState, profile: str, point: Point, points: Iterable[str])
         known += [record.finished[point.label]] if point.label in record.finished else []
         if every <= set(record.points):
             break
-    saved = sorted((state.results / profile).glob("*"), reverse=True)
+    yield from dict.fromkeys([*known, *_saved_since(state, profile, began)])
+
+
+def _saved_since(state: RunState, profile: str, began: datetime) -> Iterator[str]:
+    """Yield the folders of a scenario's runs since then, newest first.
+
+    A run may be saved and not noted, if its session was killed between the two.
+    """
     since = f"{began:%Y%m%dT%H%M%S}"
-    unnoted = [str(each) for each in saved if each.name >= since and (each / "measurement.json").is_file()]
-    yield from dict.fromkeys([*known, *unnoted])
+    for each in sorted((state.results / profile).glob("*"), reverse=True):
+        if each.name >= since and (each / "measurement.json").is_file():
+            yield str(each)
+
+
+def unnoted(state: RunState, scenario: Scenario, record: StudyRecord) -> Measurement | None:
+    """Return the run of a scenario that the study to go on with has saved and not noted; None without one."""
+    if not state.resume:
+        return None
+    noted = {record.first, *(run.folder for run in record.runs)}
+    saved = (each for each in _saved_since(state, scenario.name, record.began) if each not in noted)
+    found = (reused(state, scenario, folder) for folder in saved)
+    return next((each for each in found if each is not None), None)
 
 
 def reused(state: RunState, scenario: Scenario, folder: str) -> Measurement | None:

@@ -46,7 +46,9 @@ def own_start(measurement: Measurement) -> str:
     facts = measurement.result.facts
     if facts.server_started is not False:
         return ""
-    return f"its server was started for {facts.server_kept_from or 'another scenario'}"
+    if facts.server_kept_from is None:
+        return "it used a running server"
+    return f"its server was started for {facts.server_kept_from}"
 
 
 def warm_up(measurement: Measurement, starts: Starts) -> str:

@@ -141,9 +141,11 @@ def test_a_side_that_fails(paired: Paired, monkeypatch: pytest.MonkeyPatch) -> N
     """Three starts in a row."""
     monkeypatch.setenv("SCRIPTED_FAIL", "engine")
     monkeypatch.setenv("SCRIPTED_FAIL_RUNS", "4,5,6")
-    result = paired.run("-k", "pair")
+    result = paired.run("-k", "pair", "--dsr1-suites=own", "--dsr1-set=load.num_requests=44")
     assert result.ret == 10, result.stdout.str()
     assert "3 engine starts in a row do not count" in said(result)
+    again = "`pytest --dsr1-profile=rivals --dsr1-suites=own --dsr1-set=load.num_requests=44 "
+    assert f"remove the cause, then run {again}{NEW}`" in said(result)
     assert [bool(run["why"]) for run in paired.record()["runs"]] == [True, False, True, True, True]
 
 

@@ -101,7 +101,7 @@ def test_nothing_to_go_on_with(suites: Suites) -> None:
         ),
         (
             ("--dsr1-profile=plain",),
-            "*--dsr1-resume goes on with a sweep or with pairs, but none is *",
+            "*--dsr1-resume goes on with a sweep, a search or pairs, but none is selected: select one, and *",
         ),
         ((), "*--dsr1-resume needs a scenario, but none is selected*"),
         (

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import xml.etree.ElementTree as ET
 from typing import Any
 
@@ -225,12 +226,21 @@ def test_three_probes_in_a_row_that_do_not_count_end_a_search(
     peak: Suites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAILS", "all")
-    result = peak.run("--dsr1-profile=peak")
+    changed = ("--dsr1-suites=own", "--dsr1-set=slo={request_latency_ms: 1000}")
+    result = peak.run("--dsr1-profile=peak", *changed)
     assert result.ret == 10
     result.assert_outcomes(passed=1, errors=1)
     assert peak.engine_runs == ["peak.search-8"] * 3
     assert "3 engine starts in a row do not count" in said(result)
-    assert "remove the cause, then run `pytest --dsr1-profile=peak -k search`" in said(result)
+    again = said(result).partition("remove the cause, then run `")[2].partition("`")[0]
+    assert shlex.split(again) == [
+        "pytest",
+        "--dsr1-profile=peak",
+        "-k",
+        "search",
+        "--dsr1-suites=own",
+        "--dsr1-set=slo={request_latency_ms: 1000}",
+    ]
 
 
 def test_a_search_that_was_ended_goes_on(peak: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,6 +255,19 @@ def test_a_search_that_was_ended_goes_on(peak: Suites, monkeypatch: pytest.Monke
     done = len(peak.engine_runs)
     assert peak.run("--dsr1-profile=peak", "--dsr1-resume").ret == 0
     assert len(peak.engine_runs) == done
+
+
+def test_a_probe_that_was_saved_and_not_noted_is_found(peak: Suites) -> None:
+    """The session was killed between the two."""
+    peak.run("--dsr1-profile=peak")
+    (path,) = (peak.pytester.path / ".dsr1" / "peak").glob("search-*.json")
+    whole = record_of(peak)
+    path.write_text(json.dumps({**whole, "runs": whole["runs"][:-1], "answer": ""}), encoding="utf-8")
+    done = len(peak.engine_runs)
+    result = peak.run("--dsr1-profile=peak", "--dsr1-resume")
+    assert result.ret == 0
+    assert len(peak.engine_runs) == done
+    assert record_of(peak) == whole
 
 
 def test_there_must_be_a_search_to_go_on_with(peak: Suites) -> None:
@@ -308,7 +331,7 @@ def test_a_replay_of_a_search_with_another_question(peak: Suites) -> None:
     assert narrower.ret == 12
     assert (
         "INCONCLUSIVE peak: its 5 saved probes do not answer what is asked now; search again: `pytest "
-        "--dsr1-profile=peak -k search`"
+        "--dsr1-profile=peak -k search --dsr1-set=search.width_percent=1 --dsr1-set=search.goal=0.98`"
     ) in said(narrower)
 
 

@@ -16,6 +16,10 @@ from tests.helpers.suites import Suites
 
 GATED = "load.concurrency: [1, 64], goal: 0.9, width_percent: 10"
 PROFILE = "--dsr1-profile=peak"
+ATTACHED = (
+    "--dsr1-set=model={name: deepseek-ai/DeepSeek-R1}",
+    "--dsr1-set=engine={type: openai, url: 'http://127.0.0.1:9'}",
+)
 
 
 @pytest.fixture
@@ -173,16 +177,37 @@ def test_references_that_agree_better_than_they_know(peak: Suites, monkeypatch: 
             4,
             "gate.metric: highest_concurrency needs a `search` of it, found no `search`",
         ),
-        ((), 11, "peak.yaml: there is no such file, because no references of peak have been accepted"),
+        (
+            ATTACHED,
+            10,
+            "own/peak.yaml:1: gates compare engine starts, and pytest-dsr1 does not start the server at "
+            "http://127.0.0.1:9; set engine.command or engine.server instead of engine.url",
+        ),
     ],
 )
+@pytest.mark.parametrize("mode", ["--dsr1-gate", "--dsr1-reference=record"])
+@pytest.mark.parametrize("selected", [(), ("-k", "regression or reference")])
 def test_searches_that_cannot_be_gated(
-    peak: Suites, arguments: tuple[str, ...], status: int, message: str
+    peak: Suites, arguments: tuple[str, ...], status: int, message: str, mode: str, selected: tuple[str, ...]
 ) -> None:
-    result = peak.run(PROFILE, "--dsr1-gate", "-k", "regression", *arguments)
+    """No probe runs, also not for the test of the search itself."""
+    result = peak.run(PROFILE, mode, *selected, *arguments)
     assert result.ret == status
     assert message in " ".join(f"{result.stdout.str()} {result.stderr.str()}".split())
     assert peak.engine_runs == []
+
+
+def test_a_search_without_references(peak: Suites) -> None:
+    """There is no gate, but the answer of the search."""
+    why = "peak.yaml: there is no such file, because no references of peak have been accepted"
+    alone = peak.run(PROFILE, "--dsr1-gate", "-k", "regression")
+    assert alone.ret == 11
+    assert why in said(alone)
+    assert peak.engine_runs == []
+    both = peak.run(PROFILE, "--dsr1-gate")
+    assert both.ret == 11
+    both.assert_outcomes(passed=2, errors=1)
+    assert "there will be no gate: " in said(both)
 
 
 def test_another_question_is_not_comparable(peak: Suites, monkeypatch: pytest.MonkeyPatch) -> None:

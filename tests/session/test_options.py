@@ -1,13 +1,14 @@
-"""The folder of references that a person names."""
+"""What the options say: the folder of references, the site, and the command that repeats them."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 
 from pytest_dsr1.scenario.schema.site import Site, Slurm
-from pytest_dsr1.session.options import site, store
+from pytest_dsr1.session.options import command, site, store
 
 
 def test_the_option_comes_before_the_ini_file(pytester: pytest.Pytester) -> None:
@@ -44,3 +45,30 @@ def test_the_site_is_that_of_the_option_then_that_of_the_variable(
     monkeypatch.setenv("DSR1_SITE", "shared.yaml")
     assert site(pytester.parseconfig()) == Site(slurm=Slurm(mpi="shared"))
     assert site(pytester.parseconfig("--dsr1-site=own.yaml")) == Site(slurm=Slurm(mpi="own"))
+
+
+def test_a_command_repeats_what_changes_scenarios(pytester: pytest.Pytester) -> None:
+    given = [
+        "--dsr1-suites=my suites",
+        "--dsr1-sweep=load.concurrency=1,2",
+        "--dsr1-set=load.num_requests=8",
+        "--dsr1-against=engine.threads=2",
+    ]
+    secret = "--dsr1-set=engine.environment.HF_TOKEN=hf_abcdefghijklmnopqrstuvwxyz"
+    found = command(pytester.parseconfig(*given, secret), "peak", "-k", "search")
+    shown = "--dsr1-set=engine.environment.HF_TOKEN=${HF_TOKEN}"
+    assert shlex.split(found) == [
+        "pytest",
+        "--dsr1-profile=peak",
+        "-k",
+        "search",
+        *given[:3],
+        shown,
+        given[3],
+    ]
+    assert command(pytester.parseconfig(), "peak") == "pytest --dsr1-profile=peak"
+
+
+def test_the_help_names_all_that_can_go_on(pytester: pytest.Pytester) -> None:
+    text = " ".join(pytester.runpytest("--help").stdout.str().split())
+    assert "go on with the newest sweep, search or pairs of each scenario where they stopped" in text

@@ -37,7 +37,7 @@ def test_a_server_must_be_started_for_the_run(tmp_path: Path) -> None:
     )
     assert own_start(kept) == "its server was started for other"
     unnamed = replace(own, result=replace(run.result, facts=EngineFacts(server_started=False)))
-    assert own_start(unnamed) == "its server was started for another scenario"
+    assert own_start(unnamed) == "it used a running server"
 
 
 def test_a_start_that_filled_a_cache_is_a_warm_up_each_time(starts: Starts, tmp_path: Path) -> None:

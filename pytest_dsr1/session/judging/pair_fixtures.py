@@ -12,6 +12,7 @@ from pytest_dsr1.errors import Dsr1Error, UserError
 from pytest_dsr1.session import resume
 from pytest_dsr1.session.judging.pair_sides import Pairing, go_on, new_side, start_s, take_of
 from pytest_dsr1.session.judging.replayed import replayed_pairs
+from pytest_dsr1.session.options import command
 from pytest_dsr1.session.run import outcome_of, ready
 from pytest_dsr1.session.state import INTERRUPTIONS, STATE, ended_by, fail_setup
 
@@ -42,7 +43,7 @@ def _dsr1_pairing(
         new = new_side(request, dsr1_scenario, _dsr1_shared)
         time_s, of = start_s(request, dsr1_scenario)
         _, record = resume.paired(state, name)
-        plan = pairs_plan(dsr1_scenario, seed=seed_of(record.began), again=_again(request, name))
+        plan = pairs_plan(dsr1_scenario, seed=seed_of(record.began), again=command(request.config, name))
         old = as_start(as_new_side(dsr1_scenario, dsr1_scenario))
         pairing = Pairing(old, new, PairsProgress(plan))
         go_on(pairing, record)
@@ -55,17 +56,6 @@ def _dsr1_pairing(
     if counted := sum(not each.why for each in pairing.progress.runs):
         state.notify(f"{name}: goes on after {counted} engine starts that count")
     return pairing
-
-
-def _again(request: pytest.FixtureRequest, name: str) -> str:
-    """Return the command that compares again, as far as it names the sides."""
-    from pytest_dsr1.masking import masked_setting
-    from pytest_dsr1.text import shell_command
-
-    given = [masked_setting(each) for each in request.config.getoption("--dsr1-against")]
-    return shell_command(
-        ["pytest", f"--dsr1-profile={name}", *(f"--dsr1-against={each}" for each in given)]
-    ).replace(" \\\n ", "")
 
 
 @pytest.fixture

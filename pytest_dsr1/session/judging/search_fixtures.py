@@ -9,7 +9,7 @@ import pytest
 
 from pytest_dsr1.errors import Dsr1Error, UserError
 from pytest_dsr1.session.judging.search_probes import searched
-from pytest_dsr1.session.run import outcome_of
+from pytest_dsr1.session.run import outcome_of, ready
 from pytest_dsr1.session.state import INTERRUPTIONS, STATE, ended_by, fail_setup, keep
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ def _answer(
 
     outcome = outcome_of(request, scenario)
     try:
+        if scenario.name in request.config.stash[STATE].gated:
+            ready(request, "_dsr1_announced")
         found, left_out, outcome.probes = searched(request, scenario, shared)
     except Dsr1Error as error:
         return error

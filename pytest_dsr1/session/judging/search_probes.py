@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_dsr1.errors import Dsr1Error, InvalidRunError, UserError, on_failure
 from pytest_dsr1.session import resume
 from pytest_dsr1.session.judging.replayed import replayed_search
+from pytest_dsr1.session.options import command
 from pytest_dsr1.session.run import Inputs, outcome_of, ready, run
 from pytest_dsr1.session.state import STATE, ScenarioOutcome
 
@@ -69,7 +70,7 @@ def searched(
             most_requests=search.most_requests,
         ),
         limits=slo_limits(slo),
-        again=f"pytest --dsr1-profile={scenario.name} -k search",
+        again=command(request.config, scenario.name, "-k", "search"),
     )
     if state.replay is not None:
         found = replayed_search(state, outcome, state.replay.searches[scenario.name], progress)
@@ -214,7 +215,8 @@ class _Probes:
         state, outcome = self._request.config.stash[STATE], outcome_of(self._request, self._scenario)
         known = sum(probe.load == plan.load for probe in self._progress.probes)
         name, label = self._scenario.name, label_of(plan.load, known)
-        runs = resume.searched(state, name).runs
+        record = resume.searched(state, name)
+        runs = record.runs
         measurement, used = None, len(runs)
         for number, each in enumerate(runs):
             if state.resume and each.point == label and not each.why:
@@ -222,17 +224,9 @@ class _Probes:
                 measurement, used = resume.reused(state, probe, each.folder), number
         if measurement is None:
             probe, used = self._scenario_of(plan, known, len(runs)), len(runs)
-            own = ScenarioOutcome(
-                replace(outcome.loaded, scenario=probe, warnings=()), outcome.test_id_prefix
-            )
-            if self._starts is not None and not self.counted:
-                self._shared.end_engines()
-            try:
-                with on_failure(self._shared.end_engines):
-                    measurement = self._run(plan, probe, own)
-            except Dsr1Error as error:
-                resume.note_probe(state, name, label, own.folder, str(error))
-                raise
+            measurement = resume.unnoted(state, probe, record)
+            if measurement is None:
+                measurement = self._new(plan, probe, label)
             why = self._whys[str(measurement.folder)] = self._why(measurement)
             resume.note_probe(state, name, label, measurement.folder, why)
         else:
@@ -247,6 +241,19 @@ class _Probes:
             )
             shown.measurement, shown.folder = measurement, measurement.folder
         return measurement
+
+    def _new(self, plan: Plan, probe: Scenario, label: str) -> Measurement:
+        """Return the measurement of a new probe; one that fails is noted."""
+        state, outcome = self._request.config.stash[STATE], outcome_of(self._request, self._scenario)
+        own = ScenarioOutcome(replace(outcome.loaded, scenario=probe, warnings=()), outcome.test_id_prefix)
+        if self._starts is not None and not self.counted:
+            self._shared.end_engines()
+        try:
+            with on_failure(self._shared.end_engines):
+                return self._run(plan, probe, own)
+        except Dsr1Error as error:
+            resume.note_probe(state, self._scenario.name, label, own.folder, str(error))
+            raise
 
     def _scenario_of(self, plan: Plan, again: int, runs: int) -> Scenario:
         from pytest_dsr1.scenario.search import probe_of
