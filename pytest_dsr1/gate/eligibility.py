@@ -40,8 +40,8 @@ def refuse_unfit(
         if not searches:
             raise UserError(
                 f"{loaded.where('gate.metric')}: gate.metric: pairs compare runs, not searches, and "
-                f"{scenario.gated_metric} is a result of `search`; set gate.metric to a metric of a run, such "
-                "as total_output_throughput"
+                f"{scenario.gated_metric} is a result of `search`; set gate.metric to a metric of a run, "
+                "such as total_output_throughput"
             )
         searched.refuse_unfit(loaded, scenario)
     waves = 1 + LATENCIES + 1
