@@ -103,6 +103,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     if not (config.getoption("--dsr1-list") or config.getoption("--dsr1-plan")):
         return None
     options.refuse_empty(config)
+    options.mode(config)
     plugins.register(config)
     problems: list[str] = []
     try:

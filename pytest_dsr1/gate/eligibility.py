@@ -38,7 +38,11 @@ def refuse_unfit(
     load, engine = scenario.load, scenario.engine
     if scenario.gates_search:
         if not searches:
-            raise UserError(f"{loaded.where('gate')}: {no_metric()}")
+            raise UserError(
+                f"{loaded.where('gate.metric')}: gate.metric: pairs compare runs, not searches, and "
+                f"{scenario.gated_metric} is a result of `search`; set gate.metric to a metric of a run, "
+                "such as total_output_throughput"
+            )
         searched.refuse_unfit(loaded, scenario)
     waves = 1 + LATENCIES + 1
     if load.floods and not scenario.gates_search:

@@ -70,7 +70,7 @@ def read_against(texts: Sequence[str], catalogue: Catalogue, folder: Path) -> Ag
         except MistakeError as error:
             problems.append(str(error.problem))
         except UserError as error:
-            problems.append(str(error))
+            problems.append(f"{OPTION}: {error}")
     if len(named) > 1:
         names = " and ".join(name for name, _ in named)
         problems.append(f"{OPTION}: expected at most one other profile, found {names}")
@@ -83,12 +83,15 @@ def _of_file(path: Path) -> list[Override]:
     """Return the changes of a file, with its lines as their positions.
 
     Raises:
-        UserError: all mistakes of the file.
-        MistakeError: it cannot be read.
+        UserError: it cannot be read; or all mistakes of the file.
     """
     problems: list[Problem] = []
     found: list[Override] = []
-    tree = parse(read(path, wanted="set of overrides"), shown_path(path), problems, wanted="set of overrides")
+    try:
+        text = read(path, wanted="set of overrides")
+        tree = parse(text, shown_path(path), problems, wanted="set of overrides")
+    except MistakeError as error:
+        raise UserError(str(error)) from None
     if not isinstance(tree.value, dict) or not tree.value:
         message = f"expected a mapping of dotted keys to values, found {tree.in_words()}"
         problems.append(Problem(tree.mark, "", message))

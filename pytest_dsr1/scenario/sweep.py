@@ -124,7 +124,7 @@ def points_of(tree: Node, most: int, problems: list[Problem]) -> tuple[Point, ..
         return ()
     known = len(problems)
     problems += _mistakes_in(sweep, most)
-    if len(problems) > known:
+    if len(problems) > known and not isinstance(sweep.value, list):
         return ()
     rows = list(_rows(sweep))
     short = _short_names({key for row, _, _ in rows for key in row})
@@ -176,25 +176,31 @@ def _mistakes_in_points(sweep: Node) -> Iterator[Problem]:
     """Yield what is wrong in each point of a list."""
     labels: set[object] = set()
     for number, item in sweep.children():
-        if not isinstance(item.value, dict) or not item.value.keys() - {LABEL}:
-            found = "only a label" if isinstance(item.value, dict) and item.value else _kind(item)
-            message = f"expected a mapping of keys to values, found {found}"
-            yield Problem(item.mark, f"sweep.{number}", message)
+        mistakes = list(_mistakes_in_point(item, f"sweep.{number}"))
+        yield from mistakes
+        label = item.child(LABEL)
+        if mistakes or label is None:
             continue
-        for key, node in item.value.items():
-            where = f"sweep.{number}.{key}"
-            if key != LABEL:
-                yield from _refused(key, where, item.keys.get(key, node.mark))
-            elif not _is_label(node.value):
-                message = (
-                    f"expected text of the form `{_LABEL_FORM}` that does not begin with `{PROBE}`, "
-                    f"found {node.in_words()}"
-                )
-                yield Problem(node.mark, where, message)
-            elif node.value in labels:
-                yield Problem(node.mark, where, f"the label {node.value} is there twice")
-            else:
-                labels.add(node.value)
+        if label.value in labels:
+            yield Problem(label.mark, f"sweep.{number}.{LABEL}", f"the label {label.value} is there twice")
+        labels.add(label.value)
+
+
+def _mistakes_in_point(item: Node, where: str) -> Iterator[Problem]:
+    """Yield what is wrong in one point of a list, whatever the others are."""
+    if not isinstance(item.value, dict) or not item.value.keys() - {LABEL}:
+        found = "only a label" if isinstance(item.value, dict) and item.value else _kind(item)
+        yield Problem(item.mark, where, f"expected a mapping of keys to values, found {found}")
+        return
+    for key, node in item.value.items():
+        if key != LABEL:
+            yield from _refused(key, f"{where}.{key}", item.keys.get(key, node.mark))
+        elif not _is_label(node.value):
+            message = (
+                f"expected text of the form `{_LABEL_FORM}` that does not begin with `{PROBE}`, "
+                f"found {node.in_words()}"
+            )
+            yield Problem(node.mark, f"{where}.{key}", message)
 
 
 def _is_label(value: object) -> bool:
@@ -222,7 +228,7 @@ def _kind(node: Node) -> str:
 
 
 def _rows(sweep: Node) -> Iterator[tuple[Mapping[str, Node], Mapping[str, Mark], str]]:
-    """Yield the values, the positions of their keys and the label, of each point of a sweep without mistakes.
+    """Yield the values, the positions of their keys and the label, of each point that has no mistakes.
 
     The label is empty where the file gives none.
     """
@@ -230,8 +236,9 @@ def _rows(sweep: Node) -> Iterator[tuple[Mapping[str, Node], Mapping[str, Mark],
         lists = [[node for _, node in each.children()] for each in sweep.value.values()]
         for combined in itertools.product(*lists):
             yield dict(zip(sweep.value, combined, strict=True)), sweep.keys, ""
-    for _, item in sweep.children():
-        if isinstance(sweep.value, list) and isinstance(item.value, dict):
+        return
+    for number, item in sweep.children():
+        if isinstance(item.value, dict) and not any(_mistakes_in_point(item, f"sweep.{number}")):
             row = {key: node for key, node in item.value.items() if key != LABEL}
             yield row, item.keys, str(item.value[LABEL].value) if LABEL in item.value else ""
 

@@ -78,13 +78,13 @@ def read(curve: Sequence[CurvePoint], x: float) -> Read | Side:
     """Return what the curve has at x; or the side on which a point is missing.
 
     Args:
-        curve: of :func:`frontier`.
+        curve: of :func:`frontier`, with at least one point.
         x: in the unit of its metric.
     """
     for point in curve:
         if point.x == x:
             return Read(point.y, point.y_noise, (point.label,))
-    if not curve or x < curve[0].x:
+    if x < curve[0].x:
         return "lower"
     for left, right in pairwise(curve):
         if left.x < x < right.x:
@@ -121,44 +121,46 @@ def judge(
         curve_of: the name of the sweep.
 
     Raises:
-        InvalidRunError: the curve does not reach the place; the message says which point is missing.
+        InvalidRunError: no point can be on the curve, or it does not reach the place; the message says what
+            to do.
     """
     x, y = METRICS[wanted.of], METRICS[wanted.metric]
     usable = [point for point in points if point.x > 0 and point.y > 0]
     zeros = [point for point in points if point not in usable]
     missing = {**missing, **{point.label: f"{(y if point.x > 0 else x).label} is 0" for point in zeros}}
     curve = frontier(usable, x.better, y.better)
-    found = read(curve, wanted.at)
-    if isinstance(found, str):
-        raise InvalidRunError(_beyond(wanted, curve, found, missing, curve_of))
-    middle = " and ".join(found.between)
-    where = f" at {number(wanted.at)} {x.unit} ({'between' if len(found.between) > 1 else 'point'} {middle})"
-    verdict = judged(subject_of("frontier", name), wanted, found.value, found.noise, where)
-    if not missing:
-        return verdict
-    return replace(verdict, message=f"{verdict.message}; points without a result: {_listed(missing)}")
+    found = read(curve, wanted.at) if curve else None
+    place = f"{number(wanted.at)} {x.unit}"
+    if isinstance(found, Read):
+        middle = " and ".join(found.between)
+        where = f" at {place} ({'between' if len(found.between) > 1 else 'point'} {middle})"
+        verdict = judged(subject_of("frontier", name), wanted, found.value, found.noise, where)
+        return replace(verdict, place=place, message=f"{verdict.message}{_listed(missing)}")
+    why = _beyond(wanted, curve, found) if found else _no_curve(points)
+    raise InvalidRunError(f"{curve_of}: {y.label} at {place} was not measured: {why}{_listed(missing)}")
 
 
 def _listed(missing: Mapping[str, str]) -> str:
-    """Return the first points without a result, and why."""
+    """Return the first points without a result, and why; empty if there are none."""
     shown = [f"{label} ({why})" for label, why in missing.items()]
     more = len(shown) - _NAMED
-    return f"{', '.join(shown[:_NAMED])} and {more} more" if more > 0 else ", ".join(shown)
+    named = f"{', '.join(shown[:_NAMED])} and {more} more" if more > 0 else ", ".join(shown)
+    return f"; points without a result: {named}" if shown else ""
 
 
-def _beyond(
-    wanted: Frontier, curve: Sequence[CurvePoint], side: Side, missing: Mapping[str, str], curve_of: str
-) -> str:
-    x = METRICS[wanted.of]
-    if not curve:
-        ends = "no point has both metrics above 0"
-    else:
-        ends = (
-            f"the curve runs from {number(curve[0].x)} ({curve[0].label}) to {number(curve[-1].x)} {x.unit} "
-            f"({curve[-1].label})"
-        )
-    text = (
-        f"{curve_of}: {METRICS[wanted.metric].label} at {number(wanted.at)} {x.unit} was not measured: "
-        f"{ends}, and nothing is judged beyond it; add a point with a {side} {x.label}"
+def _no_curve(points: Sequence[CurvePoint]) -> str:
+    """Return why no point is on the curve, and what to do."""
+    if points:
+        return "no point has both metrics above 0; add one that has"
+    return (
+        "no point has a valid result: remove the cause, which is told with each point, then run again with "
+        "--dsr1-resume"
     )
-    return f"{text}; points without a result: {_listed(missing)}" if missing else text
+
+
+def _beyond(wanted: Frontier, curve: Sequence[CurvePoint], side: Side) -> str:
+    x = METRICS[wanted.of]
+    return (
+        f"the curve runs from {number(curve[0].x)} ({curve[0].label}) to {number(curve[-1].x)} {x.unit} "
+        f"({curve[-1].label}), and nothing is judged beyond it; add a point with a {side} {x.label}"
+    )

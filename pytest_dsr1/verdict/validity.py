@@ -13,6 +13,7 @@ from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.roofline.bounds import bounds
 from pytest_dsr1.scenario.schema.load import TraceArrival
+from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.text import number
 
 
@@ -91,11 +92,11 @@ def _other_options(measurement: Measurement) -> Iterator[str]:
 
 
 _MOST_CACHED = 0.05
-"""The share of prompts that a point of a sweep may find in the server's cache."""
+"""The share of prompts that a point of a sweep, or a probe of a search, may find in the server's cache."""
 
 
 def _cached_prompts(measurement: Measurement) -> Iterator[str]:
-    """Yield a sentence about prompts of a sweep's point that were not computed.
+    """Yield a sentence about prompts of a sweep's point, or a search's probe, that were not computed.
 
     A kept server may have seen them: the point then measures its cache. A trace repeats prefixes on purpose.
     """
@@ -103,11 +104,20 @@ def _cached_prompts(measurement: Measurement) -> Iterator[str]:
     if scenario.point is None or isinstance(scenario.load.arrival, TraceArrival):
         return
     if share is not None and share > _MOST_CACHED:
+        kind = "probe of a search" if scenario.point.is_probe else "point of a sweep"
         yield (
             f"{share:.0%} of the prompts came from the server's prefix cache and were not computed, but a "
-            f"point of a sweep may have {_MOST_CACHED:.0%}: give each point prompts of its own, with "
-            "dataset.seed or dataset.path in the sweep, or switch the cache off"
+            f"{kind} may have {_MOST_CACHED:.0%}: {_own_prompts(scenario)}, or switch the cache off"
         )
+
+
+def _own_prompts(scenario: Scenario) -> str:
+    """Return how a point or a probe gets prompts that the server has not seen."""
+    if scenario.point is None or not scenario.point.is_probe:
+        return "give each point prompts of its own, with dataset.seed or dataset.path in the sweep"
+    if scenario.dataset.path:
+        return "all probes send the prompts of dataset.path, so remove it: then each probe makes its own"
+    return "set another dataset.seed, whose prompts the server has not seen"
 
 
 def above_peak(measurement: Measurement) -> Iterator[str]:

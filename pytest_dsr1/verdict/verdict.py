@@ -68,6 +68,7 @@ class Verdict:
         margin_percent: how much better ``measured`` is than ``target``; negative is worse.
         message: one sentence for a person.
         doubt: a sentence if the value is closer to its bound than the noise; also in the message.
+        place: where on a sweep's curve it was read, such as ``50 tok/s/user``; empty without a curve.
     """
 
     __pydantic_config__: ClassVar[Any] = {"alias_generator": saved_key}
@@ -81,9 +82,9 @@ class Verdict:
     margin_percent: float | None
     message: str
     doubt: str = ""
+    place: str = ""
 
     @property
     def label(self) -> str:
         """The metric's label, and where on a sweep's curve it was read."""
-        _, _, place = self.subject.rstrip("]").partition("-at-")
-        return f"{metric_named(self.metric).label}{f' at {place}' if place else ''}"
+        return f"{metric_named(self.metric).label}{f' at {self.place}' if self.place else ''}"

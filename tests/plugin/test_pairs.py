@@ -227,7 +227,7 @@ def test_each_point_of_a_sweep_is_compared_with_its_own(
         (["alpha", "beta"], ["expected at most one other profile, found alpha and beta"]),
         (
             ["missing.yaml", "=1"],
-            ["missing.yaml: there is no such file", "expected KEY=VALUE with a dotted key"],
+            ["--dsr1-against: missing.yaml: there is no such file", "expected KEY=VALUE with a dotted key"],
         ),
         (["bad.yaml"], ["bad.yaml:1:1: expected a mapping of dotted keys to values, found a list"]),
         (["name.yaml"], ["name.yaml:1:1: name: cannot be set for a run"]),
@@ -249,6 +249,7 @@ def test_sides_that_cannot_be_compared(paired: Paired, arguments: list[str], wan
     ("arguments", "wanted"),
     [
         ([PROFILE, "--dsr1-gate"], "--dsr1-against and --dsr1-gate cannot be used together"),
+        ([PROFILE, "--dsr1-gate", "--dsr1-plan"], "--dsr1-against and --dsr1-gate cannot be used together"),
         (
             [PROFILE, "--dsr1-reference=record"],
             "--dsr1-against and --dsr1-reference=record cannot be used together",

@@ -162,6 +162,9 @@ def test_a_target_of_the_throughput(peak: Suites, target: int, status: int, word
     row = f"{words} throughput at SLO {number(value)} tok/s {100 * (value / target - 1):+,.1f}%"
     assert row.replace(",", "") in text.replace(",", "")
     assert f"bound >= {number(target)}, target {number(target)} tok/s" in text
+    _, _, ended = text.partition("PERFORMANCE OVERVIEW")
+    assert ended.count("MEASURED peak: highest concurrency") == 1
+    assert "note peak: highest concurrency" not in ended
     if status:
         assert "misses the target of at least 9,999 own/peak.yaml:" in text
     (case,) = [
@@ -172,6 +175,8 @@ def test_a_target_of_the_throughput(peak: Suites, target: int, status: int, word
     assert (case["dsr1_verdict"], case["dsr1_measured"], case["dsr1_unit"]) == (words, repr(value), "tok/s")
     assert str(case["dsr1_where"]).startswith("own/peak.yaml:")
     assert peak.run("--dsr1-replay=peak", again).ret == status
+    alone = said(peak.run("--dsr1-replay=peak", again, "-k", "throughput_at_slo"))
+    assert "note peak: highest concurrency" in alone, "no other test says it"
     assert len(peak.engine_runs) == done
     assert "target throughput at SLO at least" in peak.run("--dsr1-list", again).stdout.str()
 

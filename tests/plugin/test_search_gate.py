@@ -229,5 +229,9 @@ def test_an_answer_beyond_the_range_is_not_recorded(peak: Suites, monkeypatch: p
 def test_pairs_do_not_compare_searches(peak: Suites) -> None:
     result = peak.run(PROFILE, "--dsr1-against=engine.threads=2", "-k", "pair")
     assert result.ret == 10
-    assert "gate.metric: expected a metric, found none" in said(result)
+    refused = (
+        "gate.metric: pairs compare runs, not searches, and highest_concurrency is a result of `search`; set "
+        "gate.metric to a metric of a run, such as total_output_throughput"
+    )
+    assert refused in said(result)
     assert peak.engine_runs == []

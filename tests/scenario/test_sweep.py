@@ -294,6 +294,17 @@ def test_every_point_that_is_there_twice_is_told(tmp_path: Path) -> None:
     ]
 
 
+def test_points_that_are_there_twice_are_told_next_to_other_mistakes(tmp_path: Path) -> None:
+    """Of points that have a mistake of their own, nobody knows whether they are the same."""
+    rows = ["{load.concurrency: 1}", "{load.concurrency: 1.0}", "{}", "{name: a}", "{name: a}"]
+    assert mistakes(tmp_path, "".join([f"{GOOD}sweep:\n", *(f"  - {row}\n" for row in rows)])) == [
+        f"s.yaml:{MORE + 1}:24: sweep: the point concurrency-1.0 is there twice",
+        f"s.yaml:{MORE + 2}:5: sweep.2: expected a mapping of keys to values, found an empty mapping",
+        f"s.yaml:{MORE + 3}:6: sweep.3.name: {NOT_SWEPT}",
+        f"s.yaml:{MORE + 4}:6: sweep.4.name: {NOT_SWEPT}",
+    ]
+
+
 def test_every_mistake_of_an_option_is_told(tmp_path: Path) -> None:
     option = "load.concurrency={a: 1, a: 2, b: 1, b: 2}"
     assert mistakes(tmp_path, GOOD, swept=[option]) == [

@@ -86,7 +86,6 @@ def test_beyond_its_ends_the_curve_has_nothing() -> None:
     curve = [point("a", 10, 1000), point("b", 20, 100)]
     assert [read(curve, x) for x in (9.99, 20.01)] == ["lower", "higher"]
     assert read(curve[:1], 11) == "higher"
-    assert read([], 5) == "lower"
 
 
 def test_the_noise_of_both_neighbors_counts_by_hand() -> None:
@@ -182,6 +181,7 @@ def test_a_curve_of_metrics_that_are_better_when_lower() -> None:
     verdict = judged(points, 200, 20, of=of, metric=metric)
     assert verdict.status is Status.PASS
     assert verdict.measured == pytest.approx(20)
+    assert verdict.label == "average time to first token (TTFT) at 200 tok/s"
     slow = judged(points, 200, 10, of=of, metric=metric)
     assert slow.status is Status.FAIL
     assert slow.margin_percent == pytest.approx(-100)
@@ -229,10 +229,10 @@ def test_the_refusal_says_which_points_are_missing() -> None:
         "to 40 tok/s/user (users-1), and nothing is judged beyond it; add a point with a lower per-user output "
         "throughput; points without a result: users-2 (is INVALID), users-8 (was not run), users-9 (was not run), users-10 (was not run), users-11 (was not run) and 3 more"
     )
-    assert refusal([], 30, {"users-2": "was not run"}) == (
-        "ladder: per-GPU output throughput at 30 tok/s/user was not measured: no point has both metrics above 0, and "
-        "nothing is judged beyond it; add a point with a lower per-user output throughput; points without a "
-        "result: users-2 (was not run)"
+    assert refusal([], 30, {"users-2": "is INVALID"}) == (
+        "ladder: per-GPU output throughput at 30 tok/s/user was not measured: no point has a valid result: remove "
+        "the cause, which is told with each point, then run again with --dsr1-resume; points without a result: "
+        "users-2 (is INVALID)"
     )
 
 
@@ -267,7 +267,7 @@ def test_a_point_with_a_figure_of_zero_is_no_part_of_the_curve() -> None:
         "; points without a result: users-9 (per-GPU output throughput is 0), users-0 (per-user output throughput is 0)"
     )
     assert refusal(zeros, 10) == (
-        "ladder: per-GPU output throughput at 10 tok/s/user was not measured: no point has both metrics above 0, and nothing is judged beyond it; add a point with a lower per-user output throughput; points without a result: users-9 (per-GPU output throughput is 0), users-0 (per-user output throughput is 0)"
+        "ladder: per-GPU output throughput at 10 tok/s/user was not measured: no point has both metrics above 0; add one that has; points without a result: users-9 (per-GPU output throughput is 0), users-0 (per-user output throughput is 0)"
     )
 
 

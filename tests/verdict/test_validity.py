@@ -174,9 +174,9 @@ def test_options_that_were_not_in_effect_make_a_run_invalid() -> None:
     )
 
 
-def cached(share: float | None, **changes: Any) -> Measurement:
+def cached(share: float | None, label: str = "concurrency-2", **changes: Any) -> Measurement:
     """Return the run of a point of a sweep that found this share of its prompts in the server's cache."""
-    point = {"sweep": "small", "label": "concurrency-2", "values": {"load.concurrency": 2}}
+    point = {"sweep": "small", "label": label, "values": {"load.concurrency": 2}}
     run = measurement(scenario=scenario(point=point, **changes))
     seen = replace(run.result.facts.server_metrics, prefix_cache_hit_share=share)
     return replace(run, result=replace(run.result, facts=replace(run.result.facts, server_metrics=seen)))
@@ -192,3 +192,21 @@ def test_a_point_of_a_sweep_does_not_measure_the_cache() -> None:
     assert invalid_reasons(cached(0.05)) == ()
     assert invalid_reasons(cached(None)) == ()
     assert invalid_reasons(replace(cached(0.9), scenario=scenario())) == (), "it is not a point"
+
+
+@pytest.mark.parametrize(
+    ("path", "remedy"),
+    [
+        (None, "set another dataset.seed, whose prompts the server has not seen"),
+        (
+            "prompts.jsonl",
+            "all probes send the prompts of dataset.path, so remove it: then each probe makes its own",
+        ),
+    ],
+)
+def test_a_probe_of_a_search_does_not_measure_the_cache(path: str | None, remedy: str) -> None:
+    dataset = {"path": path, "input_tokens": 8, "output_tokens": 4}
+    assert invalid_reasons(cached(0.5, "search-2", dataset=dataset)) == (
+        "50% of the prompts came from the server's prefix cache and were not computed, but a probe of a "
+        f"search may have 5%: {remedy}, or switch the cache off",
+    )

@@ -74,7 +74,7 @@ def test_points_of_two_sweeps_are_two_tables() -> None:
 
 
 def test_the_verdict_on_a_curve_says_where() -> None:
-    found = replace(verdict(), subject="frontier[total_output_throughput-at-50]")
+    found = replace(verdict(), place="50 tok/s/user")
     curve = missed("swept", verdicts=(found,), measurement=None, status=Status.PASS)
     (row,) = (line for line in lines(curve) if "PASS" in line)
-    assert "total output throughput at 50 " in row
+    assert "total output throughput at 50 tok/s/user " in row
