@@ -86,6 +86,7 @@ def test_a_node_that_dies_ends_the_run(cluster: Cluster, wide: Runs) -> None:
     first, second = cluster.nodes
     job = wide.submit_endless(f"exec {PYTEST}", TWO)
     second.slurmd.kill()
+    second.slurmd.wait()
     for process in second.processes():
         process.kill()
     cluster.until(lambda: not first.processes(), "the end of the run", job)
@@ -93,4 +94,5 @@ def test_a_node_that_dies_ends_the_run(cluster: Cluster, wide: Runs) -> None:
     assert f"INVALID {second.name} answers neither Slurm nor pytest; look at it: " in output, output
     assert first.machine.settings() == PUT_BACK
     assert (first.journals, first.locks) == ([], [])
+    second.start()
     cluster.cancel(job)
