@@ -62,34 +62,37 @@ def test_a_run_on_the_login_node_is_refused(cluster: Cluster, wide: Runs) -> Non
     assert [node.machine.commands() for node in cluster.nodes] == [[], []]
 
 
-def assert_ended(cluster: Cluster, job: int, sentence: str) -> None:
-    """The run has ended with this sentence, and its first node is put back."""
-    first = cluster.node(1)
-    cluster.until(lambda: not first.processes(), "the end of the run", job)
-    assert f"INVALID {sentence}" in words(cluster.output(job)), cluster.output(job)
-    assert first.machine.settings() == PUT_BACK
-    assert (first.journals, first.locks) == ([], [])
-    cluster.cancel(job)
-
-
 def test_a_failing_node_ends_the_run_at_once(cluster: Cluster, wide: Runs) -> None:
-    """As an administrator or a health check marks it."""
+    """As an administrator or a health check marks it; jobs on it go on."""
     second = cluster.node(2)
-    job = wide.submit_endless(f"exec {PYTEST}", TWO)
-    update = ("scontrol", "update", f"NodeName={second.name}")
-    cluster.run(*update, "State=FAIL", "Reason=fan")
+    update = f"scontrol update NodeName={second.name}"
+    script = f"{update} State=FAIL Reason=fan; exec {PYTEST}"
+    job = wide.submit(script, TWO, DSR1_STANDIN_FAIL="hang-run")
     try:
-        assert_ended(cluster, job, f"{second.name} is FAILING in Slurm: fan; look at it: scontrol show node ")
+        cluster.until(lambda: not cluster.jobs(), "the end of the run", job)
     finally:
-        cluster.run(*update, "State=RESUME")
-    assert second.machine.settings() == PUT_BACK
+        cluster.run(*update.split(), "State=RESUME")
+    assert cluster.status(job) == 10
+    output = words(cluster.output(job))
+    assert f"INVALID {second.name} is FAILING in Slurm: fan; look at it: scontrol show node " in output
+    for node in cluster.nodes:
+        assert "boost-slider -i 7 --vboost 4" in node.machine.commands()
+        assert node.machine.settings() == PUT_BACK
+        assert (node.journals, node.locks) == ([], [])
 
 
-def test_a_node_that_dies_ends_the_run_at_once(cluster: Cluster, wide: Runs) -> None:
-    """Slurm itself ends the job after SlurmdTimeout."""
-    second = cluster.node(2)
+def test_a_node_that_dies_ends_the_run(cluster: Cluster, wide: Runs) -> None:
+    """Slurm itself ends the job only after SlurmdTimeout."""
+    first, second = cluster.nodes
     job = wide.submit_endless(f"exec {PYTEST}", TWO)
     second.slurmd.kill()
+    second.slurmd.wait()
     for process in second.processes():
         process.kill()
-    assert_ended(cluster, job, f"{second.name} answers neither Slurm nor pytest; look at it: ")
+    cluster.until(lambda: not first.processes(), "the end of the run", job)
+    output = words(cluster.output(job))
+    assert f"INVALID {second.name} answers neither Slurm nor pytest; look at it: " in output, output
+    assert first.machine.settings() == PUT_BACK
+    assert (first.journals, first.locks) == ([], [])
+    second.start()
+    cluster.cancel(job)

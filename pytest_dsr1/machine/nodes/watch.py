@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Literal
 
-from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.errors import InvalidRunError, on_failure
 from pytest_dsr1.machine.nodes.allocation import slurm
 from pytest_dsr1.machine.nodes.recording import NodesRecorder
 from pytest_dsr1.machine.nodes.remote import RemoteNode
@@ -22,7 +22,7 @@ from pytest_dsr1.machine.values import Event, Notify
 
 _TICK_S = 1.0
 _SLURM_EVERY = 10
-"""Ticks from one question to Slurm to the next."""
+"""Ticks from one question to Slurm to the next; while an agent is silent, it is asked at each."""
 _TIMEOUT_S = 10.0
 _SILENT_S = 10.0
 """The longest silence of a living agent: it sends its samples every few seconds."""
@@ -65,8 +65,8 @@ def states(names: Sequence[str], environ: Mapping[str, str]) -> dict[str, State]
 class NodeWatch:
     """Watches nodes inside a ``with`` block, and raises InvalidRunError in it when one is lost.
 
-    The error is raised by a signal in the main thread, as Ctrl-C is, so an engine needs not ask. SIGURG is
-    ignored by default: one that arrives late does nothing.
+    The error is raised by a signal in the main thread, as Ctrl-C is, so an engine needs not ask; one that
+    waits hears it at its next look. SIGURG is ignored by default: one that arrives late does nothing.
 
     Args:
         agents: of the nodes.
@@ -101,10 +101,14 @@ class NodeWatch:
         self._in_main = threading.current_thread() is threading.main_thread()
         if self._in_main:
             self._before = signal.signal(signal.SIGURG, self._raise)
-        self._thread.start()
+        with on_failure(self._close):  # such as a node that is lost already
+            self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
         self._stopped.set()
         if self._in_main:
             signal.signal(signal.SIGURG, self._before)
@@ -119,10 +123,10 @@ class NodeWatch:
         tick = 0
         while not self._stopped.wait(_TICK_S if tick else 0):
             for agent in self._agents.values():
-                if agent.ended:
-                    self._end(agent.name, str(agent.lost()))
-                    return
-            if tick % _SLURM_EVERY == 0 and self._ask_slurm():
+                if agent.ended:  # the recorder notes it; if Slurm preempts the job, it ends all soon
+                    self._say(str(agent.lost()))
+            silent = any(agent.silent_s > _SILENT_S for agent in self._agents.values())
+            if (silent or tick % _SLURM_EVERY == 0) and self._ask_slurm():
                 return
             tick += 1
 
@@ -159,10 +163,16 @@ class NodeWatch:
 
     def _tell(self, name: str, sentence: str) -> None:
         """Say something once, and keep it as a warning."""
-        if sentence not in self._told:
+        if self._say(sentence):
+            self._recorder.note(self._event(name, "error", sentence))
+
+    def _say(self, sentence: str) -> bool:
+        """Return whether this is new; then the user sees it."""
+        new = sentence not in self._told
+        if new:
             self._told.add(sentence)
             self._notify(sentence)
-            self._recorder.note(self._event(name, "error", sentence))
+        return new
 
     def _event(self, name: str, kind: Literal["error", "lost"], sentence: str) -> Event:
         return Event(time.monotonic(), None, kind, sentence, node=name if self._several else "")

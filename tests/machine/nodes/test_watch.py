@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,7 +33,9 @@ def waited(machine: Machine, path: Path, begin: Callable[[], None] = lambda: Non
     """Wait as an engine that is silent."""
     with machine.watched(path):
         begin()
-        threading.Event().wait(LONG_S)
+        until_s = time.monotonic() + LONG_S
+        while time.monotonic() < until_s:
+            threading.Event().wait(0.05)  # a signal just before a wait is heard after it
 
 
 def test_the_states_of_nodes(programs: Path, tmp_path: Path) -> None:
@@ -87,10 +90,21 @@ def test_a_node_that_answers_nobody_ends_the_run(
     assert stopped.wait() == -signal.SIGKILL
 
 
-def test_an_agent_that_ends_ends_the_run(nodes: Nodes, pair: Scenario, tmp_path: Path) -> None:
-    ended = pytest.raises(InvalidRunError, match=r"^n2: its agent has ended")
-    with nodes.prepared(pair, "off") as machine, ended:
-        waited(machine, tmp_path / "t.jsonl", nodes._agents["n2"]._process.kill)
+def test_an_agent_that_ends_is_said_at_once(
+    nodes: Nodes,
+    pair: Scenario,
+    tmp_path: Path,
+    said: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = counted(monkeypatch)
+    with nodes.prepared(pair, "off") as machine, machine.watched(tmp_path / "t.jsonl") as watched:
+        agent = nodes._agents["n2"]._process
+        agent.kill()
+        agent.wait()
+        asked(3)
+        assert [line.partition("; ")[0] for line in said] == ["n2: its agent has ended"]
+    assert [event.kind for event in watched.telemetry.events] == ["lost"]
 
 
 @pytest.mark.parametrize(
