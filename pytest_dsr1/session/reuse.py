@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -104,9 +105,13 @@ class SharedResources:
     def _nodes_for(self, scenario: Scenario, environ: Mapping[str, str], notify: Notify) -> Nodes | None:
         """Return the agents of the Slurm job; None outside of one, and for a scenario without a GPU.
 
-        Their end restores the GPUs of each node, also when Slurm ends this process with SIGKILL.
+        Their end restores the GPUs of each node, also when Slurm ends this process with SIGKILL. A container
+        of the job may lack Slurm's programs: pytest then looks after the GPUs of its one node itself.
         """
-        if scenario.hardware.gpu is None:
+        hardware = scenario.hardware
+        if hardware.gpu is None:
+            return None
+        if hardware.nodes == 1 and shutil.which("srun", path=environ.get("PATH")) is None:
             return None
         if self._nodes is None and (job := allocation(environ)) is not None:
             self._job = SlurmJob(job, environ)

@@ -122,3 +122,21 @@ def test_another_engine_finds_the_machine_free(story: Story) -> None:
     story.held.scenario_ended()
     assert not story.held.make_way(scenario())
     assert story.events == ["locked for first", "unlocked"]
+
+
+@pytest.mark.parametrize(
+    ("hardware", "with_srun", "asked"), [(1, True, True), (1, False, False), (2, False, True)]
+)
+def test_a_container_of_a_slurm_job_needs_no_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hardware: int, with_srun: bool, asked: bool
+) -> None:
+    """It may lack Slurm's programs, which a run on several nodes needs."""
+    jobs: list[object] = []
+    monkeypatch.setattr(module, "allocation", jobs.append)
+    if with_srun:
+        (tmp_path / "srun").write_text("#!/bin/sh\n")
+        (tmp_path / "srun").chmod(0o755)
+    environ = {"PATH": str(tmp_path), "SLURM_JOB_ID": "7"}
+    of = scenario(hardware={"gpu": "NVIDIA H200", "count": 2, "nodes": hardware})
+    SharedResources(Site())._nodes_for(of, environ, print)
+    assert bool(jobs) == asked
