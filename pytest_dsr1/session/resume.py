@@ -112,7 +112,7 @@ def _saved_since(state: RunState, profile: str, began: datetime) -> Iterator[str
 def unnoted(state: RunState, scenario: Scenario, record: StudyRecord) -> Measurement | None:
     """Return the valid run that the study to go on with has saved and not noted; None without one.
 
-    Both sides of pairs may have the same folders, so a run of another scenario is no surprise.
+    Both sides of pairs may have the same folders, so runs of another scenario are left out without a word.
     """
     from pytest_dsr1.measurement.store import load
     from pytest_dsr1.study.measured import is_of
