@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks.search.queues import ClosedQueue, Floats, OneQueue, Server
+from pytest_dsr1.scenario.schema.search import WARM_UP_SHARE
 from pytest_dsr1.search.decision import Found, decide, enough
-from pytest_dsr1.search.evidence import WARM_UP_SHARE, Probe, probe_of
+from pytest_dsr1.search.evidence import Probe, probe_of
 from pytest_dsr1.search.placing import Plan, Question
 from pytest_dsr1.search.saturation import oversaturated
 

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from pytest_dsr1.search.evidence import LEAST_EFFECTIVE, LEAST_KEPT, Probe, side
+from pytest_dsr1.scenario.schema.search import LEAST_KEPT
+from pytest_dsr1.search.evidence import LEAST_EFFECTIVE, Probe, side
 from pytest_dsr1.search.fit import Fit, fit
 from pytest_dsr1.search.placing import Plan, Question, believed, doubted, placed, planned, rounded
 

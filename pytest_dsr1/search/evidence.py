@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from scipy.special import betainc, betaln, chdtri
 
+from pytest_dsr1.scenario.schema.search import LEAST_KEPT, WARM_UP_SHARE
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -21,12 +23,8 @@ if TYPE_CHECKING:
 
 SIDE_ERROR = 0.001
 """The largest probability that a probe at a load that keeps the goal is said to miss it, or the reverse."""
-WARM_UP_SHARE = 0.1
-"""The part of a probe's first requests that is not counted: they meet an emptier queue than later ones."""
 LEAST_EFFECTIVE = 30.0
 """With fewer, the probe is too short to see its own correlation, and decides nothing."""
-LEAST_KEPT = 1000
-"""A shorter probe is not said to keep the goal: it may not have met the first cluster of misses yet."""
 _LONGEST = 0.1
 """Misses are rare, so how they cluster is also read from this part of the requests, the longest ones."""
 _EXACT = 64

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pytest_dsr1.search.evidence import LEAST_KEPT, WARM_UP_SHARE, Probe
+from pytest_dsr1.scenario.schema.search import LEAST_KEPT, WARM_UP_SHARE
+from pytest_dsr1.search.evidence import Probe
 from pytest_dsr1.search.fit import Fit, used
 
 MOST_PROBES = 12

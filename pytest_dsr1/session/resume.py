@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -109,13 +110,21 @@ def _saved_since(state: RunState, profile: str, began: datetime) -> Iterator[str
 
 
 def unnoted(state: RunState, scenario: Scenario, record: StudyRecord) -> Measurement | None:
-    """Return the run of a scenario that the study to go on with has saved and not noted; None without one."""
-    if not state.resume:
-        return None
+    """Return the valid run that the study to go on with has saved and not noted; None without one.
+
+    Both sides of pairs may have the same folders, so runs of another scenario are left out without a word.
+    """
+    from pytest_dsr1.measurement.store import load
+    from pytest_dsr1.study.measured import is_of
+
     noted = {record.first, *(run.folder for run in record.runs)}
-    saved = (each for each in _saved_since(state, scenario.name, record.began) if each not in noted)
-    found = (reused(state, scenario, folder) for folder in saved)
-    return next((each for each in found if each is not None), None)
+    for folder in _saved_since(state, scenario.name, record.began) if state.resume else ():
+        with suppress(Dsr1Error):  # what cannot be read runs again
+            if folder not in noted and is_of(load(Path(folder)), scenario):
+                found = reused(state, scenario, folder)
+                if found is not None:
+                    return found
+    return None
 
 
 def reused(state: RunState, scenario: Scenario, folder: str) -> Measurement | None:
@@ -232,9 +241,18 @@ def paired(state: RunState, profile: str) -> tuple[Path, StudyRecord]:
 
 
 def first_of_pairs(state: RunState, scenario: Scenario) -> Measurement | None:
-    """Return the run of the pairs to go on with that other tests judge too; None if it must run."""
+    """Return the run of the pairs to go on with that other tests judge too; None if it must run.
+
+    Raises:
+        InvalidRunError: the record cannot be written.
+    """
     _, record = paired(state, scenario.name)
-    return reused(state, scenario, record.first) if record.first and state.resume else None
+    if record.first and state.resume:
+        return reused(state, scenario, record.first)
+    found = unnoted(state, scenario, record)
+    if found is not None:
+        note_first(state, scenario, found.folder)
+    return found
 
 
 def note_first(state: RunState, scenario: Scenario, folder: Path) -> None:

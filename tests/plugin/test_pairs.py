@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -319,6 +320,30 @@ def test_pairs_go_on_where_they_stopped(
     again = paired.run("--dsr1-resume", *selected)
     assert again.ret == 1
     assert starts_of(paired) == 0, "it is finished"
+
+
+@pytest.mark.parametrize(("noted", "selected"), [(0, []), (0, ["-k", "pair"]), (1, []), (4, []), (5, [])])
+def test_a_start_that_was_saved_and_not_noted_is_found(
+    paired: Paired, monkeypatch: pytest.MonkeyPatch, noted: int, selected: list[str]
+) -> None:
+    """The session was killed between the two: pairs are decided as if it had not been."""
+    monkeypatch.setenv("SCRIPTED_NOISE", "0")
+    monkeypatch.setenv("SCRIPTED_THREAD_LOSS", "0.08")
+    assert paired.run(*selected).ret == 1
+    whole, made = paired.record(), starts_of(paired)
+    for run in whole["runs"][noted + 1 :]:
+        shutil.rmtree(paired.results / run["folder"])
+    first = whole["first"] if noted else ""
+    path = max((paired.results / "rivals").glob("pairs-*.json"))
+    kept = {**whole, "runs": whole["runs"][:noted], "first": first, "answer": ""}
+    path.write_text(json.dumps(kept), encoding="utf-8")
+    result = paired.run("--dsr1-resume", *selected)
+    assert result.ret == 1, result.stdout.str()
+    after = paired.record()
+    assert after["first"] == whole["first"]
+    folders = [run["folder"] for run in after["runs"]]
+    assert folders[: noted + 1] == [run["folder"] for run in whole["runs"][: noted + 1]]
+    assert len(set(folders)) == len(folders) == noted + 1 + starts_of(paired) <= made
 
 
 def test_pairs_of_other_sides_do_not_go_on(paired: Paired) -> None:

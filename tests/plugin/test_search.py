@@ -409,6 +409,6 @@ def test_list_and_plan(peak: Suites) -> None:
     planned = peak.run("--dsr1-plan", "--dsr1-profile=peak")
     assert (
         "# search: load.concurrency 1 to 64, at most 12 probes of at most 100,000 requests each; a probe that "
-        "keeps 90% within the SLO needs 1,000 or more"
+        "keeps 90% within the SLO needs 1,113 or more"
     ) in planned.outlines
     assert peak.engine_runs == []

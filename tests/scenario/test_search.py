@@ -115,6 +115,18 @@ def test_both_ways_to_write_a_range_can_be_changed(tmp_path: Path) -> None:
             "load.concurrency: [1, 64], slo: mlperf-server, goal: 99",
             ":63: search.goal: expected a number above 0 and below 1, found the number 99",
         ),
+        (
+            "load.concurrency: [1, 64], slo: mlperf-server, most_requests: 1112",
+            ":57: search.most_requests: expected at least 1,113, because a probe of fewer requests cannot show that it keeps the goal 0.99, found 1,112",
+        ),
+        (
+            "load.concurrency: [512, 1024], slo: mlperf-server, most_requests: 2000",
+            ":61: search.most_requests: expected at least 2,024, because a probe of fewer requests cannot show that it keeps the goal 0.99, found 2,000",
+        ),
+        (
+            "load.concurrency: [1, 64], slo: mlperf-server, goal: 0.99995",
+            ":1: search.most_requests: expected at least 200,002, because a probe of fewer requests cannot show that it keeps the goal 0.99995, found 100,000",
+        ),
     ],
 )
 def test_a_search_that_cannot_be_made(tmp_path: Path, given: str, message: str) -> None:

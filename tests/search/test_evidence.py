@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.search.queues import Floats, OneQueue
+from pytest_dsr1.scenario.schema.search import Search, SearchedLoad
 from pytest_dsr1.search.evidence import Probe, effective, probe_of, side
 
 
@@ -123,3 +124,20 @@ def test_a_load_at_the_goal_is_put_on_a_side_as_seldom_as_planned_at_many_looks(
                 break
     assert wrong["keeps"] + wrong["misses"] > 0
     assert max(wrong["keeps"], wrong["misses"]) <= 0.02 * 400
+
+
+@pytest.mark.parametrize("goal", [0.9, 0.99])
+@pytest.mark.parametrize("ends", [[1, 2], [512, 1024]])
+def test_the_fewest_requests_that_show_a_kept_goal(ends: list[int], goal: float) -> None:
+    """The rule about ``search.most_requests`` refuses what can show nothing, and no more."""
+    search = Search(load=SearchedLoad(concurrency=ends), goal=goal)
+    for count, said in ((search.least_requests - 1, "unknown"), (search.least_requests, "keeps")):
+        probe = probe_of(ends[0], np.full(count, 0.5), settling=ends[0], draining=ends[0])
+        assert side(probe, goal) == said
+
+
+@pytest.mark.parametrize("goal", [0.995, 0.999, 0.99999])
+def test_a_high_goal_takes_more_requests(goal: float) -> None:
+    search = Search(load=SearchedLoad(rate=[1, 2]), goal=goal)
+    assert side(probe_of(1.0, np.full(search.least_requests - 1, 0.5)), goal) == "unknown"
+    assert side(probe_of(1.0, np.full(round(1.05 * search.least_requests), 0.5)), goal) == "keeps"

@@ -71,14 +71,13 @@ def asked(accuracy: Accuracy, asking: Asking) -> str:
 
 def searched(search: Search) -> str:
     """Return the range of a search, and what its probes need."""
-    from pytest_dsr1.search.evidence import LEAST_KEPT
     from pytest_dsr1.search.placing import MOST_PROBES
 
     low, high = map(number, search.ends)
     return (
         f"{search.key} {low} to {high}, at most {MOST_PROBES} probes of at most "
         f"{search.most_requests:,} requests each; a probe that keeps {number(100 * search.goal)}% within the "
-        f"SLO needs {LEAST_KEPT:,} or more"
+        f"SLO needs {search.least_requests:,} or more"
     )
 
 

@@ -89,6 +89,18 @@ def _target_in_range(scenario: Scenario) -> Findings:
         yield "search.at_least", f"expected a load of the range, {found}"
 
 
+@must("search.most_requests", "search.goal")
+def _enough_requests(scenario: Scenario) -> Findings:
+    """`search.most_requests` is enough for a probe to show that it keeps `search.goal`."""
+    search = scenario.search
+    if search is not None and search.most_requests < search.least_requests:
+        yield (
+            "search.most_requests",
+            f"expected at least {search.least_requests:,}, because a probe of fewer requests cannot show "
+            f"that it keeps the goal {search.goal:.10g}, found {search.most_requests:,}",
+        )
+
+
 @must("gate.metric", "search")
 def _gated_search(scenario: Scenario) -> Findings:
     """`gate.metric` may be what `search` finds: its highest load, or `throughput_at_slo`."""

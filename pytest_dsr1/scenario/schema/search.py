@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -9,6 +10,13 @@ from pydantic import ConfigDict, Field
 from pytest_dsr1.metrics.catalogue import AT_SLO
 from pytest_dsr1.scenario.schema.base import Part, PositiveInt
 from pytest_dsr1.scenario.schema.load import Rate
+
+WARM_UP_SHARE = 0.1
+"""The part of a probe's first requests that is not counted: they meet an emptier queue than later ones."""
+LEAST_KEPT = 1000
+"""A shorter probe is not said to keep the goal: it may not have met the first cluster of misses yet."""
+_WITHOUT_MISS = 9
+"""A load is not said to keep a high goal after fewer than this many times 1 / (1 - goal) requests."""
 
 
 class SearchedLoad(Part):
@@ -77,3 +85,10 @@ class Search(Part):
         """The lowest and the highest load."""
         low, high = self.load.rate or self.load.concurrency or (0.0, 0.0)
         return low, high
+
+    @property
+    def least_requests(self) -> int:
+        """The fewest requests with which a probe of the lowest load can show that it keeps the goal."""
+        counted = max(LEAST_KEPT, _WITHOUT_MISS / (1 - self.goal))
+        at_once = (self.load.concurrency or [0])[0]  # in a closed loop, as many at both ends do not count
+        return math.ceil(max((counted + at_once) / (1 - WARM_UP_SHARE), counted + 2 * at_once))

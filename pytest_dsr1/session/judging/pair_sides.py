@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_dsr1.errors import InvalidRunError, UserError, on_failure
+from pytest_dsr1.session import resume
 from pytest_dsr1.session.judging.takes import takes
 from pytest_dsr1.session.run import inputs_of, ready, run
 from pytest_dsr1.session.selection import SELECTION
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pytest_dsr1.scenario.loading import LoadedScenario
     from pytest_dsr1.scenario.schema.scenario import Scenario
     from pytest_dsr1.session.reuse import SharedResources
+    from pytest_dsr1.session.state import RunState
     from pytest_dsr1.study.record import StudyRecord
     from pytest_dsr1.workload.checkpoint import CheckpointFacts
 
@@ -107,15 +109,27 @@ def take_of(
     """
     from pytest_dsr1.pairs.order import Side
 
-    taken = {each.folder for each in pairing.progress.runs}
+    state, progress = request.config.stash[STATE], pairing.progress
+    noted, taken = len(progress.runs), {each.folder for each in progress.runs}
     old = takes(request, scenario, shared, lambda unseen: run(request, pairing.old, unseen), taken)
 
     def take(side: Side) -> Measurement:
+        if len(progress.runs) == noted and (saved := _unnoted(state, pairing, side)) is not None:
+            return saved
         found = old() if side is Side.OLD else _new(request, scenario, shared, pairing.new)
         _refuse_other_software(pairing, side, found)
         return found
 
     return take
+
+
+def _unnoted(state: RunState, pairing: Pairing, side: Side) -> Measurement | None:
+    """Return the last start of the pairs to go on with, if it was saved and not noted; None otherwise."""
+    from pytest_dsr1.pairs.order import Side
+
+    _, record = resume.paired(state, pairing.progress.plan.name)
+    found = resume.unnoted(state, pairing.old if side is Side.OLD else pairing.new.scenario, record)
+    return None if found is None or _other_software(pairing, side, found) else found
 
 
 def _new(request: pytest.FixtureRequest, old: Scenario, shared: SharedResources, new: NewSide) -> Measurement:
@@ -142,21 +156,25 @@ _SOFTWARE = ("engine.", "library.", "option.engine.", "file.")
 _ALSO = ("driver", "container.image", "gpu.uuids", "model.content", "dataset.content")
 
 
+def _other_software(pairing: Pairing, side: Side, found: Measurement) -> list[str]:
+    """Return what differs in the software or machine of a start and of the other starts of its side."""
+    facts = found.fingerprint.facts
+    now = {key: value for key, value in facts.items() if key.startswith(_SOFTWARE) or key in _ALSO}
+    before = pairing.software.setdefault(side, now)
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    return [f"{key} ({before.get(key)} and {now.get(key)})" for key in changed]
+
+
 def _refuse_other_software(pairing: Pairing, side: Side, found: Measurement) -> None:
     """Refuse a start of another software or machine than the other starts of its side.
 
     Raises:
         UserError: it differs; the message lists what.
     """
-    facts = found.fingerprint.facts
-    now = {key: value for key, value in facts.items() if key.startswith(_SOFTWARE) or key in _ALSO}
-    before = pairing.software.setdefault(side, now)
-    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-    if changed:
-        listed = ", ".join(f"{key} ({before.get(key)} and {now.get(key)})" for key in changed)
+    if changed := _other_software(pairing, side, found):
         raise UserError(
             f"{pairing.progress.plan.name}: the {side.value} side is not what it was at its first start: "
-            f"{listed}; compare again without --dsr1-resume: {pairing.progress.again}"
+            f"{', '.join(changed)}; compare again without --dsr1-resume: {pairing.progress.again}"
         )
 
 
