@@ -14,8 +14,7 @@ from pytest_dsr1.engines.trtllm_options.options import LlmApiOptions
 from pytest_dsr1.scenario.schema.base import ExpandedText, Part, PositiveInt, VariableName
 
 CANNOT_RUN_YET = (
-    "pytest-dsr1 cannot start trtllm-serve on several nodes yet, disaggregated or not; it can import, check "
-    "and plan the scenario"
+    "pytest-dsr1 cannot start disaggregated servers yet; it can import, check and plan the scenario"
 )
 """Why no such scenario runs: a finding of the preflight, and the error of a run that comes so far."""
 

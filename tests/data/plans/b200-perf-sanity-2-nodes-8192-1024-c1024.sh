@@ -1,13 +1,13 @@
-# pytest-dsr1 cannot start trtllm-serve on several nodes yet, disaggregated or not; it can import, check and plan the scenario
+# newest known dialect 1.3: tensorrt_llm is not installed
 # scenario: b200-perf-sanity-2-nodes-8192-1024-c1024 (suites/b200/perf-sanity-2-nodes-8192-1024-c1024.yaml)
 # machine: 16 x NVIDIA B200 on 2 nodes, at least 178 GiB each
+# Slurm: this script runs on the first node: sbatch --no-requeue --signal=B:TERM@120 --gpus-per-node=8 --exclusive --nodes=2 '--wrap=sh SCRIPT'
 # load: 10,240 requests of random tokens, 8,192 tokens in and 1,024 out, 1,024 in flight, streamed
 # expected: unknown, because the scenario has no targets
 # acceptance length 2 forced: compare no figure with one of natural acceptance
 # set first: export DSR1_MODELS=...
 # warning: suites/b200/perf-sanity-2-nodes-1024-1024-c1024.yaml:38: load.concurrency: expected 8192, because with attention data parallelism each of 16 ranks takes 512 requests (engine.max_batch_size); found 1024
-# newest known dialect 1.3: tensorrt_llm is not installed
-# pytest-dsr1 starts and stops this server: TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS=1 trtllm-serve "${DSR1_MODELS}/DeepSeek-R1-0528-FP4-v2" --host 127.0.0.1 --port 8000 --tp_size 16 --pp_size 1 --ep_size 16 --max_batch_size 512 --max_num_tokens 12288 --extra_llm_api_options extra_llm_api_options.yaml
+# pytest-dsr1 starts and stops this server: TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS=1 srun --mpi=pmix --nodes=2 --ntasks=16 --ntasks-per-node=8 --distribution=block --export=ALL --wait=0 --kill-on-bad-exit=1 --job-name=dsr1-engine trtllm-llmapi-launch trtllm-serve "${DSR1_MODELS}/DeepSeek-R1-0528-FP4-v2" --host 127.0.0.1 --port 8000 --tp_size 16 --pp_size 1 --ep_size 16 --max_batch_size 512 --max_num_tokens 12288 --extra_llm_api_options extra_llm_api_options.yaml
 # cat > extra_llm_api_options.yaml <<'DSR1_OPTIONS'
 # enable_attention_dp: true
 # attention_dp_config:

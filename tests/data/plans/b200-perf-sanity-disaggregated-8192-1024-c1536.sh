@@ -1,6 +1,7 @@
-# pytest-dsr1 cannot start trtllm-serve on several nodes yet, disaggregated or not; it can import, check and plan the scenario
+# pytest-dsr1 cannot start disaggregated servers yet; it can import, check and plan the scenario
 # scenario: b200-perf-sanity-disaggregated-8192-1024-c1536 (suites/b200/perf-sanity-disaggregated-8192-1024-c1536.yaml)
 # machine: 12 x NVIDIA B200 on 2 nodes, at least 178 GiB each
+# Slurm: this script runs on the first node: sbatch --no-requeue --signal=B:TERM@120 --gpus-per-node=6 --exclusive --nodes=2 '--wrap=sh SCRIPT'
 # load: 15,360 requests of the dataset, 8,192 tokens in and 1,024 out, 1,536 in flight, streamed
 # expected: unknown, because the scenario has no targets
 # set first: export DSR1_MODELS=...

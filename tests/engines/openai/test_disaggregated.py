@@ -214,7 +214,7 @@ def test_the_preflight_says_that_they_do_not_run_yet(tmp_path: Path) -> None:
     found = list(OpenAi.of(of(tmp_path)).software({}))
     assert Finding("mismatch", "software", CANNOT_RUN_YET) in found
     assert CANNOT_RUN_YET == (
-        "pytest-dsr1 cannot start trtllm-serve on several nodes yet, disaggregated or not; it can import, check and plan the scenario"
+        "pytest-dsr1 cannot start disaggregated servers yet; it can import, check and plan the scenario"
     )
 
 
