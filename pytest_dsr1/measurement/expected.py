@@ -153,5 +153,4 @@ def job_timeout_s(scenario: Scenario) -> float | None:
     asked_s = asked.seconds if asked else 0.0
     if scenario.search is not None or expected(scenario) is None or asked_s is None:
         return None
-    start_s: float = getattr(scenario.engine, "startup_timeout_s", 0.0)  # of a plugin's engine it is unknown
-    return start_s + run_timeout_s(scenario) + asked_s
+    return scenario.engine.longest_start_s + run_timeout_s(scenario) + asked_s

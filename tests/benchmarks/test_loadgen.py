@@ -87,4 +87,4 @@ def test_several_servers_and_events_of_several_tokens(program: Path, tmp_path: P
     lines = [json.loads(line) for line in (saved / "requests.jsonl").read_text().splitlines()]
     assert {line["events"] for line in lines} == {5}
     assert sorted(line["server"] for line in lines) == [0] * 8 + [1] * 8
-    assert load.ideal_tok_s == pytest.approx(4 * 9 / 0.0055)
+    assert load.ideal_tok_s == pytest.approx(16 * 9 / (0.01 + 4 * 0.0055))  # a ramp, and four waves

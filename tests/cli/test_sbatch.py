@@ -34,7 +34,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(work)
     monkeypatch.setenv("PATH", str(install(tmp_path / "bin")))
     monkeypatch.setenv("DSR1_STANDIN_SLURM", str(tmp_path))
-    for name in ("SLURM_STEP_ID", "DSR1_SITE", "PYTEST_ADDOPTS"):
+    for name in ("SLURM_STEP_ID", "DSR1_SITE", "PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(job_states, "POLL_S", 0.0)
     return tmp_path

@@ -131,6 +131,11 @@ class OpenAi(EngineSettings):
     }
 
     @property
+    def longest_start_s(self) -> float:
+        """The limit of the start."""
+        return self.startup_timeout_s
+
+    @property
     def trtllm(self) -> Answers:
         """What TensorRT-LLM's options say, if the server is one of TensorRT-LLM."""
         return Answers(

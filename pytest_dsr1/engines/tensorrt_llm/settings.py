@@ -75,6 +75,11 @@ class TensorRtLlm(EngineSettings):
     """The longest measured time in seconds; by default three times the planned time plus 10 minutes."""
 
     @property
+    def longest_start_s(self) -> float:
+        """The limit of the start."""
+        return self.startup_timeout_s
+
+    @property
     def trtllm(self) -> Answers:
         """What TensorRT-LLM's options say."""
         return Answers(

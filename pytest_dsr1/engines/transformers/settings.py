@@ -33,6 +33,11 @@ class Transformers(EngineSettings):
     answers_questions: ClassVar[bool] = True
 
     @property
+    def longest_start_s(self) -> float:
+        """The limit of the start."""
+        return self.startup_timeout_s
+
+    @property
     def gpus(self) -> int:
         """One, or none on the CPU."""
         return int(self.device == "cuda")

@@ -136,6 +136,11 @@ class EngineSettings(Part):
         return None
 
     @property
+    def longest_start_s(self) -> float:
+        """The longest time until the measurement begins, in seconds; 0 if it is unknown."""
+        return 0.0
+
+    @property
     def ranks(self) -> int:
         """The number of ranks with requests of their own: more than one with attention data parallelism."""
         return 1
