@@ -20,7 +20,7 @@ from pytest_dsr1.errors import UserError
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.scenario.schema.base import Part
 from pytest_dsr1.scenario.schema.field_types import no_key
-from pytest_dsr1.scenario.schema.rule import Answer, Relation
+from pytest_dsr1.scenario.schema.rule import Answer, Purpose, Relation
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -44,20 +44,6 @@ class KvCacheLimits:
     max_tokens: int | None
     memory_fraction: float
     max_tokens_setting: str = ""
-
-
-Purpose = Literal[
-    "attention_dp",
-    "kv_cache_in_fp8",
-    "kv_cache_memory",
-    "output_over_time",
-    "own_start",
-    "request_records",
-    "slots",
-    "speculation",
-    "streaming",
-]
-"""What a person may want of an engine, by the advice in a message."""
 
 
 class HasEngine(Protocol):

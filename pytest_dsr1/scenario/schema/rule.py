@@ -13,6 +13,20 @@ Findings = Iterator[tuple[str, str]]
 """Pairs of a dotted key and a sentence about the fault of its value."""
 
 
+Purpose = Literal[
+    "attention_dp",
+    "kv_cache_in_fp8",
+    "kv_cache_memory",
+    "output_over_time",
+    "own_start",
+    "request_records",
+    "slots",
+    "speculation",
+    "streaming",
+]
+"""What a person may want of an engine, by the advice in a message."""
+
+
 @dataclass(frozen=True, slots=True)
 class Relation:
     """One rule.
