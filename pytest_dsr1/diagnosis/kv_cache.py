@@ -10,7 +10,8 @@ from pytest_dsr1.diagnosis.clues import Clue, clue
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.roofline.bounds import roofline
 from pytest_dsr1.roofline.model import NotKnownError
-from pytest_dsr1.scenario.schema.engine import EngineSettings, Purpose
+from pytest_dsr1.scenario.schema.engine import EngineSettings
+from pytest_dsr1.scenario.schema.rule import Purpose
 
 FULL_CACHE = 0.95
 """A cache that is this full has no room for another request of usual length."""

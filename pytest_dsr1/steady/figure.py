@@ -17,7 +17,7 @@ from pytest_dsr1.metrics.catalogue import METRICS, found_by_search, gateable
 from pytest_dsr1.metrics.inputs import Requests
 from pytest_dsr1.metrics.registry import Counted, Divisor, Metric
 from pytest_dsr1.metrics.token_flow import flowed, output_flow
-from pytest_dsr1.scenario.schema.engine import Purpose
+from pytest_dsr1.scenario.schema.rule import Purpose
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.steady.mser5 import BATCH, batch_edges, mser5, standard_error
 from pytest_dsr1.steady.trace import Trace

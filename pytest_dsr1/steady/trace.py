@@ -13,7 +13,7 @@ from pydantic import Field
 from pytest_dsr1.machine.telemetry.energy import Energy
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.records import RequestRecord
-from pytest_dsr1.scenario.schema.engine import Purpose
+from pytest_dsr1.scenario.schema.rule import Purpose
 
 TracedRequest = tuple[float, float | None, float, int, int, int | None]
 """Start in s, first token in s (None without streaming), last token in s, input tokens, output tokens,

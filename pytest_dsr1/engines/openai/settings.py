@@ -23,8 +23,8 @@ from pytest_dsr1.engines.trtllm_options.options import LlmApiOptions
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.masking import without_secrets
 from pytest_dsr1.scenario.schema.base import ExpandedStr, ExpandedText, PositiveInt, VariableName
-from pytest_dsr1.scenario.schema.engine import EngineSettings, KvCacheLimits, ModelSource, Purpose
-from pytest_dsr1.scenario.schema.rule import Answer
+from pytest_dsr1.scenario.schema.engine import EngineSettings, KvCacheLimits, ModelSource
+from pytest_dsr1.scenario.schema.rule import Answer, Purpose
 
 _CHANGES_NO_MODEL = ("--no-", "--disable-", "-cc.pass_config.")
 """Prefixes of server arguments that do not change the model: they switch something off, or choose which

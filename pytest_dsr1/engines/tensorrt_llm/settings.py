@@ -20,8 +20,8 @@ from pytest_dsr1.engines.trtllm_options.answers import (
 from pytest_dsr1.engines.trtllm_options.options import KEYS_OF_THE_ENGINE, LlmApiOptions
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.scenario.schema.base import ExpandedText, PositiveInt, VariableName
-from pytest_dsr1.scenario.schema.engine import EngineSettings, KvCacheLimits, ModelSource, Purpose
-from pytest_dsr1.scenario.schema.rule import Answer
+from pytest_dsr1.scenario.schema.engine import EngineSettings, KvCacheLimits, ModelSource
+from pytest_dsr1.scenario.schema.rule import Answer, Purpose
 
 MOST_RECORDED_TOKENS = 20_000_000
 """The most output tokens with request records by default: trtllm-bench decodes every answer for them."""

@@ -8,8 +8,8 @@ from math import ceil
 from typing import Literal
 
 from pytest_dsr1.engines.trtllm_options.options import FORMER_NAMES, KvCacheConfig, LlmApiOptions
-from pytest_dsr1.scenario.schema.engine import KvCacheLimits, Purpose
-from pytest_dsr1.scenario.schema.rule import Answer
+from pytest_dsr1.scenario.schema.engine import KvCacheLimits
+from pytest_dsr1.scenario.schema.rule import Answer, Purpose
 
 DEFAULT_MEMORY_FRACTION = 0.9
 """The share of the memory left after the weights that TensorRT-LLM gives the KV cache by default."""
