@@ -26,7 +26,7 @@ FINAL = {
 """The states of a job that has ended."""
 _OURS = ("PYTEST_", "SLURM", "SBATCH_", "CUDA_VISIBLE_DEVICES", "DSR1_", "TOX_", "CI")
 """Variables of the run of the tests that no job gets."""
-_PATIENCE_S = 120.0
+_PATIENCE_S = 240.0
 
 
 class Cluster:
