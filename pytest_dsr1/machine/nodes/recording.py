@@ -74,7 +74,7 @@ class NodesRecorder:
 
     def __enter__(self) -> NodesRecorder:
         self._file = self._stack.enter_context(self._path.open("w", encoding="utf-8"))
-        with on_failure(self._stack.close):
+        with on_failure(self._abandon):
             for agent in self._agents:
                 node = _Watched(agent, _clock(agent))
                 agent.listen(partial(self._take, node))
@@ -93,6 +93,12 @@ class NodesRecorder:
         self.telemetry = replace(whole, events=tuple(events))
         write_atomically(self._path, "".join(map(_row, self.telemetry.samples)))
 
+    def _abandon(self) -> None:
+        for agent in self._agents:
+            agent.listen(None)
+        with self._lock:
+            self._stack.close()
+
     def note(self, event: Event) -> None:
         """Add what happened to a node."""
         self._noted.append(event)
@@ -102,9 +108,12 @@ class NodesRecorder:
         node.samples += samples
         aligned = Alignment(node.before, node.before)
         rows = [_row(self._in_our_time(one, node, aligned)) for one in samples]
-        with self._lock, suppress(OSError):  # such as a full disk, which ends the run elsewhere
-            self._file.writelines(rows)
-            self._file.flush()
+        with self._lock:
+            if self._file.closed:  # samples that were on their way when the recording was given up
+                return
+            with suppress(OSError):  # such as a full disk, which ends the run elsewhere
+                self._file.writelines(rows)
+                self._file.flush()
 
     def warmed_up(self) -> None:
         """Note that all of the engine's processes are running: the measurement begins."""

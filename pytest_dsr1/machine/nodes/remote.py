@@ -141,18 +141,23 @@ class RemoteNode:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        with self._process.stdout as stream:
-            for text in stream:
-                self._heard_s = time.monotonic()
-                try:
-                    report = REPORT.validate_json(text)
-                except ValidationError:
-                    continue  # of srun, or of a site's prolog
-                if not isinstance(report, Samples):
-                    self._reports.put(report)
-                elif (take := self._samples) is not None:
-                    take(report.samples)
-        self._reports.put(None)
+        try:
+            with self._process.stdout as stream:
+                for text in stream:
+                    self._heard_s = time.monotonic()
+                    self._take(text)
+        finally:
+            self._reports.put(None)
+
+    def _take(self, text: bytes) -> None:
+        try:
+            report = REPORT.validate_json(text)
+        except ValidationError:
+            return  # of srun, or of a site's prolog
+        if not isinstance(report, Samples):
+            self._reports.put(report)
+        elif (take := self._samples) is not None:
+            take(report.samples)
 
     @property
     def ended(self) -> bool:

@@ -14,6 +14,8 @@ import pytest
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine.nodes import nodes as module
+from pytest_dsr1.machine.nodes import remote
+from pytest_dsr1.machine.nodes.messages import Command, Request
 from pytest_dsr1.machine.nodes.nodes import Nodes
 from pytest_dsr1.machine.nodes.remote import RemoteNode
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -254,3 +256,26 @@ def test_software_in_a_container_is_not_looked_for_on_the_node(
     assert found(in_container=True) == []
     assert Slurm(srun=["--container-image=x"]).in_container
     assert not Slurm(srun=["--cpu-bind=none"]).in_container
+
+
+def test_an_agent_that_is_killed_before_it_watches(
+    nodes: Nodes, pair: Scenario, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one, which records already, still answers, and so its GPUs are restored."""
+    monkeypatch.setattr(remote, "ANSWER_S", 20.0)
+    agents: list[RemoteNode] = []
+    monkeypatch.setattr(Nodes, "_used", _noted(Nodes._used, agents))
+    send = RemoteNode.send
+
+    def killed(agent: RemoteNode, request: Request) -> None:
+        if agent.name == "n2" and request == Command(do="watch"):
+            agent._process.kill()
+            agent._process.wait()
+        send(agent, request)
+
+    monkeypatch.setattr(RemoteNode, "send", killed)
+    with nodes.prepared(pair, "apply") as machine:
+        watched = machine.watched(tmp_path / "t.jsonl")
+        with pytest.raises(InvalidRunError, match=r"^n2: its agent has ended"):
+            watched.__enter__()
+    assert not [line for line in said if "has not answered" in line or line.startswith("n1: ")]
