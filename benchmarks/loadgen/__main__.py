@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import tempfile
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from statistics import median
 from benchmarks.loadgen.clients import PEERS, Client, Load, Ours, Reported
 from benchmarks.loadgen.running import Cost, run
 from benchmarks.loadgen.truth import Truth, TruthServer, compile_server, together
+from benchmarks.peers import add_peers, chosen_peers
 
 LOADS = (
     Load("1,024 streams", 1024, 8 * 1024, 256, 100_000, 10_000),
@@ -172,15 +172,10 @@ def main() -> None:
     )
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--load", action="append", choices=[load.name for load in every])
-    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PROGRAM")
+    add_peers(parser)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep all files that are written")
     options = parser.parse_args()
-    clients: list[Client] = [Ours()]
-    for peer in options.peer:
-        name, _, program = peer.partition("=")
-        if name not in PEERS or not shutil.which(program):
-            parser.error(f"--peer {peer}: expected one of {', '.join(PEERS)}, =, and an installed program")
-        clients.append(PEERS[name](program))
+    clients: list[Client] = [Ours(), *chosen_peers(parser, options, PEERS)]
     with tempfile.TemporaryDirectory() as temporary:
         folder: Path = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)

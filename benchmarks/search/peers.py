@@ -10,7 +10,6 @@ nothing else to do. docs/background/gate-statistics.md shows and explains the ta
 from __future__ import annotations
 
 import argparse
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.loadgen.running import run
+from benchmarks.peers import add_peers, chosen_peers
 from benchmarks.search.queue_server import QueueServer
 from benchmarks.search.queues import ClosedQueue
 from benchmarks.search.searchers import GOAL, PEERS, Answer, Ours, Searcher
@@ -121,15 +121,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PROGRAM")
+    add_peers(parser)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep all files that are written")
     options = parser.parse_args()
-    searchers: list[Searcher] = [Ours()]
-    for peer in options.peer:
-        name, _, program = peer.partition("=")
-        if name not in PEERS or not shutil.which(program):
-            parser.error(f"--peer {peer}: expected one of {', '.join(PEERS)}, =, and an installed program")
-        searchers.append(PEERS[name](program))
+    searchers: list[Searcher] = [Ours(), *chosen_peers(parser, options, PEERS)]
     print(row(HEAD))
     print("|---" * len(HEAD) + "|")
     with tempfile.TemporaryDirectory() as temporary:

@@ -59,7 +59,7 @@ def asking_words(job: Job) -> tuple[str, ...]:
 
 def in_container(job: Job) -> bool:
     """Return whether Slurm starts the engine in a container, so that its programs are not here."""
-    return job.scenario.hardware.nodes > 1 and job.site.slurm.in_container
+    return job.site.slurm.in_container(job.scenario.hardware.nodes)
 
 
 def step_variables(job: Job) -> dict[str, str]:

@@ -97,7 +97,7 @@ class SharedResources:
                 writes_to,
                 bytes_needed,
                 reused=reused,
-                in_container=scenario.hardware.nodes > 1 and self._site.slurm.in_container,
+                in_container=self._site.slurm.in_container(scenario.hardware.nodes),
             )
             return (*of_job, *found)
         return look(scenario, setup, environ, writes_to, bytes_needed, reused=reused)

@@ -14,20 +14,14 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-_ROOT = Path(__file__).resolve().parents[2]
+from tests.standins.program import write_program
+
 _POLL_S = 0.05
 
 
 def install(folder: Path) -> Path:
     """Install ``folder/trtllm-llmapi-launch``, and return the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    program = folder / "trtllm-llmapi-launch"
-    program.write_text(
-        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(_ROOT)!r})\n"
-        "from tests.standins.llmapi_launch import main\nmain()\n",
-        encoding="utf-8",
-    )
-    program.chmod(0o755)
+    write_program(folder, "trtllm-llmapi-launch", "llmapi_launch", site=True)
     return folder
 
 

@@ -18,22 +18,15 @@ import signal
 import sys
 from pathlib import Path
 
-_ROOT = Path(__file__).resolve().parents[2]
+from tests.standins.program import write_program
+
 _PROGRAMS = ("sbatch", "squeue", "scancel")
 
 
 def install(folder: Path) -> Path:
     """Make the programs in a new folder, for PATH; return it."""
-    folder.mkdir()
     for name in _PROGRAMS:
-        path = folder / name
-        # Without `site` it starts quickly.
-        path.write_text(
-            f"#!{sys.executable} -S\nimport sys\nsys.path.insert(0, {str(_ROOT)!r})\n"
-            f"from tests.standins.slurm import main\nmain({name!r})\n",
-            encoding="utf-8",
-        )
-        path.chmod(0o755)
+        write_program(folder, name, "slurm", name)
     return folder
 
 

@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-_ROOT = Path(__file__).resolve().parents[2]
+from tests.standins.program import write_program
+
 _VALUED = {
     *("--mpi", "--nodes", "--ntasks", "--ntasks-per-node", "--distribution", "--export", "--wait"),
     *("--kill-on-bad-exit", "--job-name"),
@@ -23,14 +24,7 @@ _OF_PYXIS = {"--container-image", "--container-mounts", "--container-workdir"}
 
 def install(folder: Path) -> Path:
     """Install ``folder/srun`` and return the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    program = folder / "srun"
-    program.write_text(
-        f"#!{sys.executable} -S\nimport sys\nsys.path.insert(0, {str(_ROOT)!r})\n"
-        "from tests.standins.srun import main\nmain()\n",
-        encoding="utf-8",
-    )
-    program.chmod(0o755)
+    write_program(folder, "srun", "srun")
     return folder
 
 

@@ -31,10 +31,9 @@ class Slurm(Part):
     interface: _Word | None = None
     """The network interface between the nodes, such as `ib0`, which NCCL and UCX are given; by default they choose."""  # noqa: E501
 
-    @property
-    def in_container(self) -> bool:
-        """Whether the engine runs in a container, so that its programs are not on the node itself."""
-        return any(word.startswith("--container") for word in self.srun)
+    def in_container(self, nodes: int) -> bool:
+        """Return whether Slurm starts an engine over this number of nodes in a container."""
+        return nodes > 1 and any(word.startswith("--container") for word in self.srun)
 
 
 class Site(Part):

@@ -254,8 +254,9 @@ def test_software_in_a_container_is_not_looked_for_on_the_node(
 
     assert found(in_container=False) == [missing]
     assert found(in_container=True) == []
-    assert Slurm(srun=["--container-image=x"]).in_container
-    assert not Slurm(srun=["--cpu-bind=none"]).in_container
+    assert Slurm(srun=["--container-image=x"]).in_container(2)
+    assert not Slurm(srun=["--container-image=x"]).in_container(1)
+    assert not Slurm(srun=["--cpu-bind=none"]).in_container(2)
 
 
 def test_an_agent_that_is_killed_before_it_watches(
