@@ -62,7 +62,7 @@ def arrays_of(
     for path, found in files.items():
         shape = (
             max(each.hardware.nodes for each in found),
-            max(each.hardware.per_node for each in found),
+            max(max(each.gpus_by_node) for each in found),
         )
         names = dict.fromkeys(
             each.name if each.point is None or path in chosen else each.point.sweep for each in found

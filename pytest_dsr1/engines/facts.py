@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ _SAVED: Mapping[str, tuple[str, type | tuple[type, ...]]] = {
     "server_kept_from": ("server_kept_from", str),
     "options_in_effect": ("options_in_effect", dict),
     "servers": ("servers", list),
+    "roles": ("roles", list),
 }
 """The keys of the saved result, each with its field and the type of its value."""
 _OF_SERVER: Mapping[str, tuple[str, type | tuple[type, ...]]] = {
@@ -71,6 +72,56 @@ class ServerFigures:
         return {key: value for key in _OF_SERVER if (value := getattr(self, key)) is not None}
 
 
+_OF_ROLE: Mapping[str, tuple[str, type | tuple[type, ...]]] = {
+    "role": ("role", str),
+    "number": ("number", int),
+    "nodes": ("nodes", list),
+    "gpus": ("gpus", int),
+    "running_requests_mean": ("running_requests_mean", NUMBER),
+    "waiting_requests_mean": ("waiting_requests_mean", NUMBER),
+    "kv_cache_used_share_max": ("kv_cache_used_share_max", NUMBER),
+    "input_tok_s": ("input_tok_s", NUMBER),
+    "output_tok_s": ("output_tok_s", NUMBER),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RoleServer:
+    """One of disaggregated servers; the figures are those that it reports.
+
+    Attributes:
+        role: what it does with a request: ``context`` or ``generation``.
+        number: of the server in its role, from 1.
+        nodes: the names of its nodes.
+        gpus: on all of them.
+        running_requests_mean: requests in its batch, on average.
+        waiting_requests_mean: requests in its queue, on average.
+        kv_cache_used_share_max: the largest share of its KV cache in use.
+        input_tok_s: input tokens per second that it has read.
+        output_tok_s: output tokens per second that it has written.
+    """
+
+    role: str = ""
+    number: int = 0
+    nodes: Sequence[str] = ()
+    gpus: int = 0
+    running_requests_mean: float | None = None
+    waiting_requests_mean: float | None = None
+    kv_cache_used_share_max: float | None = None
+    input_tok_s: float | None = None
+    output_tok_s: float | None = None
+
+    @classmethod
+    def of(cls, saved: Mapping[str, object]) -> RoleServer:
+        """Return the server of a saved result."""
+        return cls(**attributes_of(saved, _OF_ROLE)[0])
+
+    def saved(self) -> dict[str, object]:
+        """Return the server as it is saved."""
+        known = {key: value for key in _OF_ROLE if (value := getattr(self, key)) is not None}
+        return {**known, "nodes": list(self.nodes)}
+
+
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
     """Facts about an engine and its run; None or empty if the engine does not report them.
@@ -89,6 +140,7 @@ class EngineFacts:
         options_in_effect: by option, the value in effect, where it was read, and the value asked for
             (:func:`~pytest_dsr1.engines.in_effect.saved`).
         servers: the figures of each of several servers; empty for one.
+        roles: the servers of each role; empty if they are not disaggregated.
         other: facts that are only saved with the result; JSON values. A key that a field is saved under is
             refused: a saved result would be read into that field.
 
@@ -108,6 +160,7 @@ class EngineFacts:
     server_kept_from: str | None = None
     options_in_effect: Mapping[str, object] = field(default_factory=dict)
     servers: tuple[ServerFigures, ...] = ()
+    roles: tuple[RoleServer, ...] = ()
     other: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -122,9 +175,10 @@ class EngineFacts:
         known, other = attributes_of(saved, _SAVED)
         if "server_metrics" in known:
             known["server_metrics"] = ServerStatistics.of(known["server_metrics"])
-        if "servers" in known:
-            rows = (each for each in known["servers"] if isinstance(each, Mapping))
-            known["servers"] = tuple(map(ServerFigures.of, rows))
+        for name, kind in (("servers", ServerFigures), ("roles", RoleServer)):
+            if name in known:
+                rows = (each for each in known[name] if isinstance(each, Mapping))
+                known[name] = tuple(map(kind.of, rows))
         return cls(**known, other=other)
 
     def saved(self) -> dict[str, object]:
@@ -132,6 +186,7 @@ class EngineFacts:
         own = {key: getattr(self, name) for key, (name, _) in _SAVED.items()}
         own["server_metrics"] = self.server_metrics.saved()
         own["servers"] = [each.saved() for each in self.servers]
+        own["roles"] = [each.saved() for each in self.roles]
         return {**{key: value for key, value in own.items() if value not in (None, {}, [])}, **self.other}
 
     @classmethod

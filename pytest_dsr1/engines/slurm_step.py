@@ -1,5 +1,7 @@
 """The step of Slurm in which an engine runs on several nodes: a rank for each GPU, the first on this node.
 
+An engine that is several programs has a step for each, on nodes of its own (:class:`Place`).
+
 Each option was tried with Slurm 22.05. srun also takes options from variables that sbatch sets, so the words
 state what the ranks depend on: ``SLURM_NTASKS=1`` leaves one node of two (``--ntasks``),
 ``SLURM_DISTRIBUTION=cyclic`` puts rank 1 on the second node (``--distribution``), and
@@ -11,6 +13,7 @@ lines of a log from 16 ranks. The price is that a progress bar, which ends no li
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_dsr1.engines.protocol import Job
@@ -22,21 +25,66 @@ NAME = "dsr1-engine"
 _BY_INTERFACE = ("NCCL_SOCKET_IFNAME", "UCX_NET_DEVICES")
 
 
-def step_words(job: Job) -> tuple[str, ...]:
-    """Return what stands before the command of an engine; nothing on one node."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a program of an engine runs.
+
+    Attributes:
+        name: of its step.
+        first: the first of its nodes, counted from 0 in the order of the allocation.
+        nodes: how many.
+        per_node: the ranks on each, one for each GPU.
+    """
+
+    name: str
+    first: int
+    nodes: int
+    per_node: int
+
+
+def step_words(job: Job, place: Place | None = None, without: str | None = None) -> tuple[str, ...]:
+    """Return what stands before the command of an engine; nothing on one node.
+
+    Args:
+        job: the job.
+        place: of a program that does not run on all nodes of the scenario.
+        without: a variable that the command must not see, even if a container has it.
+    """
     hardware, slurm = job.scenario.hardware, job.site.slurm
     if hardware.nodes == 1:
         return ()
-    # pyxis starts in the image's own folder, and the names of an engine's files are relative.
-    folder = "${PWD}" if job.artifacts == Path() else str(job.artifacts.absolute())
+    at = place or Place(NAME, 0, hardware.nodes, job.scenario.gpus_by_node[0])
     return (
-        *("srun", f"--mpi={slurm.mpi}", f"--nodes={hardware.nodes}", f"--ntasks={hardware.count}"),
-        *(f"--ntasks-per-node={hardware.per_node}", "--distribution=block", "--export=ALL"),
-        *("--wait=0", "--kill-on-bad-exit=1", f"--job-name={NAME}"),
-        *([f"--container-workdir={folder}"] if in_container(job) else []),
+        *("srun", f"--mpi={slurm.mpi}", f"--nodes={at.nodes}", f"--ntasks={at.nodes * at.per_node}"),
+        *(f"--ntasks-per-node={at.per_node}", "--distribution=block", "--export=ALL"),
+        *("--wait=0", "--kill-on-bad-exit=1", f"--job-name={at.name}"),
+        *([f"--relative={at.first}"] if place else []),
+        *_folder_words(job),
         *slurm.srun,
+        *(["env", "-u", without] if without else []),
         *slurm.launcher,
     )
+
+
+def beside_words(job: Job, name: str) -> tuple[str, ...]:
+    """Return what stands before a program that needs no GPU, next to pytest; nothing on one node."""
+    if job.scenario.hardware.nodes == 1:
+        return ()
+    return (
+        *("srun", "--mpi=none", "--nodes=1", "--ntasks=1", "--relative=0", "--overlap", "--export=ALL"),
+        *("--wait=0", f"--job-name={name}"),
+        *_folder_words(job),
+        *job.site.slurm.srun,
+    )
+
+
+def _folder_words(job: Job) -> list[str]:
+    """Return the option for the folder of the job in a container, where pyxis starts in the image's own.
+
+    The names of an engine's files are relative.
+    """
+    folder = "${PWD}" if job.artifacts == Path() else str(job.artifacts.absolute())
+    return [f"--container-workdir={folder}"] if in_container(job) else []
 
 
 def asking_words(job: Job) -> tuple[str, ...]:

@@ -262,12 +262,11 @@ class Child:
         Raises:
             EngineError: processes survive even SIGKILL.
         """
-        grace_s = self._grace_s if grace_s is None else grace_s
-        self._ask(grace_s)
+        self.begin_stop(grace_s)
         try:
             self._ended.wait()
         except KeyboardInterrupt:  # the user does not want to wait
-            self._ask(0)
+            self.begin_stop(0)
             self._ended.wait()
             raise
         self._process.wait()
@@ -276,6 +275,12 @@ class Child:
                 f"processes {left} of {self.argv[0]} survived SIGKILL, so they hang in the kernel "
                 "(GPU driver?); look at dmesg, and reset the GPU or reboot before the next run"
             )
+
+    def begin_stop(self, grace_s: float | None = None) -> None:
+        """Begin what :meth:`stop` does, and do not wait for the end."""
+        grace_s = self._grace_s if grace_s is None else grace_s
+        with contextlib.suppress(BrokenPipeError):  # it ended by itself
+            os.write(self._lifeline, f"{grace_s}\n".encode())
 
     def send(self, command: str) -> None:
         """Write a line to the command; needs ``commands``.
@@ -295,10 +300,6 @@ class Child:
     def descendants(self) -> set[int]:
         """Return the ids of all processes that belong to this child now, including the supervisor."""
         return {self._process.pid, *supervisor.descendants(self._process.pid)}
-
-    def _ask(self, grace_s: float) -> None:
-        with contextlib.suppress(BrokenPipeError):  # it ended by itself
-            os.write(self._lifeline, f"{grace_s}\n".encode())
 
     def _read_all(self, sources: Mapping[int, _Source], log: KeptLog, owned: ExitStack) -> None:
         """Split the output into lines and write the log until the supervisor has ended."""

@@ -9,11 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.slurm_cluster import Cluster
-from tests.helpers.slurm_node import Node
+from tests.helpers.slurm_node import PUT_BACK, SET_UP, assert_put_back
 from tests.helpers.slurm_runs import PYTEST, Runs
 
-SET_UP = [("1", "700000", "4", "none")] * 8
-PUT_BACK = [("1", "700000", "0", "none")] * 8
 TWO = "--nodes=2"
 
 
@@ -27,14 +25,6 @@ def wide(runs: Runs) -> Runs:
 def words(text: str) -> str:
     """Return a text in one line, as it was before it was wrapped."""
     return " ".join(text.split())
-
-
-def assert_put_back(*nodes: Node) -> None:
-    """Nothing is left of a run that has set GPUs up."""
-    for node in nodes:
-        assert "boost-slider -i 7 --vboost 4" in node.machine.commands()
-        assert node.machine.settings() == PUT_BACK
-        assert (node.journals, node.locks, node.processes()) == ([], [], [])
 
 
 def measurement(folder: Path) -> dict[str, dict[str, object]]:

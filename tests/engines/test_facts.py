@@ -73,9 +73,25 @@ SERVERS = {
         {"url": "http://b", "requests": 8, "failed": 0, "output_tokens": 64, "output_tok_s": 7},
     ]
 }
+ROLES = {
+    "roles": [
+        {
+            "role": "generation",
+            "number": 1,
+            "nodes": ["n1", "n2"],
+            "gpus": 16,
+            "running_requests_mean": 30.5,
+            "waiting_requests_mean": 0,
+            "kv_cache_used_share_max": 0.4,
+            "input_tok_s": 0.0,
+            "output_tok_s": 70,
+        },
+        {"role": "context", "number": 1, "nodes": ["n3"], "gpus": 4},
+    ]
+}
 
 
-@pytest.mark.parametrize("old", [BENCH, LLM_API, TRANSFORMERS, OPENAI, SERVERS, {}])
+@pytest.mark.parametrize("old", [BENCH, LLM_API, TRANSFORMERS, OPENAI, SERVERS, ROLES, {}])
 def test_results_of_former_versions_are_read_and_saved_alike(old: dict[str, object], tmp_path: Path) -> None:
     with ResultFolder.create(tmp_path, scenario(), "s.yaml", datetime.now(timezone.utc)) as folder:
         folder.complete(measurement(folder.path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +17,9 @@ from tests.standins.nvml.control import FakeMachine
 
 _IN_THE_NAMESPACE = 'hostname "$1" && exec slurmd -D -N "$1" -f "$2"'
 _BETWEEN_STARTS_S = 86_400
+SET_UP = [("1", "700000", "4", "none")] * 8
+PUT_BACK = [("1", "700000", "0", "none")] * 8
+"""The settings of a node's GPUs during a run of the tests, and after it."""
 PATIENCE_S = 30.0
 """How long a daemon may take to end before it is killed."""
 
@@ -145,3 +148,12 @@ def end(daemon: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         daemon.kill()
         daemon.wait()
+
+
+def assert_put_back(*nodes: Node, gpus: Sequence[int] = (8, 8)) -> None:
+    """Nothing is left of a run that has set up this number of GPUs on each node."""
+    for node, count in zip(nodes, gpus, strict=True):
+        assert f"boost-slider -i {count - 1} --vboost 4" in node.machine.commands()
+        assert f"boost-slider -i {count} --vboost" not in node.machine.commands()
+        assert node.machine.settings() == PUT_BACK
+        assert (node.journals, node.locks, node.processes()) == ([], [], [])

@@ -45,7 +45,9 @@ class Runs:
         self.write()
 
     def write(self, *, nodes: int = 1, gpus: int = 8, mpi: bool = False, **engine: object) -> None:
-        """Write the scenario, for GPUs on each of these nodes; the engine is trtllm-bench with these keys.
+        """Write the scenario, for GPUs on each of these nodes.
+
+        The engine is trtllm-bench with these keys, or has all of its keys, if one is its type.
 
         Without ``mpi`` the first rank alone runs the engine, as trtllm-llmapi-launch does it.
         """
@@ -66,7 +68,7 @@ class Runs:
             },
             "dataset": {"input_tokens": 8, "output_tokens": 16, "vocab_size": 100},
             "load": {"concurrency": 2, "num_requests": 4, "warmup_requests": 2},
-            "engine": {"type": "trtllm-bench", "tp": gpus * nodes, **engine},
+            "engine": engine if "type" in engine else {"type": "trtllm-bench", "tp": gpus * nodes, **engine},
             "targets": [{"metric": "total_output_throughput", "value": 1}],
         }
         text = yaml.safe_dump(scenario, sort_keys=False)

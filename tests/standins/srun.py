@@ -17,7 +17,7 @@ from tests.standins.program import write_program
 
 _VALUED = {
     *("--mpi", "--nodes", "--ntasks", "--ntasks-per-node", "--distribution", "--export", "--wait"),
-    *("--kill-on-bad-exit", "--job-name"),
+    *("--kill-on-bad-exit", "--job-name", "--relative"),
 }
 _OF_PYXIS = {"--container-image", "--container-mounts", "--container-workdir"}
 
@@ -45,6 +45,11 @@ def main() -> NoReturn:
         raise SystemExit(1)
     ntasks, nodes = int(options["--ntasks"]), int(options["--nodes"])
     assert int(options.get("--ntasks-per-node", 1)) * nodes == ntasks
+    if int(options.get("--relative", 0)) + nodes > len(os.environ.get("DSR1_STANDIN_NODES", "n1 n2").split()):
+        sys.stderr.write(
+            "srun: error: Unable to create step for job 7: Requested node configuration is not available\n"
+        )
+        raise SystemExit(1)
     if image := options.get("--container-image"):
         os.environ["PATH"] = f"{image}/bin{os.pathsep}{os.environ['PATH']}"
         os.chdir(options.get("--container-workdir", "/"))

@@ -2,7 +2,9 @@
 
 :func:`install` puts it in a folder for PATH. The options are those of commands/serve.py at 00209af1 (1.2), of
 older reference pages (no --config before #9104), of #17460 (--report_addr, August 2026) and of its tests
-(--num_serve_frontends, which excludes it). Then it serves like :mod:`tests.standins.started_server`.
+(--num_serve_frontends, which excludes it). Then it serves like :mod:`tests.standins.started_server`, or with
+a `cache_transceiver_config` and as `trtllm-serve disaggregated` like
+:mod:`tests.standins.trtllm_disaggregated`.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ from typing import NoReturn
 
 import yaml
 
+from tests.standins import trtllm_disaggregated
 from tests.standins.release import newer
 from tests.standins.started_server import Handler
 from tests.standins.trtllm_bench.options_file import RejectedError, check
+from tests.standins.trtllm_disaggregated import RoleHandler
 
 _ROOT = Path(__file__).resolve().parents[2]
 _VALUED = {
@@ -89,25 +93,34 @@ def _parsed(arguments: list[str], version: str) -> tuple[str, dict[str, str]]:
 
 def main() -> None:
     version = os.environ["DSR1_STANDIN_VERSION"]
+    if sys.argv[1:2] == ["disaggregated"]:
+        trtllm_disaggregated.main(sys.argv[2:])
+        return
     _, values = _parsed(sys.argv[1:], version)
     if not newer(version, 1, 1) and values.get("--backend") != "pytorch":
         raise SystemExit("ValueError: this model needs an engine of TensorRT (#7752)")
     path = values.get("--config") or values.get("--extra_llm_api_options")
+    handler = Handler
     if path is not None:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         try:
             check(content, version)
         except (RejectedError, TypeError) as error:
             raise SystemExit(f"pydantic_core._pydantic_core.ValidationError: {error}") from None
+        if backend := (content.get("cache_transceiver_config") or {}).get("backend"):
+            handler, RoleHandler.backend = RoleHandler, backend
     port, report = int(values.get("--port", 8000)), values.get("--report_addr")
     if report and int(values.get("--num_serve_frontends", 1)) > 1:
         _usage_error("Invalid value for --report_addr: it needs a single serving frontend")
     if not port and not report:
         raise SystemExit("AssertionError: Port must be specified")
     Path("pid").write_text(str(os.getpid()))
-    server = http.server.ThreadingHTTPServer((values["--host"], port), Handler)
+    server = http.server.ThreadingHTTPServer((values["--host"], port), handler)
     if report:
         Path(report).with_suffix(".new").write_text(f"{values['--host']}:{server.server_port}\n")
         Path(report).with_suffix(".new").rename(report)
     print(f"serving {' '.join(sys.argv[1:])}", flush=True)
+    print(f"LLM Args: tensor_parallel_size={values.get('--tp_size', 1)} ", flush=True)
+    if "UCX_TLS" in os.environ:
+        print("the KV cache takes the way of UCX_TLS", flush=True)
     server.serve_forever()

@@ -6,6 +6,8 @@ server has nodes of its own, as many as its GPUs need.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from math import ceil
 
 from pydantic import Field
@@ -13,10 +15,8 @@ from pydantic import Field
 from pytest_dsr1.engines.trtllm_options.options import LlmApiOptions
 from pytest_dsr1.scenario.schema.base import ExpandedText, Part, PositiveInt, VariableName
 
-CANNOT_RUN_YET = (
-    "pytest-dsr1 cannot start disaggregated servers yet; it can import, check and plan the scenario"
-)
-"""Why no such scenario runs: a finding of the preflight, and the error of a run that comes so far."""
+READS, WRITES = "context", "generation"
+"""The roles, by their keys in a scenario."""
 
 
 def of_role(role: str, text: str) -> str:
@@ -52,6 +52,30 @@ class Servers(Part):
         return (self.tp or 1) * (self.pp or 1) * (self.llm_api.context_parallel_size or 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A server on its nodes.
+
+    Attributes:
+        role: its key in a scenario.
+        number: of the server in its role, from 1.
+        first: the first of its nodes, counted from 0 in the order of the allocation.
+        nodes: how many it fills, or 1 for a part of one.
+        per_node: its GPUs on each.
+    """
+
+    role: str
+    number: int
+    first: int
+    nodes: int
+    per_node: int
+
+    @property
+    def name(self) -> str:
+        """A name for its files and its step, such as ``generation-1``."""
+        return f"{self.role}-{self.number}"
+
+
 class Disaggregated(Part):
     """Servers that read the inputs and servers that write the answers, behind `trtllm-serve disaggregated`."""  # noqa: E501
 
@@ -63,12 +87,29 @@ class Disaggregated(Part):
     @property
     def roles(self) -> dict[str, Servers]:
         """The servers by the key of their role."""
-        return {"context": self.context, "generation": self.generation}
+        return {READS: self.context, WRITES: self.generation}
 
     @property
     def gpus(self) -> int:
         """The number of GPUs of all servers."""
         return sum(role.servers * role.gpus for role in self.roles.values())
+
+    def placed(self, nodes: int) -> list[Placed]:
+        """Return the servers on this number of nodes, which is one of :meth:`layouts`.
+
+        Those that write the answers come first, as in TensorRT-LLM's
+        examples/disaggregated/slurm/benchmark/submit.py (03bfa3cc).
+        """
+        return list(self._placed(self.layouts()[nodes]))
+
+    def _placed(self, per_node: int) -> Iterator[Placed]:
+        first = 0
+        for role in (WRITES, READS):
+            servers = self.roles[role]
+            for number in range(1, servers.servers + 1):
+                nodes = ceil(servers.gpus / per_node)
+                yield Placed(role, number, first, nodes, servers.gpus // nodes)
+                first += nodes
 
     def layouts(self) -> dict[int, int]:
         """Return how many nodes the servers can fill, each with the number of GPUs that a node needs."""

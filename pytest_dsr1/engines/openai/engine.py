@@ -7,14 +7,14 @@ is large. The client checks itself: a measurement in which it was saturated is I
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
-from pytest_dsr1.engines.openai.disaggregated import CANNOT_RUN_YET, Disaggregated
 from pytest_dsr1.engines.openai.endpoint import Site, site
 from pytest_dsr1.engines.openai.questions import ask
 from pytest_dsr1.engines.openai.requests import Requests
+from pytest_dsr1.engines.openai.server import roles
 from pytest_dsr1.engines.openai.server.command import in_step, launch_command
 from pytest_dsr1.engines.openai.server.reuse import ServerLease, ServerPool
 from pytest_dsr1.engines.openai.settings import OpenAi
@@ -22,7 +22,6 @@ from pytest_dsr1.engines.protocol import AskingInterruptedError, EngineResult, J
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.masking import without_secrets
 from pytest_dsr1.records import Observer
-from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.text import shell_comment
 from pytest_dsr1.workload.arrivals import schedule
 
@@ -51,8 +50,7 @@ class OpenAiEngine:
             return f"{shell_comment(f'against {servers} at {at}')}\n{line}"
         if engine.disaggregated is None:
             return f"{in_step(launch_command(job.scenario, 8000), job).comment()}\n{line}"
-        remarks = [shell_comment(CANNOT_RUN_YET), *_of_roles(job.scenario, engine.disaggregated)]
-        return "\n".join([*remarks, line])
+        return "\n".join([*roles.script(job), line])
 
     def run(self, job: Job, observer: Observer) -> EngineResult:
         """Measure.
@@ -64,8 +62,6 @@ class OpenAiEngine:
             InvalidRunError: the client was saturated.
         """
         engine = OpenAi.of(job.scenario)
-        if engine.disaggregated is not None:
-            raise EngineError(f"{job.scenario.name}: {CANNOT_RUN_YET}")
         if importlib.util.find_spec("httptools") is None:
             raise EngineError(
                 f"{job.scenario.name}: the engine openai needs httptools, which is not installed: "
@@ -91,7 +87,8 @@ class OpenAiEngine:
             pinned = (
                 job.scenario.model.path if server is not None and engine.server == "transformers" else None
             )
-            model = engine.served_model or pinned or _served_model(sites, observer)
+            listing = sites if server is None else [server.writer.site]
+            model = engine.served_model or pinned or _served_model(listing, observer)
             load = job.scenario.load
             plan = Plan(job.workload.requests, load.at_once, load.ramp_s, schedule(load), load.duration_s)
             task = Task(engine, tuple(urls), model, job.workload, load.warmup_requests, plan)
@@ -111,18 +108,6 @@ class OpenAiEngine:
             # A server that leaves questions unanswered may still be busy with them, or about to die.
             lease.unanswered |= any(answer.error is not None for answer in result.answers)
             return result
-
-
-def _of_roles(scenario: Scenario, asked: Disaggregated) -> Iterator[str]:
-    """Yield what a plan says about the servers of each role, as comments.
-
-    Raises:
-        UserError: a server does not have some of its options.
-    """
-    for role, alone in OpenAi.of(scenario).roles.items():
-        servers = asked.roles[role]
-        yield shell_comment(f"{role}: {servers.servers} x a server on {servers.gpus} GPUs")
-        yield launch_command(scenario.model_copy(update={"engine": alone}), 8000).comment()
 
 
 def _sites(engine: OpenAi, urls: Sequence[str]) -> list[Site]:

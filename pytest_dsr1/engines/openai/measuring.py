@@ -16,12 +16,14 @@ from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.in_effect import Option, saved, with_asked
 from pytest_dsr1.engines.openai.client import loop, ports
 from pytest_dsr1.engines.openai.client.driver import Tally
+from pytest_dsr1.engines.openai.disaggregated import READS
 from pytest_dsr1.engines.openai.endpoint import Site
 from pytest_dsr1.engines.openai.sending.crew import Crew, processes_for, shares
 from pytest_dsr1.engines.openai.sending.figures import idle_early, per_server, together
 from pytest_dsr1.engines.openai.sending.part import Part, PartResult, Share, Task, WarmUp, connections
 from pytest_dsr1.engines.openai.server.asked import asked_of
 from pytest_dsr1.engines.openai.server.in_effect import read_options
+from pytest_dsr1.engines.openai.server.role_metrics import RoleMetrics, Watched
 from pytest_dsr1.engines.openai.server.sampler import SeveralMetrics
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.errors import EngineError
@@ -46,7 +48,10 @@ class Measuring:
         self.task = task
         self.server = server
         self.deadline_s = 0.0
-        self.metrics = SeveralMetrics(sites, task.engine.server, job.artifacts)
+        self.metrics = SeveralMetrics.of(sites, task.engine.server, job.artifacts)
+        if server is not None and server.behind:
+            behind = [Watched(each.about, each.site) for each in server.behind]
+            self.metrics = RoleMetrics(behind, task.engine.server, job.artifacts)
         self._end: Callable[[], None] | None = None
 
     def measure(self) -> list[PartResult]:
@@ -170,6 +175,7 @@ class Measuring:
                 not_measured={**server.not_measured, **clumped.not_measured(self.job.scenario.slo)},
                 options_in_effect=options,
                 servers=per_server(urls, records) if len(urls) > 1 else (),
+                roles=self.metrics.roles(),
                 other={
                     **({"url": urls[0]} if len(urls) == 1 else {}),
                     "model": self.task.model,
@@ -206,10 +212,17 @@ class Measuring:
                 raise self.failure(f"all {len(mine)} requests{where} so far failed, the first: {first}")
 
     def _options(self) -> Iterator[Option]:
-        """Yield the first server's options in effect, next to those that its command asks for."""
-        engine, server = self.task.engine, self.server
-        read = read_options(engine.server, self.sites[0], None if server is None else server.log)
-        return with_asked(read, {} if server is None else asked_of(server.command, engine))
+        """Yield the first server's options in effect, next to those that its command asks for.
+
+        Those of a server that only reads have its role in their names.
+        """
+        if self.server is None:
+            yield from with_asked(read_options(self.task.engine.server, self.sites[0], None), {})
+            return
+        yield from _options_of(self.server.writer)
+        reading = next((each for each in self.server.behind if each.about.role == READS), None)
+        for option in () if reading is None else _options_of(reading):
+            yield replace(option, name=f"{READS}.{option.name}")
 
     def _warnings(self, tally: Tally, parts: Sequence[PartResult]) -> Iterator[str]:
         if tally.failed:
@@ -247,11 +260,14 @@ class Measuring:
         if unjudged := parts[0].load.unjudged():
             yield unjudged
         if self.server is not None:
-            yield from self.server.command.warnings
-            if unsearched := self.server.child.unsearched:
-                yield unsearched
+            yield from self.server.warnings
         if importlib.util.find_spec("uvloop") is None:
             yield "uvloop is not installed, which makes the client slower (pip install uvloop)"
+
+
+def _options_of(server: Server) -> Iterator[Option]:
+    read = read_options(server.engine.server, server.site, server.log)
+    return with_asked(read, asked_of(server.command, server.engine))
 
 
 def _resent(records: list[RequestRecord]) -> dict[str, object]:

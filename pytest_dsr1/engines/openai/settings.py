@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Discriminator, Field, Tag
 
 from pytest_dsr1.engines.openai import acceptance
-from pytest_dsr1.engines.openai.disaggregated import CANNOT_RUN_YET, Disaggregated, of_role
+from pytest_dsr1.engines.openai.disaggregated import Disaggregated, of_role
 from pytest_dsr1.engines.trtllm_options.acceptance import cannot_force, forced_by_hand
 from pytest_dsr1.engines.trtllm_options.answers import (
     DECIDED_BY,
@@ -78,7 +78,7 @@ class OpenAi(EngineSettings):
     llm_api: LlmApiOptions = Field(default_factory=LlmApiOptions)
     """Options of TensorRT-LLM's LLM API, only with `server: trtllm-serve`, which gets them in a file."""
     disaggregated: Disaggregated | None = None
-    """With `server: trtllm-serve`: servers that read the inputs and servers that write the answers, instead of one that does both. Cannot be run yet."""  # noqa: E501
+    """With `server: trtllm-serve`: servers that read the inputs and servers that write the answers, instead of one that does both."""  # noqa: E501
     dialect: str | None = None
     """The TensorRT-LLM version whose names `llm_api` is written in, such as `1.2`; by default the installed one."""  # noqa: E501
     endpoint: Literal["completions", "chat"] = "completions"
@@ -163,6 +163,13 @@ class OpenAi(EngineSettings):
         if self.server != "trtllm-serve" or self.url is not None:
             return None
         return "evenly" if self.disaggregated is None else "by server"
+
+    def gpus_by_node(self, count: int, nodes: int) -> tuple[int, ...]:
+        """Return the same number for each node; with `disaggregated` that of the server that is on it."""
+        if self.disaggregated is None:
+            return super().gpus_by_node(count, nodes)
+        placed = self.disaggregated.placed(nodes)
+        return tuple(each.per_node for each in placed for _ in range(each.nodes))
 
     @property
     def _answers(self) -> Answers | None:
@@ -350,8 +357,6 @@ class OpenAi(EngineSettings):
 
         if nested := step_in_a_step(self.command or (), environ):
             yield Finding("mismatch", "Slurm", nested)
-        if self.disaggregated is not None:
-            yield Finding("mismatch", "software", CANNOT_RUN_YET)
         if host.installed_version("httptools") is None:
             message = (
                 f"the engine openai needs httptools, which is not installed in {sys.executable}: pip install "

@@ -51,22 +51,22 @@ def file_text(options: Mapping[str, Any]) -> str:
     return re.sub(LIKE_A_COMMAND, lambda found: f"\\x{ord(found[0][0]):02x}{found[0][1]}", made)
 
 
-def file_lines(options: Mapping[str, Any]) -> list[str]:
+def file_lines(options: Mapping[str, Any], file: str = OPTIONS_FILE) -> list[str]:
     """Return the lines of a shell script that write the file, without secrets; none without options."""
     if not options:
         return []
     shown = masked_tree(options)
     first = [f"# {NOT_SHOWN} stands for a secret: write it there before you run this"] * (shown != options)
-    return [*first, f"cat > {OPTIONS_FILE} <<'DSR1_OPTIONS'", file_text(shown).rstrip("\n"), "DSR1_OPTIONS"]
+    return [*first, f"cat > {file} <<'DSR1_OPTIONS'", file_text(shown).rstrip("\n"), "DSR1_OPTIONS"]
 
 
-def rejection(cause: Cause, dialect: Dialect) -> str | None:
+def rejection(cause: Cause, dialect: Dialect, file: str = OPTIONS_FILE) -> str | None:
     """Return the message if TensorRT-LLM does not have an option of the options file, else None."""
     if not cause.unknown_option or cause.option is None:
         return None
     other = next_to_try(cause.option.rpartition(".")[2], dialect)
     hint = f'; try engine.dialect: "{other}"' if other else ""
     return (
-        f"rejects the option `{cause.option}` of {OPTIONS_FILE}, written in dialect {dialect} "
+        f"rejects the option `{cause.option}` of {file}, written in dialect {dialect} "
         f"({dialect.evidence}){hint}"
     )

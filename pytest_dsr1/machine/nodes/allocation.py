@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_dsr1.errors import InvalidRunError
+
+_ADDRESS = re.compile(r"^NodeName=(\S+) .*?\bNodeAddr=(\S+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,19 @@ def allocation(environ: Mapping[str, str]) -> Allocation | None:
     if not job or not listed:
         return None
     return Allocation(job, tuple(_hostnames(listed, environ)))
+
+
+def addresses(nodes: Sequence[str], environ: Mapping[str, str]) -> list[str]:
+    """Return the address of each node, as Slurm reaches it.
+
+    Raises:
+        InvalidRunError: Slurm does not say.
+    """
+    told = slurm(["scontrol", "--oneliner", "show", "node", ",".join(nodes)], environ)
+    found = dict(_ADDRESS.findall(told))
+    if missing := [node for node in nodes if node not in found]:
+        raise InvalidRunError(f"scontrol show node {missing[0]}: no NodeAddr in its answer")
+    return [found[node] for node in nodes]
 
 
 def _hostnames(listed: str, environ: Mapping[str, str]) -> list[str]:

@@ -15,7 +15,7 @@ _OWN = frozenset({"hostname", "gpu.uuids", "gpu.count"})
 Facts = Mapping[str, FactValue]
 
 
-def merged(of_nodes: Mapping[str, Facts], per_node: int) -> dict[str, FactValue]:
+def merged(of_nodes: Mapping[str, Facts], by_node: Mapping[str, int]) -> dict[str, FactValue]:
     """Return one set of facts.
 
     A fact that all nodes share stays as it is. Else a fact about GPUs has a value per GPU of all nodes, and
@@ -23,7 +23,7 @@ def merged(of_nodes: Mapping[str, Facts], per_node: int) -> dict[str, FactValue]
 
     Args:
         of_nodes: the facts of each node, by its name.
-        per_node: the GPUs of a node that the run uses.
+        by_node: how many GPUs of each node the run uses.
     """
     if len(of_nodes) == 1:
         return dict(next(iter(of_nodes.values())))
@@ -35,7 +35,8 @@ def merged(of_nodes: Mapping[str, Facts], per_node: int) -> dict[str, FactValue]
         elif key != "gpu.uuids" and all(value == values[0] for value in values):
             found[key] = values[0]
         elif key.startswith("gpu."):
-            found[key] = [one for value in values for one in _each(value, per_node)]
+            each = zip(values, by_node.values(), strict=True)
+            found[key] = [one for value, gpus in each for one in _each(value, gpus)]
         else:
             found[key] = [_text(value) for value in values]
     return {**found, NODES: list(of_nodes)}
@@ -58,8 +59,8 @@ def _keys(of_nodes: Mapping[str, Facts]) -> list[str]:
     return list(dict.fromkeys(key for facts in of_nodes.values() for key in facts))
 
 
-def _each(value: FactValue, per_node: int) -> list[str]:
-    return value if isinstance(value, list) else [str(value)] * per_node
+def _each(value: FactValue, gpus: int) -> list[str]:
+    return value if isinstance(value, list) else [str(value)] * gpus
 
 
 def _text(value: FactValue) -> str:

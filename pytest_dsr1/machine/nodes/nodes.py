@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -87,9 +88,10 @@ class Nodes:
         if wanted > here:
             message = f"expected {wanted}, and the Slurm job has {here}; ask for more: --nodes={wanted}"
             return (*of_run, Finding("mismatch", "nodes", message))
-        request = Look(scenario=share(scenario), visible=self._visible(scenario), setup=setup, reused=reused)
+        shares, visible = self._shares(scenario), self._visible(scenario)
         with _written_into(writes_to) if wanted > 1 else nullcontext("") as shared:
-            answers = self._ask(scenario, lambda _: replace(request, shared=shared))
+            request = partial(Look, visible=visible, setup=setup, reused=reused, shared=shared)
+            answers = self._ask(scenario, lambda node: request(scenario=shares[node]))
         return (*of_run, *_findings(answers))
 
     @contextmanager
@@ -99,16 +101,18 @@ class Nodes:
         Raises:
             InvalidRunError: it is not possible on a node; the others are restored.
         """
-        request = Prepare(scenario=share(scenario), visible=self._visible(scenario), setup=setup)
+        shares, visible = self._shares(scenario), self._visible(scenario)
+        request = partial(Prepare, visible=visible, setup=setup)
         try:
-            yield self._machine(scenario, self._ask(scenario, lambda _: request))
+            answers = self._ask(scenario, lambda node: request(scenario=shares[node]))
+            yield self._machine(scenario, answers)
         finally:
             self._release()
 
     def again(self, scenario: Scenario) -> Machine:
         """Return the same GPUs, locked and set up, for another scenario that needs the same."""
-        request = Again(scenario=share(scenario))
-        return self._machine(scenario, self._ask(scenario, lambda _: request))
+        shares = self._shares(scenario)
+        return self._machine(scenario, self._ask(scenario, lambda node: Again(scenario=shares[node])))
 
     def recorder(self, scenario: Scenario, path: Path) -> NodesRecorder:
         """Return a recorder of the telemetry of all nodes."""
@@ -122,6 +126,11 @@ class Nodes:
 
     def _machine(self, scenario: Scenario, answers: Mapping[str, Answer]) -> Machine:
         return NodesMachine(self, scenario, answers)
+
+    def _shares(self, scenario: Scenario) -> dict[str, Mapping[str, Any]]:
+        """Return the part of the scenario of each node."""
+        by_node = zip(self._names, scenario.gpus_by_node, strict=False)
+        return {node: share(scenario, count) for node, count in by_node}
 
     def _visible(self, scenario: Scenario) -> str | None:
         """Return CUDA_VISIBLE_DEVICES of this process; each of several nodes has its own."""
@@ -176,10 +185,9 @@ def asked(
     return answers, problems
 
 
-def share(scenario: Scenario) -> Mapping[str, Any]:
-    """Return the scenario of one of its nodes, as JSON."""
-    hardware = scenario.hardware
-    of_node = hardware.model_copy(update={"count": hardware.per_node, "nodes": 1})
+def share(scenario: Scenario, gpus: int) -> Mapping[str, Any]:
+    """Return the scenario of one of its nodes, with this number of GPUs, as JSON."""
+    of_node = scenario.hardware.model_copy(update={"count": gpus, "nodes": 1})
     body: Mapping[str, Any] = json.loads(scenario.model_copy(update={"hardware": of_node}).model_dump_json())
     return body
 
@@ -208,10 +216,10 @@ class NodesMachine(Machine):
     def __init__(self, nodes: Nodes, scenario: Scenario, answers: Mapping[str, Answer]) -> None:
         self._nodes = nodes
         facts = {node: answer.facts or {} for node, answer in answers.items()}
-        per_node = scenario.hardware.per_node
-        self._own: Mapping[str, FactValue] = merged(facts, per_node)
+        by_node = dict(zip(answers, scenario.gpus_by_node, strict=True))
+        self._own: Mapping[str, FactValue] = merged(facts, by_node)
         findings = (*_findings(answers), *differing(facts))
-        super().__init__(scenario, _inventory(answers, per_node), findings, {}, {})
+        super().__init__(scenario, _inventory(answers, by_node), findings, {}, {})
 
     def of(self, scenario: Scenario) -> Machine:
         """Return the same GPUs, locked and set up, for another scenario that needs the same."""
@@ -230,10 +238,10 @@ class NodesMachine(Machine):
         return Fingerprint({**self._own, **more})
 
 
-def _inventory(answers: Mapping[str, Answer], per_node: int) -> MachineInventory:
+def _inventory(answers: Mapping[str, Answer], by_node: Mapping[str, int]) -> MachineInventory:
     """Return the GPUs of all nodes as those of one machine."""
     first, *_ = (answer.inventory or MachineInventory() for answer in answers.values())
     gpus: list[GpuReading] = []
-    for answer in answers.values():
-        gpus += (answer.inventory or MachineInventory()).used(per_node)
+    for node, answer in answers.items():
+        gpus += (answer.inventory or MachineInventory()).used(by_node[node])
     return replace(first, installed=len(gpus), uuids=tuple(gpu.uuid for gpu in gpus), gpus=tuple(gpus))

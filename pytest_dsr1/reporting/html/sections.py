@@ -120,6 +120,8 @@ class Section:
             values differ.
         metrics: label, value with unit, origin.
         servers: of each of several, its address, requests, failed ones, output tok/s, mean and P99 of TTFT.
+        roles: of each of disaggregated servers, its name, nodes, GPUs, requests in its batch and its queue,
+            largest share of the KV cache in use, tokens per second that it read and wrote.
         nodes: of each of several, its name, GPUs, SM clock, power per GPU, highest temperature, throttling.
         no_energy: why the energy was not measured; empty if it was, and on the CPU.
         steady_window: an explanation of the steady window; empty without one.
@@ -143,6 +145,7 @@ class Section:
     options: tuple[tuple[str, str, str, str, bool], ...]
     metrics: tuple[tuple[str, str, str], ...]
     servers: tuple[tuple[str, ...], ...]
+    roles: tuple[tuple[str, ...], ...]
     nodes: tuple[tuple[str, ...], ...]
     no_energy: str
     steady_window: str
@@ -180,6 +183,7 @@ def section(case: Case, index: int, context: ReportContext, page: Path) -> Secti
         options=tuple(_options(measurement)) if measurement else (),
         metrics=tuple(_metrics(measurement)) if measurement else (),
         servers=tuple(_servers(measurement)) if measurement else (),
+        roles=tuple(_roles(measurement)) if measurement else (),
         nodes=tuple(map(_node, by_node(health.gpus))) if health else (),
         no_energy=(health.why_no_energy or "") if health else "",
         steady_window=_STEADY_WINDOW if measurement and "steady_window" in measurement.metrics else "",
@@ -288,6 +292,21 @@ def _servers(measurement: Measurement) -> Iterator[tuple[str, ...]]:
     for each in measurement.result.facts.servers:
         first = ("" if ms is None else f"{number(ms)} ms" for ms in (each.ttft_mean_ms, each.ttft_p99_ms))
         yield each.url, f"{each.requests:,}", f"{each.failed:,}", f"{number(each.output_tok_s)} tok/s", *first
+
+
+def _roles(measurement: Measurement) -> Iterator[tuple[str, ...]]:
+    for each in measurement.result.facts.roles:
+        rates = (each.input_tok_s, each.output_tok_s)
+        full = each.kv_cache_used_share_max
+        yield (
+            *(f"{each.role} server {each.number}", ", ".join(each.nodes), str(each.gpus)),
+            *(
+                "" if value is None else number(value)
+                for value in (each.running_requests_mean, each.waiting_requests_mean)
+            ),
+            "" if full is None else f"{full:.0%}",
+            *("" if rate is None else f"{number(rate)} tok/s" for rate in rates),
+        )
 
 
 def _facts(case: Case, measurement: Measurement) -> Iterator[tuple[str, tuple[Fact, ...]]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.case.judgment import Judgment
 from pytest_dsr1.case.published import PublishedValue, published_values
-from pytest_dsr1.engines.facts import ServerFigures
+from pytest_dsr1.engines.facts import RoleServer, ServerFigures
 from pytest_dsr1.machine.telemetry.by_node import NodeStatistics, by_node
 from pytest_dsr1.machine.telemetry.health import from_to
 from pytest_dsr1.measurement.measurement import STOPPED_EARLY, Measurement
@@ -28,6 +28,14 @@ _ALIGNMENT = ({2, 3}, (8, 0, 18, 8))
 _MOST_NODES = 4
 _MOST_SERVERS = 4
 """Of more than that, only the lowest and the highest are shown."""
+
+_OF_ROLES = (
+    ("running_requests_mean", "requests running"),
+    ("waiting_requests_mean", "waiting"),
+    ("input_tok_s", "tok/s read"),
+    ("output_tok_s", "tok/s written"),
+)
+"""The figures of servers that are added up for each role, with their words."""
 
 COLORS: Mapping[Status, Mapping[str, bool]] = {
     Status.PASS: {"green": True, "bold": True},
@@ -140,6 +148,7 @@ def _measured(case: Case, measurement: Measurement, width: int) -> Iterable[Line
         yield from _labeled("published", text, width)
     yield from _labeled("steady", _steady(measurement), width)
     yield from _labeled("servers", "\n".join(_servers(measurement.result.facts.servers)), width)
+    yield from _labeled("servers", "\n".join(_roles(measurement.result.facts.roles)), width)
     for label, text in _health(case, measurement):
         yield from _labeled(label, text, width)
     for warning in (*case.scenario_warnings, *measurement.warnings):
@@ -313,6 +322,21 @@ def _servers(servers: Sequence[ServerFigures]) -> Iterable[str]:
         + (f", mean TTFT {number(min(first_ms))} to {number(max(first_ms))} ms" if first_ms else "")
         + (f"; requests failed at {failing} of them" if failing else "")
     )
+
+
+def _roles(servers: Sequence[RoleServer]) -> Iterable[str]:
+    """Yield a line for each role of disaggregated servers, with what all servers of the role report."""
+    for role in dict.fromkeys(each.role for each in servers):
+        own = [each for each in servers if each.role == role]
+        kind = f"{len(own)} {role} server{'s' if len(own) > 1 else ''}"
+        gpus = sum(each.gpus for each in own)
+        parts = [f"{kind} on {gpus} GPU{'s' if gpus > 1 else ''}"]
+        for figure, word in _OF_ROLES:
+            values = [value for each in own if (value := getattr(each, figure)) is not None]
+            if len(values) == len(own):
+                parts.append(f"{number(sum(values))} {word}")
+        full = [share for each in own if (share := each.kv_cache_used_share_max) is not None]
+        yield ", ".join([*parts, *([f"KV cache up to {max(full):.0%} full"] if full else [])])
 
 
 def _nodes(nodes: Sequence[NodeStatistics]) -> str:

@@ -215,15 +215,15 @@ def _facts_first(loaded: LoadedScenario, options: PlanOptions, *, is_new: bool) 
 
 def _sbatch(scenario: Scenario, at: Site) -> str:
     """Return the command that runs the printed script, saved as a file, on the scenario's nodes."""
-    hardware = scenario.hardware
-    made = sbatch_options(hardware.nodes, hardware.per_node, at.slurm.sbatch, job_timeout_s(scenario))
+    nodes, limit_s = scenario.hardware.nodes, job_timeout_s(scenario)
+    made = sbatch_options(nodes, max(scenario.gpus_by_node), at.slurm.sbatch, limit_s)
     return shell_command(["sbatch", *made, "--wrap=sh SCRIPT"])
 
 
 def _setup(scenario: Scenario) -> Iterable[str]:
     """Yield the setup of the GPUs as shell lines, for every node."""
     hardware = scenario.hardware
-    for line in shell_lines(scenario.gpu_setup, hardware.per_node):
+    for line in shell_lines(scenario.gpu_setup, max(scenario.gpus_by_node)):
         if hardware.nodes == 1 or line.startswith("#"):
             yield line
         else:

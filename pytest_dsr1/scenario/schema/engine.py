@@ -121,6 +121,10 @@ class EngineSettings(Part):
         """How Slurm's `srun` spreads its GPUs over several machines; None if it runs on one."""
         return None
 
+    def gpus_by_node(self, count: int, nodes: int) -> tuple[int, ...]:
+        """Return how many of ``count`` GPUs it uses on each of its nodes, the first of which runs pytest."""
+        return (count // nodes,) * nodes
+
     @property
     def longest_start_s(self) -> float:
         """The longest time until the measurement begins, in seconds; 0 if it is unknown."""

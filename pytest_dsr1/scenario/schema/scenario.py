@@ -41,11 +41,6 @@ class Hardware(Part):
     """The price of one GPU for one hour, in any currency, for `cost_per_million_output_tokens`. For all scenarios of a run: `--dsr1-set hardware.gpu_hour_price=2.5`."""  # noqa: E501
 
     @property
-    def per_node(self) -> int:
-        """The number of GPUs on each node."""
-        return self.count // self.nodes
-
-    @property
     def words(self) -> str:
         """The GPUs in words, such as ``16 x NVIDIA B200 on 2 nodes``."""
         if self.gpu is None:
@@ -334,6 +329,11 @@ class Scenario(Part):
     """The point of a sweep, or the probe of a search, that the scenario is; pytest-dsr1 writes it into results."""  # noqa: E501
     probe: bool = False
     """Measure what the GPUs can do, before the engine starts and after it has ended, as `--dsr1-probe`."""
+
+    @property
+    def gpus_by_node(self) -> tuple[int, ...]:
+        """How many GPUs it uses on each node, in the order of the nodes."""
+        return self.engine.gpus_by_node(self.hardware.count, self.hardware.nodes)
 
     @property
     def machine(self) -> str:

@@ -1,5 +1,5 @@
 # ruff: noqa: E501  (messages stand whole)
-"""Disaggregated servers in a scenario: each rule is broken alone; what is known of them; that they do not run yet."""
+"""Disaggregated servers in a scenario: each rule is broken alone; what is known of them; where they run."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dsr1.engines.openai.disaggregated import CANNOT_RUN_YET, Disaggregated
-from pytest_dsr1.engines.openai.engine import OpenAiEngine
+from pytest_dsr1.engines.openai.disaggregated import Disaggregated, Placed
 from pytest_dsr1.engines.openai.settings import OpenAi
-from pytest_dsr1.errors import EngineError
-from pytest_dsr1.findings import Finding
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from tests.helpers.openai_jobs import make_job
 from tests.helpers.scenario_files import load_text, mistakes
-from tests.helpers.watcher import Watcher
 
 CACHE = "cache_transceiver_config: {backend: NIXL}"
 TEXT = f"""\
@@ -210,28 +205,15 @@ def test_those_that_write_the_answers_decide_what_is_known(tmp_path: Path) -> No
     )
 
 
-def test_the_preflight_says_that_they_do_not_run_yet(tmp_path: Path) -> None:
-    found = list(OpenAi.of(of(tmp_path)).software({}))
-    assert Finding("mismatch", "software", CANNOT_RUN_YET) in found
-    assert CANNOT_RUN_YET == (
-        "pytest-dsr1 cannot start disaggregated servers yet; it can import, check and plan the scenario"
-    )
-
-
-def test_no_run_starts(tmp_path: Path) -> None:
-    job = make_job(tmp_path, of(tmp_path))
-    with pytest.raises(EngineError, match=rf"^two-roles: {CANNOT_RUN_YET}$"):
-        OpenAiEngine().run(job, Watcher())
-
-
-def test_a_plan_shows_the_servers_of_each_role(tmp_path: Path) -> None:
-    script = OpenAiEngine().script(make_job(tmp_path, of(tmp_path)))
-    lines = [line for line in script.splitlines() if "dialect" not in line]
-    started = "pytest-dsr1 starts and stops this server: trtllm-serve /m --host 127.0.0.1 --port 8000"
-    assert lines[:3] == [
-        f"# {CANNOT_RUN_YET}",
-        "# context: 2 x a server on 4 GPUs",
-        f"# {started} --tp_size 4 --ep_size 4 --extra_llm_api_options extra_llm_api_options.yaml",
+def test_each_server_is_placed_and_each_node_has_its_gpus(tmp_path: Path) -> None:
+    scenario = of(tmp_path)
+    asked = OpenAi.of(scenario).disaggregated
+    assert asked is not None
+    assert asked.placed(3) == [
+        Placed("generation", 1, first=0, nodes=1, per_node=8),
+        Placed("context", 1, first=1, nodes=1, per_node=4),
+        Placed("context", 2, first=2, nodes=1, per_node=4),
     ]
-    assert "# generation: 1 x a server on 8 GPUs" in lines
-    assert lines[-1] == "pytest --dsr1-profile=two-roles"
+    assert scenario.gpus_by_node == (8, 4, 4)
+    assert [each.nodes for each in asked.placed(4)] == [2, 1, 1]
+    assert OpenAi.of(scenario).gpus_by_node(16, 4) == (4, 4, 4, 4)

@@ -19,25 +19,26 @@ TWO: dict[str, FactValue] = {
     **ONE,
     "driver": "575.9",
     "hostname": "n2",
-    "gpu.uuids": ["c", "d"],
+    "gpu.count": 3,
+    "gpu.uuids": ["c", "d", "e"],
     "gpu.power_limit_w": 700.0,
     "library.torch": "2.9",
 }
 
 
 def test_a_single_node_keeps_its_facts() -> None:
-    assert merged({"": ONE}, 2) == ONE
+    assert merged({"": ONE}, {"": 2}) == ONE
     assert list(differing({"": ONE})) == []
 
 
 def test_facts_of_two_nodes() -> None:
-    assert merged({"n1": ONE, "n2": TWO}, 2) == {
+    assert merged({"n1": ONE, "n2": TWO}, {"n1": 2, "n2": 3}) == {
         "driver": ["580.1", "575.9"],
         "hostname": ["n1", "n2"],
-        "gpu.count": 4,
-        "gpu.uuids": ["a", "b", "c", "d"],
+        "gpu.count": 5,
+        "gpu.uuids": ["a", "b", "c", "d", "e"],
         "gpu.vbios": "96.00",
-        "gpu.power_limit_w": ["700.0", "600.0", "700.0", "700.0"],
+        "gpu.power_limit_w": ["700.0", "600.0", "700.0", "700.0", "700.0"],
         "container.image": None,
         "library.torch": ["none", "2.9"],
         "nodes": ["n1", "n2"],

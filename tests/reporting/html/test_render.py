@@ -15,7 +15,7 @@ import pytest
 
 from pytest_dsr1.case.case import Case, case_of
 from pytest_dsr1.case.cause.cause import Cause
-from pytest_dsr1.engines.facts import EngineFacts, ServerFigures
+from pytest_dsr1.engines.facts import EngineFacts, RoleServer, ServerFigures
 from pytest_dsr1.engines.in_effect import Option, saved
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.findings import Finding
@@ -338,6 +338,19 @@ def test_several_servers_have_a_table(tmp_path: Path) -> None:
     assert f"{head} http://a 1,200 3 512.3 tok/s 30.5 ms 61 ms http://b 1,201 0 0 tok/s" in text
     one = " ".join(page(tmp_path / "1.html", case_of(judged(run, RUN), tmp_path / "s", NOW)).text.split())
     assert "Mean TTFT P99 TTFT" not in one
+
+
+def test_servers_of_each_role_have_a_table(tmp_path: Path) -> None:
+    run = save(tmp_path / "results", RUN)
+    rows = (
+        RoleServer("generation", 1, ["n1", "n2"], 16, 230.4, 0.5, 0.41, 0.0, 9876.5),
+        RoleServer("context", 1, ["n3"], 4),
+    )
+    many = replace(run, result=replace(run.result, facts=EngineFacts(roles=rows)))
+    text = " ".join(page(tmp_path / "r.html", case_of(judged(many, RUN), tmp_path / "s", NOW)).text.split())
+    head = "(2) Server Nodes GPUs In the batch In the queue KV cache, most Read Written"
+    row = "generation server 1 n1, n2 16 230.4 0.5 41% 0 tok/s 9,876 tok/s"
+    assert f"Servers of each role {head} {row} context server 1 n3 4" in text
 
 
 def test_several_nodes_have_a_table(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_dsr1.case.case import Case, case_of
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
-from pytest_dsr1.engines.facts import EngineFacts, ServerFigures
+from pytest_dsr1.engines.facts import EngineFacts, RoleServer, ServerFigures
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.gate.saved import write_gate
@@ -317,6 +317,26 @@ def test_each_of_several_servers_has_a_line(loaded: LoadedScenario) -> None:
     first = lines.index("  servers http://a: 512.3 tok/s, 1,200 requests, 3 failed, mean TTFT 30.5 ms")
     assert lines[first + 1] == "          http://b: 7 tok/s, 1,201 requests"
     assert not any(line.startswith("  servers") for line in text([outcome(loaded)], 200))
+
+
+def test_each_role_of_disaggregated_servers_has_a_line(loaded: LoadedScenario) -> None:
+    rows = (
+        RoleServer("generation", 1, ["n1"], 8, 230.4, 0.5, 0.41, 0.0, 9876.5),
+        RoleServer("context", 1, ["n2"], 4, 3.0, 10.25, 0.2, 5000.0, 8.0),
+        RoleServer("context", 2, ["n3"], 4, 4.0, 10.25, None, 5500.0, None),
+        RoleServer("other", 1, ["n4"], 1),
+    )
+    done = outcome(loaded, result=replace(measurement().result, facts=EngineFacts(roles=rows)))
+    lines = text([done], 200)
+    first = lines.index(
+        "  servers 1 generation server on 8 GPUs, 230.4 requests running, 0.5 waiting, 0 tok/s read, "
+        "9,876 tok/s written, KV cache up to 41% full"
+    )
+    assert lines[first + 1 : first + 3] == [
+        "          2 context servers on 8 GPUs, 7 requests running, 20.5 waiting, 10,500 tok/s read, KV "
+        "cache up to 20% full",
+        "          1 other server on 1 GPU",
+    ]
 
 
 @pytest.mark.parametrize(

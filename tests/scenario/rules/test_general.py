@@ -395,4 +395,3 @@ def test_hardware_in_words() -> None:
     assert Hardware(gpu="NVIDIA B200", count=16, nodes=2).words == "16 x NVIDIA B200 on 2 nodes"
     assert Hardware(gpu="NVIDIA B200", count=8).words == "8 x NVIDIA B200"
     assert Hardware().words == "CPU"
-    assert Hardware(gpu="NVIDIA B200", count=16, nodes=2).per_node == 8

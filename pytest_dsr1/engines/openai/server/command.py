@@ -35,13 +35,13 @@ from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.text import expanding_word, shell_comment
 
 _COMMANDS = {
-    "trtllm-serve": ["trtllm-serve", "{model}", "--host", "127.0.0.1", "--port", "{port}"],
-    "vllm": ["vllm", "serve", "{model}", "--host", "127.0.0.1", "--port", "{port}"],
+    "trtllm-serve": ["trtllm-serve", "{model}", "--host", "{host}", "--port", "{port}"],
+    "vllm": ["vllm", "serve", "{model}", "--host", "{host}", "--port", "{port}"],
     "sglang": [
         *(sys.executable, "-m", "sglang.launch_server"),
-        *("--model-path", "{model}", "--host", "127.0.0.1", "--port", "{port}"),
+        *("--model-path", "{model}", "--host", "{host}", "--port", "{port}"),
     ],
-    "transformers": ["transformers", "serve", "{model}", "--host", "127.0.0.1", "--port", "{port}"],
+    "transformers": ["transformers", "serve", "{model}", "--host", "{host}", "--port", "{port}"],
 }
 # Each server's names of the scenario's options; an option without a name is an error. transformers has none.
 # Verified: trtllm-serve in TensorRT-LLM's commands/serve.py (1.2, commit 00209af1) and the commands of
@@ -88,6 +88,7 @@ class LaunchCommand:
         argv: the command, run in the folder of the job.
         environment: variables in addition to those of pytest.
         options: the content of the options file in that folder; empty without one.
+        file: its name.
         dialect: the names in the file; None without one.
         because: the version and how it is known, as a comment; empty without a file.
         warnings: sentences for the result.
@@ -96,17 +97,22 @@ class LaunchCommand:
     argv: list[str]
     environment: dict[str, str]
     options: Mapping[str, Any] = field(default_factory=dict)
+    file: str = OPTIONS_FILE
     dialect: Dialect | None = None
     because: str = ""
     warnings: tuple[str, ...] = ()
 
     def script(self) -> str:
         """Return a shell script that does the same by hand."""
-        return "\n".join([*file_lines(self.options), self.shell(), ""])
+        return "\n".join([*self.file_lines(), self.shell(), ""])
+
+    def file_lines(self) -> list[str]:
+        """Return the lines of a shell script that write the options file."""
+        return file_lines(self.options, self.file)
 
     def comment(self) -> str:
         """Return what a plan says about the server, as comments."""
-        rows = [f"pytest-dsr1 starts and stops this server: {self.shell()}", *file_lines(self.options)]
+        rows = [f"pytest-dsr1 starts and stops this server: {self.shell()}", *self.file_lines()]
         rows += [f"warning: {warning}" for warning in self.warnings]
         return "\n".join([*filter(None, [self.because]), *map(shell_comment, rows)])
 
@@ -116,20 +122,29 @@ class LaunchCommand:
         return " ".join([*values, *map(expanding_word, masked_words(self.argv))])
 
 
-def launch_command(scenario: Scenario, port: int, *, report: str | None = None) -> LaunchCommand:
+def launch_command(
+    scenario: Scenario,
+    port: int,
+    *,
+    report: str | None = None,
+    host: str = "127.0.0.1",
+    file: str = OPTIONS_FILE,
+) -> LaunchCommand:
     """Return the command that serves the scenario's model at ``port``.
 
     Args:
         scenario: the scenario.
         port: the port; 0 for one that the server chooses.
         report: the file for the address that the server chooses, in the folder of the job.
+        host: the address at which it listens.
+        file: the name of the options file.
 
     Raises:
         UserError: the server does not have one of the options.
     """
     engine = OpenAi.of(scenario)
     version = trtllm_version(engine) if engine.server == "trtllm-serve" else None
-    before = [*_words(scenario, engine, port), *_backend(engine, version)]
+    before = [*_words(scenario, engine, host, port), *_backend(engine, version)]
     words, environment = absolute_words([*before, *engine.arguments], Path.cwd()), dict(engine.environment)
     # The names of these two files stay as they are: pytest's folder may have files of the same names.
     words[len(before) : len(before)] = [] if report is None else ["--report_addr", report]
@@ -142,12 +157,13 @@ def launch_command(scenario: Scenario, port: int, *, report: str | None = None) 
     dialect, because = choose_dialect(engine.dialect, version)
     if problems := inexpressible(engine.llm_api, dialect):
         raise cannot_express(scenario.name, dialect, problems)
-    words[len(before) : len(before)] = [file_option(dialect), OPTIONS_FILE]
+    words[len(before) : len(before)] = [file_option(dialect), file]
     newer = newer_than_known(version) if version and not engine.dialect else None
     return LaunchCommand(
         words,
         environment,
         options=translate(engine.llm_api, dialect),
+        file=file,
         dialect=dialect,
         because=because,
         warnings=(*open_defaults, *filter(None, [newer])),
@@ -190,7 +206,7 @@ def trtllm_version(engine: OpenAi) -> str | None:
     return installed_version(engine.command or ["trtllm-serve"], search_path, "trtllm-serve")
 
 
-def _words(scenario: Scenario, engine: OpenAi, port: int) -> list[str]:
+def _words(scenario: Scenario, engine: OpenAi, host: str, port: int) -> list[str]:
     """Return the server's command with the scenario's options, but without its own arguments."""
     names = _OPTIONS[engine.server]
     options: list[str] = []
@@ -211,7 +227,7 @@ def _words(scenario: Scenario, engine: OpenAi, port: int) -> list[str]:
     if scenario.model.random_weights is not None:
         model = str(model_folder(scenario, os.environ))
         options += DUMMY_WEIGHTS[engine.server]
-    values = {"{port}": str(port), "{model}": model}
+    values = {"{host}": host, "{port}": str(port), "{model}": model}
     argv = []
     for argument in engine.command or _COMMANDS[engine.server]:
         for name, value in values.items():

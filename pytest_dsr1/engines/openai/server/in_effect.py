@@ -39,10 +39,10 @@ def read_options(server: str, where: Site, log: Path | None) -> Iterator[Option]
         where: its address.
         log: of a server that we started.
     """
-    text = "" if log is None else start_of(log)
+    text, name = ("", "") if log is None else (start_of(log), log.name)
     with closing(_Pages(where)) as pages:
         if server == "vllm":
-            yield from vllm_options.options_in_log(text, "server.log")
+            yield from vllm_options.options_in_log(text, name)
             for info in pages.samples("/metrics", (vllm_options.CONFIG_INFO,)):
                 yield from vllm_options.options_in_labels(info.labels, "/metrics")
             yield from _version(pages)
@@ -52,7 +52,7 @@ def read_options(server: str, where: Site, log: Path | None) -> Iterator[Option]
                     yield from sglang_options.options_in_info(page, path)
                     break
         elif server == "trtllm-serve":
-            yield from in_log.options_in_log(text, "server.log")
+            yield from in_log.options_in_log(text, name)
             for sample in filter(
                 lambda sample: math.isfinite(sample.value), pages.samples(_METRICS, _LIMITS)
             ):

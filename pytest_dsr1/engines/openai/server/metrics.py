@@ -31,6 +31,7 @@ class ServerSample:
         waiting_requests: requests in the queue.
         kv_cache_used_share: the share of the KV cache in use; the mean over several engines.
         acceptance_length: the recent acceptance length, as the server averages it.
+        prompt_tokens: counter of input tokens.
         generated_tokens: counter of output tokens.
         finished_requests: counter of requests.
         preemptions: counter of requests that were removed from the batch and are computed again.
@@ -45,6 +46,7 @@ class ServerSample:
     waiting_requests: float | None = None
     kv_cache_used_share: float | None = None
     acceptance_length: float | None = None
+    prompt_tokens: float | None = None
     generated_tokens: float | None = None
     finished_requests: float | None = None
     preemptions: float | None = None
@@ -61,6 +63,7 @@ _DRAFT_LENGTH = ("trtllm_speculative_config_info", "spec_num_tokens")
 _SUMS: dict[str, tuple[str, ...]] = {
     "vllm:num_requests_running": ("running_requests",),
     "vllm:num_requests_waiting": ("waiting_requests",),
+    "vllm:prompt_tokens_total": ("prompt_tokens",),
     "vllm:generation_tokens_total": ("generated_tokens",),
     "vllm:num_preemptions_total": ("preemptions",),
     "vllm:prefix_cache_queries_total": ("prefix_cache_queried",),
@@ -72,11 +75,12 @@ _SUMS: dict[str, tuple[str, ...]] = {
     "sglang:generation_tokens_total": ("generated_tokens",),
     "sglang:num_requests_total": ("finished_requests",),
     "sglang:num_retracted_requests_total": ("preemptions",),
-    "sglang:prompt_tokens_total": ("prefix_cache_queried",),
+    "sglang:prompt_tokens_total": ("prefix_cache_queried", "prompt_tokens"),
     "sglang:cached_tokens_total": ("prefix_cache_hit",),
     "sglang:spec_verify_calls_total": ("drafts",),
     "trtllm_num_requests_running": ("running_requests",),
     "trtllm_num_requests_waiting": ("waiting_requests",),
+    "trtllm_prompt_tokens_total": ("prompt_tokens",),
     "trtllm_generation_tokens_total": ("generated_tokens",),
     "trtllm_kv_cache_reused_blocks_total": ("prefix_cache_hit", "prefix_cache_queried"),
     "trtllm_kv_cache_missed_blocks_total": ("prefix_cache_queried",),
@@ -231,6 +235,11 @@ class Window:
         """Return a gauge's values during the measurement; the first of several samples is older."""
         inside = self.samples[1:] or self.samples
         return [value for sample in inside if (value := getattr(sample, gauge)) is not None]
+
+    def per_second(self, counter: str) -> float | None:
+        """Return the growth of a counter per second; None if it is unknown."""
+        grown, seconds = self.grown(counter), self.samples[-1].time_s - self.samples[0].time_s
+        return None if grown is None or seconds <= 0 else grown / seconds
 
     def prefix_cache_hit_share(self) -> float | None:
         """Return the share of looked-up tokens (or blocks) found in the cache; None without a lookup."""

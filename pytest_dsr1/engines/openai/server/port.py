@@ -41,9 +41,21 @@ def free_port() -> int:
 
 
 def server_chooses(job: Job, observer: Observer) -> bool:
-    """Return whether the server can choose its port and report it, without a change of what is measured.
+    """Return whether the server can choose its port and report it, without a change of what is measured."""
+    engine = OpenAi.of(job.scenario)
+    return can_choose(engine, offered(job, observer))
 
-    trtllm-serve is asked for its options, unless its version cannot have this one.
+
+def can_choose(engine: OpenAi, offered: frozenset[str]) -> bool:
+    """Return whether a server of these settings can, if trtllm-serve has the ``offered`` options."""
+    one = engine.llm_api.num_serve_frontends == 1 or _is_one(engine.arguments)
+    return "--report_addr" in offered and (one or _FRONTENDS not in offered)
+
+
+def offered(job: Job, observer: Observer) -> frozenset[str]:
+    """Return the options that trtllm-serve has; none if the server's port is the scenario's.
+
+    It is asked for them, unless its version cannot have the one that reports an address.
     """
     engine = OpenAi.of(job.scenario)
     given = [word.partition("=")[0] for word in engine.arguments]
@@ -52,24 +64,22 @@ def server_chooses(job: Job, observer: Observer) -> bool:
         or engine.command is not None
         or {"--port", "--report_addr"} & {*given}
     ):
-        return False
+        return frozenset()
     version = trtllm_version(engine)
     try:
         if version is not None and version_of(version) < (1, 3):
-            return False
+            return frozenset()
     except UserError:  # a build of one's own: its help says what it has
         pass
     observer.phase("starting", "asking trtllm-serve for its options")
-    offered = _offered(job, engine)
-    one = engine.llm_api.num_serve_frontends == 1 or _is_one(engine.arguments)
-    return "--report_addr" in offered and (one or _FRONTENDS not in offered)
+    return _asked(job, engine)
 
 
 def _is_one(arguments: list[str]) -> bool:
     return f"{_FRONTENDS}=1" in arguments or (_FRONTENDS, "1") in pairwise(arguments)
 
 
-def _offered(job: Job, engine: OpenAi) -> frozenset[str]:
+def _asked(job: Job, engine: OpenAi) -> frozenset[str]:
     """Return the options in trtllm-serve's help; none if it does not print one in time."""
     lines: list[str] = []
     until_s = time.monotonic() + min(_HELP_LIMIT_S, engine.startup_timeout_s)

@@ -7,10 +7,11 @@ import http.client
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pytest_dsr1.engines.facts import RoleServer
 from pytest_dsr1.engines.openai.endpoint import Site, site
 from pytest_dsr1.engines.openai.server.command import LaunchCommand, in_step, launch_command
 from pytest_dsr1.engines.openai.server.port import ADDRESS, free_port, reported, server_chooses
@@ -18,7 +19,7 @@ from pytest_dsr1.engines.openai.server.random_model import model_folder, write_m
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.engines.slurm_step import in_container, step_environment
-from pytest_dsr1.engines.trtllm_options.file import OPTIONS_FILE, file_text, rejection
+from pytest_dsr1.engines.trtllm_options.file import file_text, rejection
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.process.child import Child, signal_name
 from pytest_dsr1.process.log import memory, why
@@ -48,6 +49,10 @@ class Server:
         url: its address.
         steps: the next steps that only its kind of server knows, by the name of the family of causes.
         command: its command.
+        who: it is, in messages.
+        engine: the settings that it was started with.
+        behind: the servers that answer for it, if it only passes requests on; those that write come first.
+        about: its role, its nodes and its GPUs, for one of disaggregated servers.
         reader: remembers the cause of a failure.
     """
 
@@ -57,7 +62,37 @@ class Server:
     log: Path
     steps: why.NextSteps
     command: LaunchCommand
+    engine: OpenAi
+    who: str = "the server"
+    behind: tuple[Server, ...] = ()
+    about: RoleServer = field(default_factory=RoleServer)
     reader: LogReader = field(default_factory=LogReader)
+
+    def for_scenario(self, name: str) -> Server:
+        """Return the server, and those behind it, with the name of another scenario in their messages."""
+        return replace(self, name=name, behind=tuple(each.for_scenario(name) for each in self.behind))
+
+    @property
+    def site(self) -> Site:
+        """Its address and credentials."""
+        return site(self.engine, self.url)
+
+    @property
+    def every(self) -> tuple[Server, ...]:
+        """The servers behind it, and itself."""
+        return (*self.behind, self)
+
+    @property
+    def writer(self) -> Server:
+        """The server that writes the answers; of several, the first."""
+        return self.every[0]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the commands of all servers leave open, and logs that could not be searched."""
+        found = [warning for each in self.every for warning in each.command.warnings]
+        found += [each.child.unsearched for each in self.every if each.child.unsearched]
+        return tuple(dict.fromkeys(found))
 
     def read(self, timeout_s: float = 0.0) -> list[str]:
         """Read and return the lines logged since the last call."""
@@ -67,34 +102,34 @@ class Server:
         return lines
 
     def check(self, grace_s: float = 0.0) -> None:
-        """Check that the server still runs.
+        """Check that the server still runs, and those behind it.
 
         Args:
             grace_s: the time to wait for its end, because a dying process closes its connections first.
 
         Raises:
-            EngineError: the server has ended.
+            EngineError: one of them has ended.
         """
-        limit_s = time.monotonic() + grace_s
-        while self.child.returncode is None and time.monotonic() < limit_s:
-            time.sleep(0.02)
-        self.read()
-        code = self.child.returncode
-        if code is not None:
-            while self.read():
-                pass
-            how = f"was killed by {signal_name(-code)}" if code < 0 else f"ended with exit status {code}"
-            reason = self._rejection() or why.explained(self.reader, code, self.steps, self.child.argv[0])
-            if self.reader.cause is None and code < 0:
-                how, because = str(reason), self.child.argv[0]
-            else:
-                because = f"it {reason}" if reason else self.child.argv[0]
-            raise EngineError(f"{self.name}: the server {how}: {because}{self.quoted()}")
+        check_all(self.every, grace_s)
+
+    def ended(self) -> EngineError:
+        """Return the error of a server that has ended."""
+        code = self.child.returncode or 0
+        how = f"was killed by {signal_name(-code)}" if code < 0 else f"ended with exit status {code}"
+        reason = self._rejection() or why.explained(self.reader, code, self.steps, self.child.argv[0])
+        if self.reader.cause is None and code < 0:
+            how, because = str(reason), self.child.argv[0]
+        else:
+            because = f"it {reason}" if reason else self.child.argv[0]
+        return EngineError(f"{self.name}: {self.who} {how}: {because}{self.quoted()}")
 
     def tail(self) -> str:
-        """Return the cause that its log shows, and its relevant lines, for the end of a message."""
-        self.read()
-        return (f"; the server {self.symptom}" if self.symptom else "") + self.quoted()
+        """Return the causes that the logs show, and their relevant lines, for the end of a message."""
+        for each in self.every:
+            each.read()
+        if ill := [each for each in self.every if each.symptom]:
+            return "".join(f"; {each.who} {each.symptom}{each.quoted()}" for each in ill)
+        return self.quoted()
 
     def quoted(self) -> str:
         """Return what a message says about the log itself, with its relevant lines."""
@@ -103,12 +138,35 @@ class Server:
 
     @property
     def symptom(self) -> str | None:
-        """The cause that its log shows, a phrase after ``the server``; None if it shows none."""
+        """The cause that its log shows, a phrase after ``who``; None if it shows none."""
         return self._rejection() or why.symptom(self.reader, self.steps)
 
     def _rejection(self) -> str | None:
         cause, dialect = self.reader.cause, self.command.dialect
-        return None if cause is None or dialect is None else rejection(cause, dialect)
+        return None if cause is None or dialect is None else rejection(cause, dialect, self.command.file)
+
+
+def check_all(servers: Sequence[Server], grace_s: float = 0.0) -> None:
+    """Check that all servers still run.
+
+    Args:
+        servers: in the order in which they may cause each other's end.
+        grace_s: the time to wait for the end of one.
+
+    Raises:
+        EngineError: one has ended; of several, one whose log shows a cause.
+    """
+    limit_s = time.monotonic() + grace_s
+    while all(each.child.returncode is None for each in servers) and time.monotonic() < limit_s:
+        time.sleep(0.02)
+    for each in servers:
+        each.read()
+    ended = [each for each in servers if each.child.returncode is not None]
+    for each in ended:
+        while each.read():
+            pass
+    if ended:
+        raise min(ended, key=lambda each: each.symptom is None).ended()
 
 
 def next_steps(engine: OpenAi) -> why.NextSteps:
@@ -132,112 +190,139 @@ def launched(job: Job, observer: Observer) -> Iterator[Server]:
         EngineError: the server cannot be started, died, or was not ready in time.
     """
     scenario, engine = job.scenario, OpenAi.of(job.scenario)
-    site(engine, "http://127.0.0.1")  # a key that is not set is reported before anything starts
-    command = launch_command(scenario, 0)
-    env = step_environment(job, command.environment)
-    if not in_container(job) and shutil.which(command.argv[0], path=env.get("PATH")) is None:
-        raise EngineError(
-            f"{scenario.name}: {command.argv[0]} is not installed (not found in PATH); install it, or "
-            "set engine.command"
-        )
+    env = ready_to_start(job, launch_command(scenario, 0))
     chooses = server_chooses(job, observer)
     port = 0 if chooses else free_port()
     command = in_step(launch_command(scenario, port, report=ADDRESS if chooses else None), job)
     if scenario.model.random_weights is not None:
         observer.phase("starting", "writing the model's configuration and tokenizer")
         write_model(scenario, model_folder(scenario, os.environ))
-    if command.options:
-        write_atomically(job.artifacts / OPTIONS_FILE, file_text(command.options), private=True)
     write_atomically(job.artifacts / SCRIPT, command.script(), private=True)
     observer.phase("starting", command.shell())
-    log = job.artifacts / LOG
-    with Child(command.argv, env=env, cwd=job.artifacts, log=log, grace_s=_GRACE_S) as child:
-        url = f"http://127.0.0.1:{port}"
-        steps = next_steps(engine)
-        server = Server(scenario.name, url, child, log, steps, command)
+    with started(job, env, command, job.artifacts / LOG, engine) as server:
+        server.url = f"http://127.0.0.1:{port}"
         limit_s = engine.startup_timeout_s
         if chooses:
-            limit_s = _await_address(server, job.artifacts / ADDRESS, limit_s, observer)
-        await_ready(server, site(engine, server.url), limit_s, observer)
+            path = job.artifacts / ADDRESS
+            [address], limit_s = await_addresses([(server, path)], limit_s, observer)
+            server.url = f"http://{address}"
+        await_ready([server], limit_s, observer)
         yield server
 
 
-def _await_address(server: Server, path: Path, limit_s: float, observer: Observer) -> float:
-    """Wait until the server has written its address, which becomes its URL; return the seconds that are left.
+def ready_to_start(job: Job, command: LaunchCommand) -> dict[str, str]:
+    """Return the environment of a command that can be started.
 
     Raises:
-        EngineError: the server died, or wrote no address in time.
+        EngineError: its program is not installed, or a key of the scenario is not set.
     """
-    began_s = time.monotonic()
+    site(OpenAi.of(job.scenario), "http://127.0.0.1")
+    env = step_environment(job, command.environment)
+    if not in_container(job) and shutil.which(command.argv[0], path=env.get("PATH")) is None:
+        raise EngineError(
+            f"{job.scenario.name}: {command.argv[0]} is not installed (not found in PATH); install it, or "
+            "set engine.command"
+        )
+    return env
 
-    def ask() -> str | None:
-        address = reported(path)
-        if address is None:
+
+@contextlib.contextmanager
+def started(
+    job: Job, env: Mapping[str, str], command: LaunchCommand, log: Path, engine: OpenAi
+) -> Iterator[Server]:
+    """Start a server that is not ready yet, and has no address; end it with all processes it started."""
+    if command.options:
+        write_atomically(job.artifacts / command.file, file_text(command.options), private=True)
+    with Child(command.argv, env=env, cwd=job.artifacts, log=log, grace_s=_GRACE_S) as child:
+        yield Server(job.scenario.name, "", child, log, next_steps(engine), command, engine)
+
+
+def await_addresses(
+    servers: Sequence[tuple[Server, Path]], limit_s: float, observer: Observer
+) -> tuple[list[str], float]:
+    """Wait until each server has written its address to its file; return them, and the seconds that are left.
+
+    Raises:
+        EngineError: a server died, or wrote no address in time.
+    """
+    if not servers:
+        return [], limit_s
+    began_s = time.monotonic()
+    addresses: dict[Path, str] = {}
+
+    def ask(server: Server) -> str | None:
+        path = next(path for one, path in servers if one is server)
+        if (address := reported(path)) is None:
             return f"no address in {path.name}"
-        server.url = f"http://{address}"
+        addresses[path] = address
         return None
 
-    _wait(server, ask, limit_s, observer)
-    return max(limit_s - (time.monotonic() - began_s), 1.0)
+    _wait([server for server, _ in servers], ask, limit_s, observer)
+    return [addresses[path] for _, path in servers], max(limit_s - (time.monotonic() - began_s), 1.0)
 
 
-def await_ready(server: Server, where: Site, limit_s: float, observer: Observer) -> None:
-    """Wait until the server reports that it is healthy, or without that page, lists its models.
+def await_ready(servers: Sequence[Server], limit_s: float, observer: Observer) -> None:
+    """Wait until all servers report that they are healthy, or without that page, list their models.
 
-    Meanwhile the observer gets the lines of its log.
+    Meanwhile the observer gets the lines of their logs.
 
     Raises:
-        EngineError: the server died, or was not ready in time.
+        EngineError: a server died, or was not ready in time.
     """
-    page = _HEALTH
+    pages: dict[str, str] = {}
 
-    def ask() -> str | None:
-        nonlocal page
-        answer = "no answer"
+    def ask(server: Server) -> str | None:
+        where, answer = server.site, "no answer"
         with contextlib.suppress(OSError, http.client.HTTPException):
-            status, _ = where.get(page)
-            if status == http.HTTPStatus.NOT_FOUND and page == _HEALTH:
-                page = _MODELS
-                status, _ = where.get(page)
+            status, _ = where.get(pages.setdefault(where.url, _HEALTH))
+            if status == http.HTTPStatus.NOT_FOUND and pages[where.url] == _HEALTH:
+                pages[where.url] = _MODELS
+                status, _ = where.get(_MODELS)
             if status == http.HTTPStatus.OK:
                 return None
             answer = f"HTTP {status}"
-        return f"GET {where.url}{page}: {answer}"
+        return f"GET {where.url}{pages[where.url]}: {answer}"
 
-    _wait(server, ask, limit_s, observer)
-    server.read()
-    server.reader.enter("running")
+    _wait(servers, ask, limit_s, observer)
+    for server in servers:
+        server.read()
+        server.reader.enter("running")
 
 
-def _wait(server: Server, ask: Callable[[], str | None], limit_s: float, observer: Observer) -> None:
-    """Wait until the server is as far as asked.
+def _wait(
+    servers: Sequence[Server], ask: Callable[[Server], str | None], limit_s: float, observer: Observer
+) -> None:
+    """Wait until all servers are as far as asked.
 
     Args:
-        server: the server; the observer gets the lines of its log.
-        ask: returns what is missing; None if nothing is.
+        servers: the observer gets the lines of their logs.
+        ask: returns what a server lacks; None if nothing.
         limit_s: the longest time, in seconds.
         observer: of the run.
 
     Raises:
-        EngineError: the server died, or was not as far in time.
+        EngineError: a server died, or was not as far in time.
     """
-    waiting = Waiting(server.reader, limit_s)
+    waiting = [(server, Waiting(server.reader, limit_s)) for server in servers]
+    late = list(waiting)
     while True:
-        server.check()
-        missing = ask()
-        if missing is None:
+        check_all([every for server in servers for every in server.every])
+        while late and (missing := ask(late[0][0])) is None:
+            late.pop(0)
+        if not late:
             return
-        for line in (lines := server.read(_LOOK_S)):
-            waiting.heard(line)
-        if lines:
-            observer.phase("loading", lines[-1])
-        if waiting.hopeless:
-            raise EngineError(
-                f"{server.name}: the server {server.symptom}; {waiting.given_up}{server.quoted()}"
-            )
-        if waiting.over:
+        for server, its in waiting:
+            for line in (lines := server.read(_LOOK_S / len(servers))):
+                its.heard(line)
+            if lines:
+                observer.phase("loading", lines[-1])
+            if its.hopeless:
+                said = f"{server.name}: {server.who} {server.symptom}"
+                raise EngineError(f"{said}; {its.given_up}{server.quoted()}")
+        server, its = late[0]
+        if its.over:
             advice = "if it is only slow, raise engine.startup_timeout_s"
             raise EngineError(
-                f"{server.name}: the server was not ready within {limit_s:g} s ({missing}); "
+                f"{server.name}: {server.who} was not ready within {limit_s:g} s ({missing}); "
                 f"{f'it {server.symptom}' if server.symptom else advice}{server.quoted()}"
             )

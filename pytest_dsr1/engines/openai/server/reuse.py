@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pytest_dsr1.engines.openai.endpoint import site
+from pytest_dsr1.engines.openai.disaggregated import READS
 from pytest_dsr1.engines.openai.server.command import launch_command
-from pytest_dsr1.engines.openai.server.process import LOG, SCRIPT, Server, await_ready, launched
+from pytest_dsr1.engines.openai.server.process import SCRIPT, Server, await_ready, launched
+from pytest_dsr1.engines.openai.server.roles import commands, launched_roles
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.errors import EngineError, UserError, on_failure
@@ -71,7 +72,7 @@ class ServerLease:
 
 def _shared(scenario: Scenario, kept_from: str, shared: int, of: int) -> Iterator[str]:
     engine = OpenAi.of(scenario)
-    cache = engine.llm_api.kv_cache_config
+    cache = engine.roles.get(READS, engine).llm_api.kv_cache_config
     if cache is not None and cache.enable_block_reuse is False:
         return
     if not shared or _NO_PREFIX_CACHE.get(engine.server) in launch_command(scenario, 0).argv:
@@ -126,13 +127,14 @@ class ServerPool:
             if kept is not None:
                 reason = _why_unusable(kept, job.scenario, observer)
                 if reason is None:
-                    at_the_end.callback(_copy_log, kept, job, kept.child.logged)
+                    logged = [each.child.logged for each in kept.every]
+                    at_the_end.callback(_copy_logs, kept, job, logged)
                 else:
                     kept = None
                     warnings.append(f"a new server was started because the old one cannot be used: {reason}")
             server = kept or self._start(job, observer)
             first = None if kept is None else kept.name
-            named = replace(server, name=job.scenario.name)
+            named = server.for_scenario(job.scenario.name)
             lease = ServerLease(named, first, self._prompt_starts, warnings, drains=job.drains)
             yield lease
             if lease.unanswered:
@@ -142,7 +144,8 @@ class ServerPool:
         self.end()
         self._prompt_starts = set()
         self._started_with = _started_with(job.scenario)
-        self._server = self._stack.enter_context(launched(job, observer))
+        start = launched if OpenAi.of(job.scenario).disaggregated is None else launched_roles
+        self._server = self._stack.enter_context(start(job, observer))
         return self._server
 
 
@@ -154,24 +157,25 @@ def _started_with(scenario: Scenario) -> object:
     with suppress(EngineError, UserError):  # reported when the server is started
         environ = {name: value for name, value in os.environ.items() if name != _NOT_THE_SERVERS}
         files = file_facts(engine.command_words, Path.cwd())  # a server reads them only when it starts
-        return launch_command(scenario, 0), environ, files, scenario.hardware, scenario.gpu_setup
+        started = launch_command(scenario, 0) if engine.disaggregated is None else commands(scenario)
+        return started, environ, files, scenario.hardware, scenario.gpu_setup
     return None
 
 
 def _why_unusable(server: Server, scenario: Scenario, observer: Observer) -> str | None:
     """Return why a kept server cannot answer; None if it can."""
-    where = site(OpenAi.of(scenario), server.url)
     observer.phase("loading", f"reusing the server of {server.name}, {server.url}")
     try:
-        await_ready(server, where, _ANSWERS_WITHIN_S, observer)
+        await_ready([replace(server, engine=OpenAi.of(scenario))], _ANSWERS_WITHIN_S, observer)
     except EngineError as error:
         reason = re.split("[;\n]", str(error))[0]
         return f"{reason}; its log: {server.log}"
     return None
 
 
-def _copy_log(server: Server, job: Job, from_byte: int) -> None:
+def _copy_logs(server: Server, job: Job, from_bytes: Sequence[int]) -> None:
     """Copy the server's command and its log lines of this measurement to the result's folder."""
     with suppress(OSError):  # the facts contain the path of the whole log
         shutil.copy(server.log.with_name(SCRIPT), job.artifacts / SCRIPT)  # with its mode
-        server.child.copy_log(from_byte, job.artifacts / LOG)
+        for each, from_byte in zip(server.every, from_bytes, strict=True):
+            each.child.copy_log(from_byte, job.artifacts / each.log.name)

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+from pytest_dsr1.engines.facts import RoleServer
 from pytest_dsr1.engines.openai.client.failures import hidden
 from pytest_dsr1.engines.openai.endpoint import Site
 from pytest_dsr1.engines.openai.server.metrics import IterationStats, ServerSample, Window, read_text
@@ -120,6 +121,11 @@ class ServerMetrics:
     def path(self) -> str:
         """Where the server has its metrics."""
         return self._paths[0]
+
+    @property
+    def file(self) -> str:
+        """The name of the file with the samples."""
+        return self._path.name
 
     @property
     def samples(self) -> int:
@@ -232,19 +238,22 @@ class ServerMetrics:
 class SeveralMetrics:
     """The samplers of one or several servers during a ``with`` block, which is the measurement.
 
-    Each writes a file of its own: ``server_metrics.jsonl``, then ``server_metrics-2.jsonl``.
-
     Args:
-        sites: the servers.
-        server: their kind.
-        folder: keeps the files.
+        each: the samplers.
     """
 
-    def __init__(self, sites: Sequence[Site], server: str, folder: Path) -> None:
-        self._each = [
-            ServerMetrics(where, server, folder / (FILE if number == 1 else f"server_metrics-{number}.jsonl"))
-            for number, where in enumerate(sites, 1)
-        ]
+    def __init__(self, each: Sequence[ServerMetrics]) -> None:
+        self._each = each
+
+    @classmethod
+    def of(cls, sites: Sequence[Site], server: str, folder: Path) -> SeveralMetrics:
+        """Return samplers of servers of a kind, each with a file in the folder.
+
+        The files are ``server_metrics.jsonl``, then ``server_metrics-2.jsonl``.
+        """
+        names = (FILE, *(f"server_metrics-{number}.jsonl" for number in range(2, len(sites) + 1)))
+        named = zip(sites, names, strict=True)
+        return cls([ServerMetrics(where, server, folder / name) for where, name in named])
 
     def __enter__(self) -> SeveralMetrics:
         for each in self._each:
@@ -260,6 +269,10 @@ class SeveralMetrics:
         until_s = time.monotonic() + _PATIENCE_S
         for each in self._each:
             each.end(until_s)
+
+    def roles(self) -> tuple[RoleServer, ...]:
+        """Return the servers of each role; none, because each does all of a request."""
+        return ()
 
     def summary(self, tokens: int | None) -> ServerSummary:
         """Return the metrics of all servers together during the measurement.
@@ -292,7 +305,7 @@ class SeveralMetrics:
             report={} if length is None else {"acceptance_length": length},
             server_metrics=ServerStatistics(
                 path=path,
-                file=FILE,
+                file=self._each[0].file,
                 samples=sum(each.samples for each in self._each),
                 missed_samples=sum(each.missed for each in self._each),
                 complete=window.whole,

@@ -91,7 +91,7 @@ def test_last_samples_of_several_servers(tmp_path: Path) -> None:
         serving(lambda _: GOOD, pages={"/metrics": fast}) as other,
     ):
         sites = [Site("127.0.0.1", port, "", None, None) for port in (one, other)]
-        metrics = SeveralMetrics(sites, "vllm", tmp_path)
+        metrics = SeveralMetrics.of(sites, "vllm", tmp_path)
         with metrics:
             counted = 100
             ending.set()
@@ -163,7 +163,7 @@ def test_series_while_measuring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         return truth.vllm()
 
     with serving(truth.answer, pages={"/metrics": page}) as port:
-        metrics = SeveralMetrics([Site("127.0.0.1", port, "", None, None)], "vllm", tmp_path)
+        metrics = SeveralMetrics.of([Site("127.0.0.1", port, "", None, None)], "vllm", tmp_path)
         with metrics:
             assert asked_often.wait(60)
             written = (tmp_path / FILE).read_text().splitlines()
@@ -176,7 +176,7 @@ def test_one_connection_is_kept(tmp_path: Path) -> None:
     seen, truth = Seen(), Truth()
     with (
         serving(truth.answer, pages={"/metrics": truth.vllm}, seen=seen) as port,
-        SeveralMetrics([Site("127.0.0.1", port, "", None, "secret")], "vllm", tmp_path),
+        SeveralMetrics.of([Site("127.0.0.1", port, "", None, "secret")], "vllm", tmp_path),
     ):
         pass
     assert truth.asked >= 4, "two before, to see that the counters stand still, and two after"
@@ -301,7 +301,7 @@ def test_answer_that_fails_once_is_missed(tmp_path: Path, monkeypatch: pytest.Mo
         return plain("503 Busy", b"")
 
     with serving(truth.answer, pages={"/metrics": page}) as port:
-        metrics = SeveralMetrics([Site("127.0.0.1", port, "", None, None)], "vllm", tmp_path)
+        metrics = SeveralMetrics.of([Site("127.0.0.1", port, "", None, None)], "vllm", tmp_path)
         with metrics:
             truth.answer({})
     reported = metrics.summary(4).server_metrics
@@ -313,7 +313,7 @@ def test_disk_that_is_full_costs_the_file_only(tmp_path: Path) -> None:
     (tmp_path / "engine").mkdir()
     (tmp_path / "engine" / FILE).mkdir()
     with serving(truth.answer, pages={"/metrics": truth.vllm}) as port:
-        metrics = SeveralMetrics([Site("127.0.0.1", port, "", None, None)], "vllm", tmp_path / "engine")
+        metrics = SeveralMetrics.of([Site("127.0.0.1", port, "", None, None)], "vllm", tmp_path / "engine")
         with metrics:
             truth.answer({})
     assert metrics.summary(4).report == {"acceptance_length": Truth.ACCEPTANCE_LENGTH}

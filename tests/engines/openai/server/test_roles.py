@@ -1,0 +1,306 @@
+"""Disaggregated servers: each in a step of its own, behind one that passes requests on; stand-ins of all."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_dsr1.engines.in_effect import of_saved
+from pytest_dsr1.engines.openai.disaggregated import Disaggregated
+from pytest_dsr1.engines.openai.engine import OpenAiEngine
+from pytest_dsr1.engines.openai.server import roles
+from pytest_dsr1.engines.openai.server.reuse import ServerPool
+from pytest_dsr1.engines.openai.settings import OpenAi
+from pytest_dsr1.engines.protocol import EngineResult, Job
+from pytest_dsr1.errors import EngineError
+from pytest_dsr1.scenario.schema.scenario import Hardware
+from pytest_dsr1.scenario.schema.site import Site, Slurm
+from tests.helpers.checkpoint import chinese_checkpoint
+from tests.helpers.nodes import LEADER, program
+from tests.helpers.openai_jobs import make_job
+from tests.helpers.paths import ROOT
+from tests.helpers.values import scenario
+from tests.helpers.watcher import Watcher
+from tests.standins import srun, started_server
+from tests.standins.trtllm_disaggregated import ILLEGAL
+from tests.standins.trtllm_serve import install
+
+CACHE = {"cache_transceiver_config": {"backend": "UCX"}}
+SCONTROL = """\
+[ "$2" = hostnames ] && printf 'n1\\nn2\\nn3\\n'
+[ "$2 $3" = "show node" ] || exit 0
+echo "NodeName=n1 Arch=x86_64 NodeAddr=127.0.0.1 State=IDLE"
+echo "NodeName=n2 Arch=x86_64 NodeAddr=localhost State=IDLE"
+echo "NodeName=n3 Arch=x86_64 NodeAddr=127.0.0.1 State=IDLE"
+"""
+
+
+@pytest.fixture(params=["1.2.1", "1.3.0rc27"], ids=["our ports", "their ports"])
+def version(request: pytest.FixtureRequest) -> str:
+    """A version of trtllm-serve that takes a port, and one that chooses it."""
+    return str(request.param)
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The programs of Slurm, in a job on three nodes; return their folder."""
+    folder = srun.install(tmp_path / "slurm")
+    program(folder, "scontrol", SCONTROL)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    monkeypatch.setenv("DSR1_STANDIN_NODES", "n1 n2 n3")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "n[1-3]")
+    return folder
+
+
+def installed(folder: Path, monkeypatch: pytest.MonkeyPatch, version: str = "1.2.1") -> None:
+    monkeypatch.setenv("PATH", str(install(folder / "trt", version)), prepend=":")
+
+
+def job_of(
+    folder: Path,
+    context: dict[str, Any] | None = None,
+    generation: dict[str, Any] | None = None,
+    **engine: Any,
+) -> Job:
+    """Return a job for two context servers on a GPU each and a generation server on two GPUs."""
+    roles = {
+        "context": {"servers": 2, "llm_api": CACHE, **(context or {})},
+        "generation": {"tp": 2, "llm_api": CACHE, **(generation or {})},
+    }
+    job = make_job(
+        folder,
+        scenario(
+            model={"name": "deepseek-ai/DeepSeek-R1", "path": "/models/r1"},
+            load={"concurrency": 2, "num_requests": 4, "warmup_requests": 1},
+            engine={
+                "type": "openai",
+                "server": "trtllm-serve",
+                "streaming": False,
+                "disaggregated": roles,
+                **engine,
+            },
+        ),
+    )
+    hardware = Hardware(gpu="NVIDIA B200", count=4, nodes=3)
+    site = Site(slurm=Slurm(launcher=list(LEADER), mpi="none"))
+    return replace(job, scenario=job.scenario.model_copy(update={"hardware": hardware}), site=site)
+
+
+def run(job: Job) -> EngineResult:
+    return OpenAiEngine().run(job, Watcher())
+
+
+@pytest.mark.usefixtures("client_unjudged", "slurm")
+def test_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    installed(tmp_path, monkeypatch, version)
+    monkeypatch.setenv("UCX_TLS", "tcp")
+    job = job_of(tmp_path)
+    result = run(job)
+    assert [(record.error, record.output_tokens) for record in result.records] == [(None, 4)] * 4
+    assert [(each.role, each.number, each.nodes, each.gpus) for each in result.facts.roles] == [
+        ("generation", 1, ["n1"], 2),
+        ("context", 1, ["n2"], 1),
+        ("context", 2, ["n3"], 1),
+    ]
+    for each in result.facts.roles:
+        assert (each.running_requests_mean, each.waiting_requests_mean) == (2, 3)
+        assert each.kv_cache_used_share_max == 0.25
+    generation, *context = result.facts.roles
+    assert generation.input_tok_s == 0
+    assert generation.output_tok_s
+    assert all(each.input_tok_s and each.output_tok_s == 0 for each in context)
+    logs = {path.name: path.read_text() for path in job.artifacts.glob("*.log")}
+    assert sorted(logs) == ["context-1.log", "context-2.log", "generation-1.log", "server.log"]
+    assert "passing on 127.0.0.1" in logs["server.log"] or "passing on localhost" in logs["server.log"]
+    assert not [name for name, text in logs.items() if "UCX_TLS" in text]
+    asked = {option.name: option.asked for option in of_saved(result.facts.options_in_effect)}
+    assert (asked["tp"], result.facts.options_in_effect["context.tp"]) == (
+        2,
+        {"in_effect": 1, "read_from": "context-1.log"},
+    )
+
+
+def failure(job: Job) -> str:
+    with pytest.raises(EngineError) as caught:
+        run(job)
+    return str(caught.value)
+
+
+@pytest.mark.usefixtures("client_unjudged", "slurm")
+def test_a_server_that_ends_ends_the_run_with_its_role_its_node_and_the_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(tmp_path, monkeypatch)
+    said = failure(job_of(tmp_path, generation={"environment": {"DSR1_STANDIN_DIES_AFTER": "2"}}))
+    assert said.startswith("small: generation server 1 on n1 ended with exit status 1: ")
+    assert ILLEGAL in said
+    assert "generation-1.log" in said
+
+
+@pytest.mark.usefixtures("slurm")
+def test_a_server_that_is_never_ready_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(tmp_path, monkeypatch)
+    sick = {"environment": {"DSR1_STANDIN_SICK": "1"}, "servers": 1}
+    job = job_of(tmp_path, context=sick, startup_timeout_s=3)
+    said = failure(job)
+    assert said.startswith("small: context server 1 on n3 was not ready within 3 s (GET http://127.0.0.1:")
+    assert "/health: HTTP 503); if it is only slow, raise engine.startup_timeout_s" in said
+
+
+@pytest.mark.usefixtures("client_unjudged", "slurm")
+def test_answers_without_a_token_are_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(tmp_path, monkeypatch)
+    environment = {"DSR1_STANDIN_NO_TOKENS": "1"}
+    said = failure(job_of(tmp_path, environment=environment, exact_output=False))
+    assert said.startswith("small: 1 of 1 warm-up requests failed, the first: ")
+
+
+@pytest.mark.usefixtures("slurm")
+def test_an_option_that_a_role_does_not_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(tmp_path, monkeypatch)
+    context = {"llm_api": {"unchecked": {"no_such_option": 1}, **CACHE}}
+    said = failure(job_of(tmp_path, context=context))
+    assert said.startswith("small: context server 1 on n2 ended with exit status 1: it rejects the option ")
+    assert "`no_such_option` of context.yaml" in said
+
+
+@pytest.mark.usefixtures("client_unjudged", "slurm")
+def test_the_next_steps_have_the_keys_of_the_role(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(tmp_path, monkeypatch)
+    cache = {**CACHE, "kv_cache_config": {"free_gpu_memory_fraction": 0.6}}
+    environment = {"DSR1_STANDIN_DIES_AFTER": "0", "DSR1_STANDIN_DIES_OF": started_server.NO_MEMORY}
+    said = failure(job_of(tmp_path, context={"llm_api": cache, "environment": environment}))
+    where = "engine.disaggregated.context"
+    assert (
+        f"lower {where}.llm_api.kv_cache_config.free_gpu_memory_fraction (now 0.6), "
+        f"{where}.max_batch_size or {where}.max_num_tokens"
+    ) in said
+
+
+@pytest.mark.usefixtures("slurm")
+def test_a_port_that_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(tmp_path, monkeypatch)
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        monkeypatch.setattr("pytest_dsr1.engines.openai.endpoint._TIMEOUT_S", 0.1)  # it never answers
+        monkeypatch.setattr(roles, "free_port", lambda: taken.getsockname()[1])
+        said = failure(job_of(tmp_path))
+    assert said.startswith("small: generation server 1 on n1 ended with exit status 1: ")
+    assert "Address already in use" in said
+
+
+def test_without_a_job_of_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(tmp_path, monkeypatch)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert failure(job_of(tmp_path)) == (
+        "small: disaggregated servers need a Slurm job of 3 nodes: pytest-dsr1 sbatch small"
+    )
+
+
+def test_slurm_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slurm: Path) -> None:
+    installed(tmp_path, monkeypatch)
+    program(slurm, "scontrol", "echo 'slurm_load_nodes: Unable to contact slurm controller' >&2; exit 1")
+    said = failure(job_of(tmp_path))
+    assert said.startswith("small: the nodes of this Slurm job are unknown: scontrol show hostnames ")
+    assert said.endswith(": slurm_load_nodes: Unable to contact slurm controller")
+
+
+@pytest.mark.usefixtures("client_unjudged", "slurm")
+def test_kept_servers_answer_the_next_scenario_with_a_log_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(tmp_path, monkeypatch)
+    pool = ServerPool()
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    first, second = job_of(tmp_path / "one"), job_of(tmp_path / "two")
+    second = replace(second, scenario=second.scenario.model_copy(update={"name": "second"}))
+    try:
+        OpenAiEngine(pool).run(first, Watcher())
+        assert pool.fits(second.scenario)
+        result = OpenAiEngine(pool).run(second, Watcher())
+        other = job_of_another(second, generation={"tp": 2, "llm_api": CACHE, "max_batch_size": 64})
+        assert not pool.fits(other.scenario)
+    finally:
+        pool.end()
+    assert result.facts.server_kept_from == "small"
+    assert (second.artifacts / "generation-1.log").exists()
+    assert (second.artifacts / "server.sh").read_text() == (first.artifacts / "server.sh").read_text()
+
+
+def job_of_another(job: Job, **roles: dict[str, Any]) -> Job:
+    """Return the job with other options of these roles."""
+    engine = OpenAi.of(job.scenario)
+    assert engine.disaggregated is not None
+    asked = {**engine.disaggregated.model_dump(exclude_none=True), **roles}
+    changed = engine.model_copy(update={"disaggregated": Disaggregated.model_validate(asked)})
+    return replace(job, scenario=job.scenario.model_copy(update={"engine": changed}))
+
+
+def test_the_plan_has_each_server_with_its_nodes_and_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(tmp_path, monkeypatch)
+    job = job_of(tmp_path, generation={"environment": {"UCX_TLS": "rc"}}, environment={"A": "b"})
+    lines = OpenAiEngine().script(job).splitlines()
+    starts = [line for line in lines if line.startswith("# pytest-dsr1 starts")]
+    common = "--distribution=block --export=ALL --wait=0 --kill-on-bad-exit=1"
+    launcher = 'sh -c \'[ "$SLURM_PROCID" != 0 ] || exec "$@"\' launcher'
+    serve = "trtllm-serve /models/r1 --host 0.0.0.0 --port"
+    assert starts == [
+        "# pytest-dsr1 starts and stops this server: UCX_TLS=rc srun --mpi=none --nodes=1 --ntasks=2 "
+        f"--ntasks-per-node=2 {common} --job-name=dsr1-generation-1 --relative=0 {launcher} {serve} 8001 "
+        "--tp_size 2 --extra_llm_api_options generation.yaml",
+        *(
+            "# pytest-dsr1 starts and stops this server: srun --mpi=none --nodes=1 --ntasks=1 "
+            f"--ntasks-per-node=1 {common} --job-name=dsr1-context-{number} --relative={number} env -u "
+            f"UCX_TLS {launcher} {serve} {8001 + number} --extra_llm_api_options context.yaml"
+            for number in (1, 2)
+        ),
+        "# pytest-dsr1 starts and stops this server: A=b srun --mpi=none --nodes=1 --ntasks=1 --relative=0 "
+        "--overlap --export=ALL --wait=0 --job-name=dsr1-front-end trtllm-serve disaggregated -c "
+        "disaggregated.yaml -t 3600 -r 60",
+    ]
+    assert "# generation server 1, on node 1 of the job:" in lines
+    assert "#   - NODE2:8002" in lines
+    assert lines[-1] == "pytest --dsr1-profile=small"
+
+
+SERVES = f"""\
+[ "$1" = disaggregated ] && {{ shift; exec {sys.executable} -c \
+  'import sys; from tests.standins.trtllm_disaggregated import main; main(sys.argv[1:])' "$@"; }}
+model=$1; shift
+exec {sys.executable} -m transformers.cli.transformers serve "$model" --device cpu "$1" "$2" "$3" "$4"
+"""
+
+
+@pytest.mark.cpu_engine
+@pytest.mark.usefixtures("client_unjudged", "slurm")
+def test_two_real_servers_answer_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of `transformers serve` stand behind the stand-in that passes requests on, without a KV cache."""
+    checkpoint = chinese_checkpoint(tmp_path / "checkpoint")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    program(programs, "trtllm-serve", SERVES)
+    monkeypatch.setenv("PATH", str(programs), prepend=":")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("COVERAGE_PROCESS_CONFIG", "")  # the servers are foreign
+    one = {"servers": 1, "llm_api": CACHE}
+    theirs = {"streaming": True, "body": {"ignore_eos": None}, "environment": {"DSR1_STANDIN_PLAIN": "1"}}
+    job = job_of(tmp_path, one, {"tp": 1, **one}, **theirs)
+    model = job.scenario.model.model_copy(update={"path": str(checkpoint)})
+    hardware = Hardware(gpu="NVIDIA B200", count=2, nodes=2)
+    of = job.scenario.model_copy(update={"model": model, "hardware": hardware})
+    (tmp_path / "real").mkdir()
+    real = replace(make_job(tmp_path / "real", of, prompts=True), site=job.site)
+    result = run(real)
+    assert [(record.error, record.output_tokens) for record in result.records] == [(None, 4)] * 4
+    assert all(record.first_token_s is not None for record in result.records)
+    for name in ("context-1.log", "generation-1.log"):
+        assert "POST /v1/completions" in (real.artifacts / name).read_text()
