@@ -216,6 +216,19 @@ def test_probes_that_contradict_each_other_are_inconclusive(peak: Suites, argume
     assert "two probes contradict each other beyond their errors" in said(result)
 
 
+def test_an_unclear_search_says_its_sentence_once(peak: Suites) -> None:
+    """The test of the load, which has no target, says it; alone, that of the throughput does."""
+    peak.pytester.makeconftest(ENGINE + UNCLEAR)
+    target = "--dsr1-set=search.throughput_at_least=5"
+    for selected in ((), ("-k", "throughput_at_slo")):
+        result = peak.run("--dsr1-profile=peak", target, *selected)
+        assert result.ret == 12
+        _, _, ended = said(result).partition("PERFORMANCE OVERVIEW")
+        assert "INCONCLUSIVE throughput at SLO not measured" in ended
+        assert ended.count("UNCLEAR, somewhere in 8 to 64 requests in flight") == 1
+        assert ended.count("two probes contradict each other beyond their errors") == 1
+
+
 def test_a_probe_that_does_not_count_is_repeated(peak: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAILS", "2")
     result = peak.run("--dsr1-profile=peak")
