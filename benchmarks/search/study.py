@@ -84,6 +84,11 @@ class Search:
 
 def probe(server: Server, plan: Plan, goal: float, rng: np.random.Generator) -> Probe:
     """Run a probe, and look at it as it grows, as a run of an engine does."""
+    return measured(server, plan, goal, rng)[0]
+
+
+def measured(server: Server, plan: Plan, goal: float, rng: np.random.Generator) -> tuple[Probe, float]:
+    """Run a probe, and return it with its throughput, in requests per mean service time."""
     run = server.run(plan.load, rng)
     clients = round(plan.load) if server.whole else 0
     count = max(_FIRST, 2 * clients, 0 if plan.sides else plan.requests // 4)
@@ -94,10 +99,11 @@ def probe(server: Server, plan: Plan, goal: float, rng: np.random.Generator) -> 
         starts, latencies = np.concatenate([starts, more[0]]), np.concatenate([latencies, more[1]])
         strain = latencies / server.limit
         seen = probe_of(plan.load, strain, settling=clients)
+        throughput = count / float((starts + latencies).max() - starts[0])
         if not server.whole and count <= _QUEUE_SEEN and hopeless(starts, latencies, strain, goal):
-            return replace(seen, oversaturated=True)
+            return replace(seen, oversaturated=True), throughput
         if enough(plan, seen, goal) or count == plan.requests:
-            return seen
+            return seen, throughput
         missing = 1.05 * plan.effective / max(seen.effective, 1.0)
         count = int(count * min(max(missing, 1.3), 1.7 if plan.sides else 4.0)) + 1
 
