@@ -233,14 +233,8 @@ def _case(
         background=background,
         cause=cause,
         scenario_warnings=outcome.loaded.warnings,
-        notes=tuple(note for note in outcome.notes if note not in _said(outcome)),
+        notes=tuple(note for note in outcome.notes if note not in judgment.said),
     )
-
-
-def _said(outcome: ScenarioOutcome) -> set[str]:
-    """Return the sentences that the answer of a search, or a test without a verdict, says already."""
-    whys = (why for _, why in outcome.unjudged.values())
-    return {outcome.answer, *(line.strip() for why in whys for line in why.splitlines())}
 
 
 def _cause(
