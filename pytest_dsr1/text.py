@@ -128,6 +128,14 @@ def number(value: float) -> str:
     return f"{value:.4g}" if abs(value) >= 0.001 or not value else f"{value:.6f}"
 
 
+def hours(seconds: float, gpus: int) -> str:
+    """Return a time in hours, with the GPU-hours if there are GPUs: ``8 h, 64 GPU-h``."""
+    times = {"h": seconds / 3600, **({"GPU-h": seconds * gpus / 3600} if gpus > 0 else {})}
+    return ", ".join(
+        f"{time:,.0f} {unit}" if time >= 100 else f"{time:.2g} {unit}" for unit, time in times.items()
+    )
+
+
 def clock(seconds: float) -> str:
     """Return a duration as mm:ss, or h:mm:ss from one hour; fractions of a second are cut off."""
     whole = max(int(seconds), 0)

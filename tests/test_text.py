@@ -16,6 +16,7 @@ from pytest_dsr1.text import (
     columns,
     did_you_mean,
     harmless,
+    hours,
     json_value,
     plain,
     say,
@@ -242,3 +243,17 @@ def test_texts_are_sorted_by_their_numbers() -> None:
 @given(st.lists(st.text()))
 def test_any_texts_can_be_sorted_by_their_numbers(texts: list[str]) -> None:
     assert sorted(sorted(texts, key=by_numbers)) == sorted(texts)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "gpus", "expected"),
+    [
+        (1800.0, 0, "0.5 h"),
+        (1800.0, -1, "0.5 h"),
+        (32 * 905.75, 8, "8.1 h, 64 GPU-h"),
+        (360_000.0, 8, "100 h, 800 GPU-h"),
+        (4e6, 8, "1,111 h, 8,889 GPU-h"),
+    ],
+)
+def test_hours(seconds: float, gpus: int, expected: str) -> None:
+    assert hours(seconds, gpus) == expected

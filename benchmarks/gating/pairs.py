@@ -172,6 +172,24 @@ SHOWN = ((0.2, 1.0), (0.5, 1.5), (1.0, 2.0), (2.0, 5.0))
 HEAD = ("noise", "delta", "false SLOWER, FASTER", "loss, gain of delta found", "pairs if equal, at a loss")
 
 
+def noise_of_figures(world: World) -> float:
+    """Return the noise that pairs see: that between starts, with the error within a run; not in percent."""
+    return math.sqrt((world.noise / 100) ** 2 + world.within_variance_s / FULL_S)
+
+
+def plans() -> str:
+    """Return what plans of the table's first rows say, as a sentence for the docs."""
+    noises = [noise_of_figures(WORLDS[noise]) for noise, _ in SHOWN]
+    said = [plan_of(delta).expected_pairs(noise) for noise, (_, delta) in zip(noises, SHOWN, strict=True)]
+    equal, lost = (", ".join(f"{each:.1f}" for each in column) for column in zip(*said, strict=True))
+    listed = ", ".join(f"{noise:.2%}" for noise in noises)
+    exact = " and ".join(f"{each:.1f}" for each in plan_of(2.0).expected_pairs(0.01))
+    return (
+        f"Pairs see, and a plan means, the noise with the error within a run: {listed}. For these a plan "
+        f"says {equal} pairs if equal and {lost} at a loss; for 1% in all, and a delta of 2%, {exact}."
+    )
+
+
 def row(name: str, delta: float, found: Drawn) -> str:
     """Return a line of the table for the docs."""
     equal, loss, gain = (judge(found, delta, each) for each in (0.0, delta, -delta))
@@ -192,6 +210,7 @@ def main() -> None:
         print(row(f"{noise:g}%", delta, drawn(Setting(WORLDS[noise]), COMPARISONS, SEED)))
     for name, setting in HARD.items():
         print(row(f"1%, {name}", 2.0, drawn(setting, COMPARISONS, SEED)))
+    print(f"\n{plans()}")
     print("\nThe places in a pair are called different, at a noise of 1%:")
     for lost in (0.0, 1.0, 2.0):
         found = drawn(Setting(DAY, second_percent=lost), COMPARISONS, SEED)

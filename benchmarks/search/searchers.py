@@ -22,6 +22,11 @@ MOST = 128
 INPUT_TOKENS, OUTPUT_TOKENS = 16, 4
 PEERS_REQUESTS = 1000
 """The requests that a probe of a peer measures."""
+WIDTH_PERCENT = 10.0
+"""The width at which ours and plain bisection end, that of guidellm."""
+WARM_UP = 16
+"""The requests of our client before each probe."""
+PLAIN_ANSWER = "plain.json"
 _ONE_SIDE = "it found no load on one side of the goal"
 
 
@@ -72,6 +77,38 @@ class Searcher(Protocol):
         ...
 
 
+def own_environment() -> dict[str, str]:
+    """Return what makes a process use this repository, even if another copy of the plugin is installed."""
+    return {"PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
+
+
+def write_scenario(folder: Path, name: str, url: str, limit_ms: float, **parts: object) -> list[str]:
+    """Write a scenario of our client into a folder; return the command that runs it.
+
+    Args:
+        folder: for the file.
+        name: of the scenario.
+        url: of the server.
+        limit_ms: of the SLO.
+        parts: more parts of the scenario, or other ones.
+    """
+    scenario = {
+        "name": name,
+        "description": "A search with a known answer.",
+        "source": {"document": "benchmarks/search"},
+        "hardware": {},
+        "model": {"name": "deepseek-ai/DeepSeek-R1"},
+        "dataset": {"input_tokens": INPUT_TOKENS, "output_tokens": OUTPUT_TOKENS, "seed": 1},
+        "load": {"concurrency": 1, "num_requests": 1, "warmup_requests": WARM_UP},
+        "engine": {"type": "openai", "url": url},
+        "slo": {"request_latency_ms": limit_ms},
+        **parts,
+    }
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(scenario))
+    return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", str(path)]
+
+
 class Ours:
     """A scenario with ``search``, run by pytest."""
 
@@ -79,26 +116,13 @@ class Ours:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The copy of the plugin in this repository, even if another one is installed."""
-        return {"PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
+        """This repository."""
+        return own_environment()
 
     def command(self, limit_ms: float, url: str, folder: Path) -> list[str]:
         """Return the command; the interval is as wide as guidellm's."""
-        scenario = {
-            "name": "peak",
-            "description": "A search with a known answer.",
-            "source": {"document": "benchmarks/search"},
-            "hardware": {},
-            "model": {"name": "deepseek-ai/DeepSeek-R1"},
-            "dataset": {"input_tokens": INPUT_TOKENS, "output_tokens": OUTPUT_TOKENS, "seed": 1},
-            "load": {"concurrency": 1, "num_requests": 1, "warmup_requests": 16},
-            "engine": {"type": "openai", "url": url},
-            "slo": {"request_latency_ms": limit_ms},
-            "search": {"load.concurrency": [1, MOST], "goal": GOAL, "width_percent": 10},
-        }
-        path = folder / "peak.yaml"
-        path.write_text(yaml.safe_dump(scenario))
-        return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", str(path)]
+        search = {"load.concurrency": [1, MOST], "goal": GOAL, "width_percent": WIDTH_PERCENT}
+        return write_scenario(folder, "peak", url, limit_ms, search=search)
 
     def read(self, folder: Path) -> Answer:
         """Read the record of the search."""
@@ -108,11 +132,28 @@ class Ours:
         loads = [int(run["point"].split("-")[1]) for run in record["runs"]]
         nominal, folders = min(loads, key=lambda each: abs(each - load)), path.parents[1]
         nearest = next(run for run, each in zip(record["runs"], loads, strict=True) if each == nominal)
-        held = in_flight(
-            (request["submitted_s"], request["last_token_s"])
-            for request in _lines(folders / nearest["folder"] / "requests.jsonl")
-        )
+        held = in_flight(times_of(folders / nearest["folder"]))
         return Answer(load, low, high, len(loads), held, nominal)
+
+
+class Plain:
+    """Plain bisection with our client, and as many requests per probe as the peers have."""
+
+    name = "bisection"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """This repository."""
+        return own_environment()
+
+    def command(self, limit_ms: float, url: str, folder: Path) -> list[str]:
+        """Return the command of :mod:`benchmarks.search.plain`, which needs no file."""
+        del folder
+        return [sys.executable, "-m", "benchmarks.search.plain", url, f"{limit_ms:g}"]
+
+    def read(self, folder: Path) -> Answer:
+        """Read the loads and shares of its probes."""
+        return Answer(**json.loads((folder / PLAIN_ANSWER).read_text()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +260,11 @@ def in_flight(times: Iterable[tuple[float, float]]) -> float:
     first, last = (requests[len(requests) * tenth // 10][0] for tenth in (1, 9))
     within = (max(0.0, min(end, last) - max(start, first)) for start, end in requests)
     return sum(within) / (last - first)
+
+
+def times_of(run: Path) -> list[tuple[float, float]]:
+    """Return start and end of each request of a saved run of ours, in s."""
+    return [(request["submitted_s"], request["last_token_s"]) for request in _lines(run / "requests.jsonl")]
 
 
 def _lines(path: Path) -> Iterator[Any]:

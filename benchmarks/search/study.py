@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -84,6 +84,11 @@ class Search:
 
 def probe(server: Server, plan: Plan, goal: float, rng: np.random.Generator) -> Probe:
     """Run a probe, and look at it as it grows, as a run of an engine does."""
+    return measured(server, plan, goal, rng)[0]
+
+
+def measured(server: Server, plan: Plan, goal: float, rng: np.random.Generator) -> tuple[Probe, float]:
+    """Run a probe, and return it with its throughput, in requests per mean service time."""
     run = server.run(plan.load, rng)
     clients = round(plan.load) if server.whole else 0
     count = max(_FIRST, 2 * clients, 0 if plan.sides else plan.requests // 4)
@@ -94,10 +99,11 @@ def probe(server: Server, plan: Plan, goal: float, rng: np.random.Generator) -> 
         starts, latencies = np.concatenate([starts, more[0]]), np.concatenate([latencies, more[1]])
         strain = latencies / server.limit
         seen = probe_of(plan.load, strain, settling=clients)
+        throughput = count / float((starts + latencies).max() - starts[0])
         if not server.whole and count <= _QUEUE_SEEN and hopeless(starts, latencies, strain, goal):
-            return replace(seen, oversaturated=True)
+            return replace(seen, oversaturated=True), throughput
         if enough(plan, seen, goal) or count == plan.requests:
-            return seen
+            return seen, throughput
         missing = 1.05 * plan.effective / max(seen.effective, 1.0)
         count = int(count * min(max(missing, 1.3), 1.7 if plan.sides else 4.0)) + 1
 
@@ -145,23 +151,42 @@ class Bisection:
 
 def bisected(world: World, size: int, seeds: Sequence[int]) -> Bisection:
     """Return how bisection does with probes of this size: a load keeps the goal if its requests do."""
-    held, probes = 0, 0
+    held, loads = 0, list[float]()
     for seed in seeds:
         rng = np.random.default_rng(seed)
         server = world.server(rng)
         answer = server.answer(world.goal)
-        low, high = LOW, HIGH
-        while high - low > max(low * WIDTH_PERCENT / 100, 1.0 if server.whole else 0.0):
-            load = math.sqrt(low * high)
-            load = float(min(max(round(load), low + 1), high - 1)) if server.whole else load
-            probes += 1
+
+        def keeps(
+            load: float, server: Server = server, answer: float = answer, rng: np.random.Generator = rng
+        ) -> bool:
+            loads.append(load)
             if abs(math.log(load / answer)) > _FAR:
-                keeps = load < answer
-            else:
-                keeps = _missed(server, load, size, rng) <= 1 - world.goal
-            low, high = (load, high) if keeps else (low, load)
+                return load < answer
+            return _missed(server, load, size, rng) <= 1 - world.goal
+
+        low, high = bisect(keeps, LOW, HIGH, WIDTH_PERCENT, whole=server.whole)
         held += low <= answer <= (high - 1 if server.whole else high)
-    return Bisection(size, held / len(seeds), probes * size / len(seeds))
+    return Bisection(size, held / len(seeds), len(loads) * size / len(seeds))
+
+
+def bisect(
+    keeps: Callable[[float], bool], low: float, high: float, width_percent: float, *, whole: bool
+) -> tuple[float, float]:
+    """Return the highest load that kept the goal and the lowest that did not, by plain bisection.
+
+    Args:
+        keeps: probes a load, and returns whether it keeps the goal.
+        low: a load that is said to keep it, without a probe.
+        high: one that is said to miss it.
+        width_percent: of ``low``; a smaller difference ends the search, as does one step of whole numbers.
+        whole: whether loads are whole numbers.
+    """
+    while high - low > max(low * width_percent / 100, 1.0 if whole else 0.0):
+        load = math.sqrt(low * high)
+        load = float(min(max(round(load), low + 1), high - 1)) if whole else load
+        low, high = (load, high) if keeps(load) else (low, load)
+    return low, high
 
 
 def _missed(server: Server, load: float, size: int, rng: np.random.Generator) -> float:

@@ -233,7 +233,7 @@ def _case(
         background=background,
         cause=cause,
         scenario_warnings=outcome.loaded.warnings,
-        notes=tuple(note for note in outcome.notes if note != outcome.answer),
+        notes=tuple(note for note in outcome.notes if note not in judgment.said),
     )
 
 

@@ -89,6 +89,12 @@ class Judgment:
         return tuple(verdict for verdict in self.accuracy if verdict.status not in GOOD)
 
     @property
+    def said(self) -> frozenset[str]:
+        """The sentences of a search's answer, and of tests that ended without a verdict."""
+        whys = (why for _, why in self.unjudged.values())
+        return frozenset({self.answer, *(line.strip() for why in whys for line in why.splitlines())})
+
+    @property
     def judged(self) -> tuple[Verdict, ...]:
         """The verdicts on its targets, then the verdict of its gate, or of its pairs."""
         gate = [self.gate.verdict] if self.gate and self.gate.verdict else []

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from pytest_dsr1.measurement.inputs import slo_limits
 from pytest_dsr1.metrics.catalogue import duration_s
 from pytest_dsr1.metrics.inputs import Plan
 from pytest_dsr1.scenario.schema.load import TraceArrival
@@ -54,6 +55,21 @@ def expected_s(scenario: Scenario) -> float | None:
     """Return the time of :func:`expected`, in s."""
     found = expected(scenario)
     return None if found is None else found.seconds
+
+
+def probe_s(probe: Scenario) -> float | None:
+    """Return how long a probe of a search takes if each request just keeps the SLO, in s; None if unknown.
+
+    An open loop takes as long as its arrivals. A closed loop is known if the SLO limits whole requests.
+    """
+    if probe.load.arrival is not None:
+        return expected_s(probe)
+    assert probe.slo is not None
+    limits, tokens = slo_limits(probe.slo), mean_tokens(probe.dataset.output_tokens)
+    whole_ms = [limits.request_latency_ms] if limits.request_latency_ms else []
+    if limits.ttft_ms and limits.tpot_ms:
+        whole_ms.append(limits.ttft_ms + limits.tpot_ms * (tokens - 1))
+    return probe.load.num_requests / probe.load.at_once * min(whole_ms) / 1e3 if whole_ms else None
 
 
 def _sent(scenario: Scenario) -> Plan:

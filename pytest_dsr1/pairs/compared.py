@@ -28,7 +28,8 @@ def why_not(old: Scenario, new: Scenario) -> str:
     if same(old, new, COMPARED):
         return (
             "the old and the new side are the same: expected a change of what is measured, such as "
-            "engine.command"
+            "engine.command; to compare it with itself, change a limit that no run reaches, such as "
+            "--dsr1-against=engine.startup_timeout_s=3601"
         )
     return ""
 

@@ -82,8 +82,8 @@ class Design:
         """Return the average number of pairs without a loss and with a loss of delta.
 
         Args:
-            noise: the standard deviation between engine starts of either side, normal, as a difference of
-                logarithms.
+            noise: the standard deviation of the figures of either side, with the error within a run, normal,
+                as a difference of logarithms.
         """
         return _expected(self, noise)
 

@@ -9,6 +9,7 @@ from pytest_dsr1.pairs.decision import MOST_PAIRS, Design, design
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.study.eligibility import gated_metric
 from pytest_dsr1.study.losses import worse
+from pytest_dsr1.text import hours
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,7 @@ class PairsPlan:
         """Return how long pairs take, in parentheses after a space; a pair is two engine starts."""
         if start_s is None:
             return ""
-        hours, gpus = 2 * pairs * start_s / 3600, self.scenario.hardware.count
-        return f" ({hours:.2g} h, {hours * gpus:.2g} GPU-h)" if gpus else f" ({hours:.2g} h)"
+        return f" ({hours(2 * pairs * start_s, self.scenario.hardware.count)})"
 
 
 def pairs_plan(scenario: Scenario, *, seed: int, again: str, most: int = MOST_PAIRS) -> PairsPlan:

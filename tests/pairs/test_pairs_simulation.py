@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from functools import cache
 
 import numpy as np
@@ -13,13 +14,16 @@ from benchmarks.gating.pairs import (
     DAY,
     HARD,
     METRIC,
+    SHOWN,
     Drawn,
     Judged,
     Setting,
     drawn,
     judge,
+    noise_of_figures,
     period_shown,
     plan_of,
+    plans,
     two_speeds,
 )
 from benchmarks.gating.world import WORLDS
@@ -32,6 +36,7 @@ from pytest_dsr1.study.loop import Answer, InconclusiveError, Next
 from pytest_dsr1.study.losses import worse
 from pytest_dsr1.verdict.verdict import Status
 from tests.helpers import values
+from tests.helpers.paths import DOCS
 
 COMPARISONS = 20_000
 NOISY = "noise 2%, which 24 pairs do not resolve"
@@ -96,6 +101,28 @@ def test_how_many_pairs_a_delta_of_twice_the_noise_takes(name: str) -> None:
 def test_a_quiet_machine_takes_few_pairs() -> None:
     assert judged("noise 0.2%, delta 1%", 0.0).mean_pairs <= 4.5
     assert judged("noise 0.2%, delta 1%", 1.0).mean_pairs <= 5.5
+
+
+@pytest.mark.parametrize(("noise", "delta"), CASES)
+def test_a_comparison_takes_as_many_pairs_as_its_plan_says(noise: float, delta: float) -> None:
+    """On the fleets, throttled runs that nobody sees cost up to a quarter of a pair more."""
+    name = f"noise {noise:g}%, delta {delta:g}%"
+    planned = plan_of(delta).expected_pairs(noise_of_figures(WORLDS[noise]))
+    for losses, pairs in zip((0.0, 1.0), planned, strict=True):
+        assert judged(name, losses).mean_pairs == pytest.approx(pairs, abs=0.25)
+
+
+def test_the_page_has_the_pairs_of_simulations_and_plans() -> None:
+    page = (DOCS / "background" / "gate-statistics.md").read_text(encoding="utf-8")
+    assert plans() in " ".join(page.split())
+    for noise, delta in SHOWN:
+        found = re.search(
+            rf"^\| {noise:g}% \| {delta:g}% \| .*% \| .*% \| ([\d.]+), ([\d.]+) \|$", page, re.MULTILINE
+        )
+        assert found is not None
+        name = f"noise {noise:g}%, delta {delta:g}%"
+        for losses, shown in zip((0.0, 1.0), found.groups(), strict=True):
+            assert judged(name, losses).mean_pairs == pytest.approx(float(shown), abs=0.15)
 
 
 def test_noise_that_the_pairs_do_not_resolve_ends_undecided_and_not_wrong() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -16,6 +17,7 @@ from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import lease
 from pytest_dsr1.pairs.order import seed_of, sides
 from pytest_dsr1.study.record import PAIRS, newest
+from tests.helpers.paths import DOCS
 from tests.helpers.suites import Suites, articles, overview, without_places
 from tests.standins.scripted_engine import ScriptedEngine
 
@@ -127,6 +129,16 @@ def test_a_side_that_is_not_slower_passes(
     assert "old side" in (paired.suites.pytester.path / "page.html").read_text(encoding="utf-8")
 
 
+def test_a_scenario_is_compared_with_itself(paired: Paired) -> None:
+    """By the command of the page: a limit that no run reaches is the only change."""
+    change = "--dsr1-against=engine.startup_timeout_s=3601"
+    page = (DOCS / "how-to" / "gate.md").read_text(encoding="utf-8")
+    assert re.search(rf"^    pytest --dsr1-profile=\S+ -k pair {change}$", page, re.MULTILINE)
+    result = paired.suites.run(PROFILE, "-k", "pair", change)
+    assert result.ret == 0, result.stdout.str()
+    assert ": the sides are the same: a difference of 5% is ruled out" in said(result)
+
+
 def test_pairs_that_do_not_decide(paired: Paired, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCRIPTED_NOISE", "0.2")
     monkeypatch.setattr("pytest_dsr1.pairs.plan.pairs_plan.__kwdefaults__", {"most": 4})
@@ -214,7 +226,14 @@ def test_each_point_of_a_sweep_is_compared_with_its_own(
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [
-        (["engine.threads=null"], ["rivals: the old and the new side are the same"]),
+        (
+            ["engine.threads=null"],
+            [
+                "rivals: the old and the new side are the same: expected a change of what is measured, such "
+                "as engine.command; to compare it with itself, change a limit that no run reaches, such as "
+                "--dsr1-against=engine.startup_timeout_s=3601"
+            ],
+        ),
         (
             ["load.concurrency=4", "hardware.count=0", "load.num_requests=44"],
             [

@@ -15,8 +15,8 @@ from tests.helpers.searched import ENGINE, said, write
 from tests.helpers.suites import Suites, articles, overview, without_places
 
 UNCLEAR = """
+import importlib
 from dataclasses import replace
-from pytest_dsr1.search import progress
 from pytest_dsr1.search.decision import Found
 from pytest_dsr1.search.placing import Plan
 
@@ -29,7 +29,8 @@ def unclear(monkeypatch):
         low, high = replace(probes[0], kept=0), replace(probes[1], kept=probes[1].requests)
         return Found("unclear", 8.0, 8.0, 64.0, narrow=False, contradiction=(low, high))
 
-    monkeypatch.setattr(progress, "decide", decide)
+    # The package may still have the module of a run before, which ended with its own modules.
+    monkeypatch.setattr(importlib.import_module("pytest_dsr1.search.progress"), "decide", decide)
 """
 OPEN = (
     "--dsr1-set=load.arrival={type: poisson, rate_req_s: 1}",
@@ -214,6 +215,19 @@ def test_probes_that_contradict_each_other_are_inconclusive(peak: Suites, argume
     assert peak.engine_runs == ["peak.search-20", "peak.search-40"]
     assert "UNCLEAR, somewhere in 8 to 64 requests in flight" in said(result)
     assert "two probes contradict each other beyond their errors" in said(result)
+
+
+def test_an_unclear_search_says_its_sentence_once(peak: Suites) -> None:
+    """The test of the load, which has no target, says it; alone, that of the throughput does."""
+    peak.pytester.makeconftest(ENGINE + UNCLEAR)
+    target = "--dsr1-set=search.throughput_at_least=5"
+    for selected in ((), ("-k", "throughput_at_slo")):
+        result = peak.run("--dsr1-profile=peak", target, *selected)
+        assert result.ret == 12
+        _, _, ended = said(result).partition("PERFORMANCE OVERVIEW")
+        assert "INCONCLUSIVE throughput at SLO not measured" in ended
+        assert ended.count("UNCLEAR, somewhere in 8 to 64 requests in flight") == 1
+        assert ended.count("two probes contradict each other beyond their errors") == 1
 
 
 def test_a_probe_that_does_not_count_is_repeated(peak: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -407,8 +421,14 @@ def test_list_and_plan(peak: Suites) -> None:
     least = "highest concurrency at least 8 requests in flight"
     assert f"    search: load.concurrency 1 to 64, target {least}" in listed.outlines
     planned = peak.run("--dsr1-plan", "--dsr1-profile=peak")
-    assert (
-        "# search: load.concurrency 1 to 64, at most 12 probes of at most 100,000 requests each; a probe that "
-        "keeps 90% within the SLO needs 1,113 or more"
-    ) in planned.outlines
+    lines = [
+        line for line in planned.outlines if line.startswith(("# search", "# load", "# expected", "pytest"))
+    ]
+    assert lines == [
+        "# load: of a probe at the lowest load: 1,113 requests of random tokens, 8 tokens in and 4 out, 1 in flight, streamed",
+        "# search: load.concurrency 1 to 64, for the highest at which 90% of requests keep the SLO (request latency at most 1,000 ms)",
+        "# search: at most 12 probes of at most 100,000 requests each, and at most 12 engine starts; a probe that keeps 90% within the SLO needs 1,113 requests or more",
+        "# search: if each request just keeps the SLO, 12 probes at 8, where it begins, take 0.46 h with 1,113 requests each, or 42 h with 100,000 requests each; without the time to start the engine",
+        "pytest --dsr1-profile=peak",
+    ]
     assert peak.engine_runs == []

@@ -194,6 +194,7 @@ def test_searches_that_cannot_be_gated(
     result = peak.run(PROFILE, mode, *selected, *arguments)
     assert result.ret == status
     assert message in " ".join(f"{result.stdout.str()} {result.stderr.str()}".split())
+    assert said(result).partition("PERFORMANCE OVERVIEW")[2].count(message) == (status == 10)
     assert peak.engine_runs == []
 
 

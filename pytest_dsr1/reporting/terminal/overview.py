@@ -209,8 +209,8 @@ def _accuracy(judgment: Judgment, width: int) -> Iterable[Line]:
 
 
 def _unjudged(judgment: Judgment, width: int) -> Iterable[Line]:
-    """Yield why tests ended without a verdict of their own."""
-    for status, why in judgment.unjudged.values():
+    """Yield why tests ended without a verdict of their own; what several ended by is said once."""
+    for status, why in dict.fromkeys(judgment.unjudged.values()):
         label, markup = (status.value, COLORS[Status.INVALID]) if status else ("note", {})
         yield from _labeled(label, why, width, markup)
 
@@ -222,7 +222,7 @@ def _gate(case: Case, width: int) -> Iterable[Line]:
     yield from _saved_gate(judgment, width)
     if judgment.refused is not None:
         refusal, why = judgment.refused
-        if why != judgment.problem:
+        if why not in {judgment.problem, *(said for _, said in judgment.unjudged.values())}:
             yield from _labeled(refusal.value, why, width, COLORS[Status.INVALID])
     elif gate is not None and gate.verdict is not None:
         status = gate.verdict.status

@@ -140,8 +140,8 @@ def _with_sides(
 
 
 def _script(loaded: LoadedScenario, options: PlanOptions, *, is_new: bool = False) -> Iterable[str]:
-    scenario = loaded.scenario
-    made = script(scenario.engine, create(scenario.engine), _job(scenario, options.site)).rstrip("\n")
+    scenario, ran = loaded.scenario, _ran(loaded.scenario)
+    made = script(ran.engine, create(ran.engine), _job(ran, options.site)).rstrip("\n")
     first, *rest = made.split("\n")
     yield first
     yield from shell_comment("\n".join(_facts_first(loaded, options, is_new=is_new))).split("\n")
@@ -151,7 +151,6 @@ def _script(loaded: LoadedScenario, options: PlanOptions, *, is_new: bool = Fals
         yield from _setup(scenario)
     profile = scenario.name if scenario.point is None else scenario.point.sweep
     known = profile in options.profiles
-    of_point = replace(options, overrides=(*options.overrides, *_of_point(scenario)))
     if not scenario.engine.whole_script:
         yield from (line for line in rest if line.startswith("#"))
         if is_new:
@@ -160,7 +159,7 @@ def _script(loaded: LoadedScenario, options: PlanOptions, *, is_new: bool = Fals
             swept = [f"--dsr1-sweep={masked_setting(each)}" for each in options.swept]
             selected = [f"--dsr1-profile={scenario.name}", *swept]
         else:
-            selected, options = [str(loaded.path)], of_point
+            selected, options = [str(loaded.path)], _with_point(options, scenario)
         gate = ["--dsr1-gate"] if options.store else []
         gate += [f"--dsr1-store={options.own_store}"] if gate and options.own_store else []
         gate += [f"--dsr1-against={masked_setting(each)}" for each in options.against]
@@ -171,7 +170,7 @@ def _script(loaded: LoadedScenario, options: PlanOptions, *, is_new: bool = Fals
         return
     if scenario.dataset.path is None:
         selected = [profile if known else str(loaded.path)]
-        words = ["pytest-dsr1", "dataset", *selected, DATASET, *_options(of_point, "--")]
+        words = ["pytest-dsr1", "dataset", *selected, DATASET, *_options(_with_point(options, ran), "--")]
         yield from shell_command(words).split("\n")
     yield from rest
 
@@ -186,14 +185,18 @@ def _facts_first(loaded: LoadedScenario, options: PlanOptions, *, is_new: bool) 
     yield f"machine: {plan_words.needed(scenario.hardware)}"
     if scenario.hardware.nodes > 1:
         yield f"Slurm: this script runs on the first node: {_sbatch(scenario, options.site)}"
+    ran = _ran(scenario)
     if not scenario.targets:  # then neither a target nor a published figure says how much is asked
-        yield f"load: {plan_words.load_in_words(scenario)}"
+        lowest = "" if ran is scenario else "of a probe at the lowest load: "
+        yield f"load: {lowest}{plan_words.load_in_words(ran)}"
     questions = asking(scenario)
-    yield f"expected: {plan_words.duration(scenario, questions)}"
+    if ran is scenario:
+        yield f"expected: {plan_words.duration(scenario, questions)}"
     if scenario.accuracy is not None and questions is not None:
         yield f"accuracy: {plan_words.asked(scenario.accuracy, questions)}"
     if scenario.search is not None:
-        yield f"search: {plan_words.searched(scenario.search)}"
+        starts = engine_starts([scenario] * _runs(scenario))
+        yield from (f"search: {line}" for line in plan_words.searched(scenario, scenario.search, starts))
     gate, starts = _gate(loaded, options, options.store) if options.store else ((), _starts(scenario))
     pairs: Sequence[str] = ()
     if scenario.name in options.sides:
@@ -231,6 +234,11 @@ def _setup(scenario: Scenario) -> Iterable[str]:
             yield shell_command(["srun", "--overlap", *tasks, "sh", "-c", line])
 
 
+def _with_point(options: PlanOptions, scenario: Scenario) -> PlanOptions:
+    """Return options that also make the point of its file."""
+    return replace(options, overrides=(*options.overrides, *_of_point(scenario)))
+
+
 def _of_point(scenario: Scenario) -> Iterable[str]:
     """Yield what makes the point of a sweep of its file, as values of ``--dsr1-set``."""
     point = scenario.point
@@ -238,6 +246,8 @@ def _of_point(scenario: Scenario) -> Iterable[str]:
         return
     yield "sweep=null"
     values = dict(point.values)
+    if point.is_probe:
+        values["load.num_requests"] = scenario.load.num_requests
     if scenario.hardware.gpu is not None:
         values.setdefault("hardware.count", scenario.hardware.count)
     if scenario.dataset.path is None:
@@ -262,10 +272,23 @@ def _sweep(name: str, points: Sequence[Scenario]) -> str:
 
 
 def _starts(scenario: Scenario) -> int:
-    """Return the most engine starts of a run or a search."""
+    """Return the most engine starts of a run or a search, at least one."""
+    return max(1, engine_starts([scenario] * _runs(scenario)))
+
+
+def _runs(scenario: Scenario) -> int:
+    """Return the most runs of a scenario that count."""
     from pytest_dsr1.search.placing import MOST_PROBES
 
-    return max(1, engine_starts([scenario] * (1 if scenario.search is None else MOST_PROBES)))
+    return 1 if scenario.search is None else MOST_PROBES
+
+
+def _ran(scenario: Scenario) -> Scenario:
+    """Return what the script runs: of a search whose own load is not measured, a probe of the lowest load."""
+    search = scenario.search
+    if search is None or scenario.targets or scenario.accuracy is not None:
+        return scenario
+    return plan_words.probe_at(scenario, search, search.ends[0], search.least_requests)
 
 
 def _gate(loaded: LoadedScenario, options: PlanOptions, store: Path) -> tuple[Sequence[str], int]:

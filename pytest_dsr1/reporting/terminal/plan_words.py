@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+
 from pytest_dsr1.machine.probe.values import expected_s as probes_take_s
-from pytest_dsr1.measurement.expected import Asking, expected
+from pytest_dsr1.measurement.expected import Asking, expected, probe_s
+from pytest_dsr1.measurement.inputs import slo_limits
 from pytest_dsr1.measurement.probing import ATTACHED, NO_GPU
 from pytest_dsr1.scenario.schema.accuracy import SAME_ANSWERS, Accuracy
+from pytest_dsr1.scenario.schema.load import TraceArrival
 from pytest_dsr1.scenario.schema.scenario import Hardware, Length, Normal, Scenario
 from pytest_dsr1.scenario.schema.search import Search
-from pytest_dsr1.text import number
+from pytest_dsr1.scenario.search import probe_of
+from pytest_dsr1.text import hours, number
 
 
 def needed(hardware: Hardware) -> str:
@@ -69,16 +75,59 @@ def asked(accuracy: Accuracy, asking: Asking) -> str:
     return f"after the measured part, {', '.join(parts)}{longest}"
 
 
-def searched(search: Search) -> str:
-    """Return the range of a search, and what its probes need."""
+def searched(scenario: Scenario, search: Search, starts: int) -> Iterator[str]:
+    """Yield what a search asks, what its probes need, and how long they take.
+
+    Args:
+        scenario: that is searched.
+        search: its search.
+        starts: the most engine starts; 0 if the server is running already.
+    """
     from pytest_dsr1.search.placing import MOST_PROBES
 
-    low, high = map(number, search.ends)
-    return (
-        f"{search.key} {low} to {high}, at most {MOST_PROBES} probes of at most "
-        f"{search.most_requests:,} requests each; a probe that keeps {number(100 * search.goal)}% within the "
-        f"SLO needs {search.least_requests:,} or more"
+    low, high = search.ends
+    goal = number(100 * search.goal)
+    yield (
+        f"{search.key} {number(low)} to {number(high)}, for the highest at which {goal}% of requests keep "
+        f"the SLO ({_limits(probe_at(scenario, search, low, 1))})"
     )
+    started = {0: "no engine start", 1: "1 engine start, for all probes"}
+    yield (
+        f"at most {MOST_PROBES} probes of at most {search.most_requests:,} requests each, and "
+        f"{started.get(starts, f'at most {starts} engine starts')}; a probe that keeps {goal}% within the "
+        f"SLO needs {search.least_requests:,} requests or more"
+    )
+    middle = math.sqrt(low * high)
+    first = round(middle) if search.whole else middle
+    sizes = dict.fromkeys((search.least_requests, search.most_requests))
+    probes = [probe_at(scenario, search, first, size) for size in sizes]
+    times = [
+        (probe.load.num_requests, seconds) for probe in probes if (seconds := probe_s(probe)) is not None
+    ]
+    if not times:
+        yield "the time is unknown, because the SLO does not limit the latency of a whole request"
+        return
+    parts = [
+        f"{hours(MOST_PROBES * seconds, scenario.hardware.count)} with {size:,} requests each"
+        for size, seconds in times
+    ]
+    kept = "if each request just keeps the SLO, " if probes[0].load.arrival is None else ""
+    yield (
+        f"{kept}{MOST_PROBES} probes at {number(first)}, where it begins, take {', or '.join(parts)}; "
+        "without the time to start the engine"
+    )
+
+
+def probe_at(scenario: Scenario, search: Search, load: float, requests: int) -> Scenario:
+    """Return a probe of a search, with this many requests."""
+    return probe_of(scenario, search, load, again=0, run=0, requests=requests)
+
+
+def _limits(probe: Scenario) -> str:
+    assert probe.slo is not None
+    limits = slo_limits(probe.slo)
+    named = {"TTFT": limits.ttft_ms, "TPOT": limits.tpot_ms, "request latency": limits.request_latency_ms}
+    return ", ".join(f"{name} at most {number(limit)} ms" for name, limit in named.items() if limit)
 
 
 def probed(scenario: Scenario, starts: int) -> str:
@@ -105,7 +154,10 @@ def load_in_words(scenario: Scenario) -> str:
     lengths = f"{_length(dataset.input_tokens)} tokens in and {_length(dataset.output_tokens)} out"
     if load.arrival is not None:
         limit = f", at most {load.at_once:,} in flight" if load.limited else ""
-        sent = f"{load.arrival.type} arrivals{limit}"
+        rate = (
+            "" if isinstance(load.arrival, TraceArrival) else f" at {number(load.arrival.rate_req_s)} req/s"
+        )
+        sent = f"{load.arrival.type} arrivals{rate}{limit}"
     else:
         sent = "all at once" if load.floods else f"{load.at_once:,} in flight"
     warm = f", after {load.warmup_requests:,} for warm-up" if load.warmup_requests else ""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.search.searchers import PEERS, Aiperf, Answer, Guidellm, Ours, in_flight
+from benchmarks.search.searchers import PEERS, Aiperf, Answer, Guidellm, Ours, Plain, in_flight
 from pytest_dsr1.scenario.loading import load
 
 URL = "http://127.0.0.1:9"
@@ -56,6 +57,15 @@ def test_our_record(tmp_path: Path) -> None:
     requests = [{"submitted_s": begin_s, "last_token_s": end_s} for begin_s, end_s in TIMES]
     write_lines(results / "peak.search-15" / "now" / "requests.jsonl", requests)
     assert Ours().read(tmp_path) == Answer(16, 15, 17, 3, 1.5, nominal=15)
+
+
+def test_plain_bisection(tmp_path: Path) -> None:
+    words = " ".join(Plain().command(120.0, URL, tmp_path))
+    assert words.endswith(f" -m benchmarks.search.plain {URL} 120")
+    assert Plain().environment == Ours().environment
+    answer = Answer(15, 15, 16, 7, 14.9, 15)
+    write(tmp_path / "plain.json", asdict(answer))
+    assert Plain().read(tmp_path) == answer
 
 
 def aiperf_history(keeps: int | None, misses: int | None) -> dict[str, Any]:

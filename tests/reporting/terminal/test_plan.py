@@ -404,6 +404,70 @@ def test_each_start_of_a_search_is_probed(tmp_path: Path) -> None:
     )
 
 
+SEARCH = "search: {load.concurrency: [4, 64], slo: mlperf-server}\n"
+KEPT = ("engine.streaming=true", "engine.request_records=true")
+
+
+def test_the_script_of_a_search_runs_a_probe_of_the_lowest_load(tmp_path: Path) -> None:
+    """Its dataset has as many requests; the scenario's own load, which nothing measures, is not shown."""
+    loaded = load_text(tmp_path, GOOD.partition("targets:\n")[0] + SEARCH, *KEPT)
+    found = "\n".join(plan([loaded], PlanOptions("off")))
+    assert "# load: of a probe at the lowest load: 1,116 requests" in found
+    assert "--num_requests 1116 " in found
+    assert "--concurrency 4 " in found
+    assert "--set=load.num_requests=1116" in found
+    assert "# expected:" not in found
+
+
+def test_a_search_with_targets_shows_the_load_that_they_judge(tmp_path: Path) -> None:
+    found = "\n".join(plan([load_text(tmp_path, GOOD + SEARCH, *KEPT)], PlanOptions("off")))
+    assert "# expected: " in found
+    assert "--concurrency 1024 " in found
+    assert "# search: load.concurrency 4 to 64, for the highest" in found
+
+
+@pytest.mark.parametrize(
+    ("search", "wanted"),
+    [
+        (  # at 4 req/s, 12 probes of 1,112 requests take 3,336 s, of 2,000 requests 6,000 s
+            "load: {concurrency: all, arrival: {type: poisson, rate_req_s: 1}, num_requests: 9}\n"
+            "search: {load.rate: [0.5, 32], most_requests: 2000}\nslo: {ttft_ms: 500}\n",
+            [
+                "load.rate 0.5 to 32, for the highest at which 99% of requests keep the SLO (TTFT at "
+                "most 500 ms)",
+                "at most 12 probes of at most 2,000 requests each, and no engine start; a probe that keeps "
+                "99% within the SLO needs 1,112 requests or more",
+                "12 probes at 4, where it begins, take 0.93 h, 7.4 GPU-h with 1,112 requests each, or 1.7 h, "
+                "13 GPU-h with 2,000 requests each; without the time to start the engine",
+            ],
+        ),
+        (  # 4 in flight, each for 500 + 2,047 x 10 ms: 12 probes of 1,112 requests take 19.4 h
+            "load: {concurrency: 9, num_requests: 9}\n"
+            "search: {load.concurrency: [1, 16], most_requests: 1113}\nslo: {ttft_ms: 500, tpot_ms: 10}\n",
+            [
+                "load.concurrency 1 to 16, for the highest at which 99% of requests keep the SLO (TTFT at "
+                "most 500 ms, TPOT at most 10 ms)",
+                "at most 12 probes of at most 1,113 requests each, and no engine start; a probe that keeps "
+                "99% within the SLO needs 1,113 requests or more",
+                "if each request just keeps the SLO, 12 probes at 4, where it begins, take 19 h, 156 GPU-h "
+                "with 1,113 requests each; without the time to start the engine",
+            ],
+        ),
+        (
+            "load: {concurrency: 9, num_requests: 9}\n"
+            "search: {load.concurrency: [1, 16], most_requests: 1113}\nslo: {ttft_ms: 500}\n",
+            ["the time is unknown, because the SLO does not limit the latency of a whole request"],
+        ),
+    ],
+)
+def test_a_search_says_what_it_asks_and_takes(tmp_path: Path, search: str, wanted: list[str]) -> None:
+    engine = 'engine: {type: openai, url: "http://127.0.0.1:9"}\n'
+    loaded = load_text(tmp_path, GOOD.partition("load:\n")[0] + search + engine)
+    found = list(plan([loaded], PlanOptions("off")))
+    said = [line.removeprefix("# search: ") for line in found if line.startswith("# search: ")]
+    assert said[-len(wanted) :] == wanted
+
+
 def test_each_start_of_a_pair_is_probed(tmp_path: Path) -> None:
     loaded = load_text(tmp_path, GOOD, "gate.metric=total_output_throughput")
     (line,) = probed(plan([loaded], PlanOptions("off", probe=True, sides={"mine": loaded})))
@@ -483,7 +547,10 @@ POISSON = "load={concurrency: %s, num_requests: 5120, arrival: {type: poisson, r
         ([], f"{RANDOM} 1,024 in flight"),
         (["engine.streaming=true"], f"{RANDOM} 1,024 in flight, streamed"),
         (["load.concurrency=all"], f"{RANDOM} all at once"),
-        (["engine={type: openai, server: vllm}", POISSON % "all"], f"{RANDOM} poisson arrivals, streamed"),
+        (
+            ["engine={type: openai, server: vllm}", POISSON % "all"],
+            f"{RANDOM} poisson arrivals at 4 req/s, streamed",
+        ),
         (
             ["engine={type: openai, server: vllm, endpoint: chat}", "dataset.path=d.jsonl"],
             "5,120 requests of the dataset, 1,024 tokens in and 2,048 out, through the chat template, "
@@ -491,7 +558,7 @@ POISSON = "load={concurrency: %s, num_requests: 5120, arrival: {type: poisson, r
         ),
         (
             ["engine={type: openai, server: vllm}", POISSON % 64],
-            f"{RANDOM} poisson arrivals, at most 64 in flight, streamed",
+            f"{RANDOM} poisson arrivals at 4 req/s, at most 64 in flight, streamed",
         ),
         (
             [
