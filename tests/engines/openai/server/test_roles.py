@@ -167,7 +167,7 @@ def test_an_option_that_a_role_does_not_have(tmp_path: Path, monkeypatch: pytest
     installed(tmp_path, monkeypatch)
     context = {"llm_api": {"unchecked": {"no_such_option": 1}, **CACHE}}
     said = failure(job_of(tmp_path, context=context))
-    assert re.match(r"small: context server [12] on n[23] ended with exit status 1: it rejects the option ", said)
+    assert re.match(r"small: context server [12] on n[23] ended with exit status 1: it rejects the ", said)
     assert "`no_such_option` of context.yaml" in said
 
 
