@@ -10,7 +10,20 @@ from pkgutil import walk_packages
 
 import pytest
 
-from pytest_dsr1 import gate, machine, measurement, metrics, pairs, process, reporting, session, workload
+from pytest_dsr1 import (
+    gate,
+    machine,
+    measurement,
+    metrics,
+    pairs,
+    process,
+    reporting,
+    scenario,
+    search,
+    session,
+    sweep,
+    workload,
+)
 from pytest_dsr1.extensions import HOOKS
 from tests.helpers.environment import without_coverage
 from tests.helpers.paths import ROOT
@@ -22,7 +35,11 @@ from tests.helpers.suites import Suites
 for name in chain.from_iterable(hook.ours for hook in HOOKS.values()):
     import_module(name)
 # The modules of these rooms are imported where they are needed, by nearly every run: here they are once.
-for room in (gate, machine, measurement, metrics, pairs, process, reporting, session, workload):
+ROOMS = (
+    *(gate, machine, measurement, metrics, pairs, process),
+    *(reporting, scenario, search, session, sweep, workload),
+)
+for room in ROOMS:
     for module in walk_packages(room.__path__, f"{room.__name__}."):
         import_module(module.name)
 
