@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from itertools import chain
 from pkgutil import walk_packages
@@ -61,6 +63,15 @@ def at_a_desk(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ELSEWHERE:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def read_once() -> Iterator[None]:
+    """Read the published results once: every HTML page shows those of all scenarios that ship."""
+    history = import_module("pytest_dsr1.reporting.charts.history")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(history, "shipped_points", functools.cache(history.shipped_points))
+        yield
 
 
 @pytest.fixture(scope="session")
