@@ -87,27 +87,67 @@ COVERED_CHILDREN = (
 )
 """Tests that start our own programs as children, whose coverage is measured too, as with real inference."""
 UNCOVERED = (
+    "benchmarks",
+    "case/test_case.py",
+    "cli/test_compare.py::test_colors_are_for_a_terminal_that_wants_them",
+    "cli/test_references.py::test_accept",
+    "cli/test_sbatch.py::test_wait_makes_one_page_of_the_results_of_all_jobs",
+    "engines/openai/client/test_event_gaps.py",
+    "engines/openai/client/test_pool.py",
+    "engines/openai/sending/test_crew.py::test_a_trace_keeps_its_times",
+    "engines/openai/sending/test_crew.py::test_several_servers",
+    "engines/openai/server/test_random_model.py::test_folder_of_the_slice",
+    "engines/tensorrt_llm/bench/test_command.py::test_shipped_scenarios_make_a_script_the_shell_understands",
     "engines/tensorrt_llm/bench/test_engine.py",
+    "engines/tensorrt_llm/llm_api/test_engine.py::test_a_tokenizer_that_cannot_be_loaded",
+    "gate/test_decision.py",
     "gate/test_gate_simulation.py",
+    "gate/test_progress.py::test_a_loss_stays_a_loss_day_after_day",
+    "gate/test_recordings.py::test_many_may_write_while_others_read",
     "gate/test_searches_simulation.py",
+    "metrics/test_catalogue.py",
     "pairs/test_pairs_simulation.py",
+    "plugin/test_accuracy.py::test_the_same_answers_pass",
     "plugin/test_benchmark.py",
     "plugin/test_example_plugin.py",
     "plugin/test_gate.py",
     "plugin/test_other_plugins.py",
+    "plugin/test_pairs.py::test_a_replay_judges_pairs_again",
+    "plugin/test_pairs.py::test_a_side_that_is_not_slower_passes",
+    "plugin/test_pairs.py::test_pairs_go_on_where_they_stopped",
     "plugin/test_probing.py",
     "plugin/test_published.py",
     "plugin/test_reports.py",
+    "plugin/test_search.py::test_a_probe_that_does_not_count_is_repeated",
+    "plugin/test_search.py::test_a_replay_judges_the_search_again",
+    "plugin/test_search.py::test_a_replay_shows_the_probes",
+    "plugin/test_search.py::test_a_search_that_was_ended_goes_on",
+    "plugin/test_search.py::test_a_target",
+    "plugin/test_search.py::test_a_target_next_to_a_search_needs_its_own_run_in_a_replay",
+    "plugin/test_search.py::test_a_target_of_the_throughput",
+    "plugin/test_search.py::test_an_slo_that_everything_or_nothing_keeps",
     "plugin/test_search_gate.py",
     "plugin/test_selecting.py",
     "plugin/test_serving.py",
+    "plugin/test_sweep.py::test_a_sweep_is_judged_again",
     "plugin/test_third_party.py",
     "reporting/html",
     "reporting/terminal/test_plan.py",
+    "scenario/test_overrides.py::test_any_override_is_read_or_a_user_error",
+    "scenario/test_suites.py",
+    "scenario/test_sweep.py::test_any_sweep_is_its_product_or_an_error",
+    "scenario/test_validation.py::test_each_is_an_error_without_a_traceback",
+    "scenario/test_writer.py",
+    "search/test_evidence.py",
     "search/test_search_simulation.py",
     "search/test_waves_simulation.py",
+    "steady/test_run_length.py::test_it_stops_when_the_error_is_small",
     "storage/test_yaml_loaders.py",
     "test_docs.py",
+    "test_layout.py",
+    "test_pipelines.py",
+    "verdict/test_accuracy.py::test_a_run_like_its_references_fails_in_less_than_1_of_100",
+    "verdict/test_accuracy.py::test_the_verdict_changes_where_the_bound_does",
 )
 """Tests whose coverage is not measured, because others cover the same lines: measuring doubles their time."""
 
@@ -201,19 +241,23 @@ def pytest_xdist_auto_num_workers() -> int:
     return min((os.cpu_count() or 1) + 1, 8)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def uncovered(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Pause the measuring of coverage for some modules, and for the programs that most modules start."""
-    place, measuring = request.path.relative_to(TESTS).as_posix(), sys.gettrace()
-    paused = _is_in(place, UNCOVERED)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Pause the measuring of coverage for some tests, and for the programs that most tests start."""
+    if not item.path.is_relative_to(TESTS):
+        return (yield)
+    place, measuring = item.path.relative_to(TESTS).as_posix(), sys.gettrace()
+    paused = _is_in(place, UNCOVERED) or f"{place}::{item.name.partition('[')[0]}" in UNCOVERED
     with pytest.MonkeyPatch.context() as patch:
-        if paused:
-            sys.settrace(None)
         if paused or not _is_in(place, COVERED_CHILDREN):
             patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-        yield
-    if paused:
-        sys.settrace(measuring)
+        if paused:
+            sys.settrace(None)
+        try:
+            return (yield)
+        finally:
+            if paused:
+                sys.settrace(measuring)
 
 
 @pytest.fixture(scope="session", autouse=True)

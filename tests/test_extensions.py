@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from types import ModuleType
 
 import pytest
@@ -207,6 +208,18 @@ def test_the_table_has_every_hook_and_every_module_of_ours_that_implements_one()
     assert implemented == {(name, module) for name, hook in HOOKS.items() for module in hook.ours}
 
 
+@cache
+def imported_and_called() -> dict[str, tuple[set[tuple[str | None, str]], set[str]]]:
+    """Return, by module of ours, what it imports from where, and what it calls by name."""
+    found = {}
+    for path in (ROOT / "pytest_dsr1").rglob("*.py"):
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        imported = {(n.module, a.name) for n in nodes if isinstance(n, ast.ImportFrom) for a in n.names}
+        called = {n.func.id for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+        found[".".join(path.relative_to(ROOT).with_suffix("").parts)] = (imported, called)
+    return found
+
+
 @pytest.mark.parametrize(
     ("place", "declares", "listed"),
     [
@@ -224,13 +237,10 @@ def test_the_table_has_every_hook_and_every_module_of_ours_that_implements_one()
 def test_every_module_of_ours_that_declares_something_is_listed(
     place: str, declares: str, listed: tuple[str, ...]
 ) -> None:
-    declaring = set()
-    for path in (ROOT / "pytest_dsr1").rglob("*.py"):
-        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
-        imported = {(n.module, a.name) for n in nodes if isinstance(n, ast.ImportFrom) for a in n.names}
-        called = {n.func.id for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
-        if (place, declares) in imported and declares in called:
-            declaring.add(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    used = imported_and_called()
+    declaring = {
+        module for module, (names, calls) in used.items() if (place, declares) in names and declares in calls
+    }
     assert declaring == set(listed)
 
 

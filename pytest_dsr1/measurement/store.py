@@ -159,7 +159,7 @@ class ResultFolder:
     def record(self, record: RequestRecord) -> None:
         """Append one request."""
         with saving(self.path):
-            self._records.write(json.dumps(asdict(record)) + "\n")
+            self._records.write(_row(record))
 
     def fail(self, message: str) -> None:
         """State that the run failed, and why; a failing write must not hide the reason."""
@@ -168,7 +168,7 @@ class ResultFolder:
 
     def complete(self, measurement: Measurement) -> None:
         """State that the run is complete, and write the records that the engine gave only at the end."""
-        lines = [json.dumps(asdict(record)) + "\n" for record in measurement.result.records]
+        lines = [_row(record) for record in measurement.result.records]
         with saving(self.path):
             self._records.close()
             write_atomically(self.path / "requests.jsonl", "".join(lines))
@@ -187,6 +187,13 @@ class ResultFolder:
 
 
 _MEASUREMENT = TypeAdapter(Measurement)
+_RECORD = TypeAdapter(RequestRecord)
+
+
+def _row(record: RequestRecord) -> str:
+    """Return the line of a request."""
+    # With asdict() this takes 3 times as long, and a run has many requests.
+    return f"{json.dumps(_RECORD.dump_python(record))}\n"
 
 
 def _saved(body: Mapping[str, Any]) -> dict[str, Any]:

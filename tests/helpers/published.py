@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ SHIPPED = [each.scenario for path in sorted(SUITES.glob("*/*.yaml")) for each in
 """All that ship, with each point of a sweep."""
 
 
+@cache
 def shipped(name: str) -> Scenario:
     """Return a shipped scenario by its path below suites/, such as ``h200/min-latency``."""
     return load(SUITES / f"{name}.yaml").scenario

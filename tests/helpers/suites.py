@@ -12,7 +12,7 @@ import pytest
 
 # Pytester forgets the modules that a run in this process imported, and these cannot be imported twice, or are
 # slower then.
-for _once in ("numpy", "scipy.special", "vl_convert", "yaml", "tests.standins.scripted_engine"):
+for _once in ("jinja2", "numpy", "scipy.special", "vl_convert", "yaml", "tests.standins.scripted_engine"):
     if find_spec(_once):
         importlib.import_module(_once)
 

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from itertools import chain
 from pkgutil import walk_packages
 
 import pytest
 
-from pytest_dsr1 import gate, machine, measurement, metrics, pairs, process, reporting, session, workload
+from pytest_dsr1 import (
+    gate,
+    machine,
+    measurement,
+    metrics,
+    pairs,
+    process,
+    reporting,
+    scenario,
+    search,
+    session,
+    sweep,
+    workload,
+)
 from pytest_dsr1.extensions import HOOKS
 from tests.helpers.environment import without_coverage
 from tests.helpers.paths import ROOT
@@ -22,7 +37,11 @@ from tests.helpers.suites import Suites
 for name in chain.from_iterable(hook.ours for hook in HOOKS.values()):
     import_module(name)
 # The modules of these rooms are imported where they are needed, by nearly every run: here they are once.
-for room in (gate, machine, measurement, metrics, pairs, process, reporting, session, workload):
+ROOMS = (
+    *(gate, machine, measurement, metrics, pairs, process),
+    *(reporting, scenario, search, session, sweep, workload),
+)
+for room in ROOMS:
     for module in walk_packages(room.__path__, f"{room.__name__}."):
         import_module(module.name)
 
@@ -44,6 +63,15 @@ def at_a_desk(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ELSEWHERE:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def read_once() -> Iterator[None]:
+    """Read the published results once: every HTML page shows those of all scenarios that ship."""
+    history = import_module("pytest_dsr1.reporting.charts.history")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(history, "shipped_points", functools.cache(history.shipped_points))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -328,7 +328,7 @@ def test_a_full_disk_is_an_error_in_one_sentence(suites: Suites, monkeypatch: py
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "asdict", full)
+    monkeypatch.setattr(store, "_row", full)
     result = suites.run("--dsr1-profile=alpha")
     assert result.ret == 10
     result.stdout.fnmatch_lines(["*results cannot be written: No space left on device; free space there*"])

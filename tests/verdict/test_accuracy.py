@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 
 import numpy as np
 import pytest
@@ -22,8 +23,14 @@ from pytest_dsr1.verdict.verdict import Status
 COUNTS = [(0, 1), (0, 200), (1, 200), (100, 200), (150, 200), (199, 200), (1200, 1319), (9000, 12000)]
 
 
+@cache
 def wrong(count: int) -> tuple[Wrong, ...]:
     return tuple(Wrong(f"questions/{i}", "", "1", "2") for i in range(count))
+
+
+@cache
+def bounds_of_200() -> list[float]:
+    return [upper_bound(right, 200) for right in range(201)]
 
 
 @pytest.mark.parametrize(("right", "answered"), COUNTS)
@@ -89,7 +96,7 @@ def test_the_verdict_changes_where_the_bound_does() -> None:
 def test_a_run_like_its_references_fails_in_less_than_1_of_100(share: float, references: int) -> None:
     random = np.random.default_rng(3)
     own, theirs = random.binomial(200, share, 5000), random.binomial(200 * references, share, 5000)
-    bounds = [upper_bound(right, 200) for right in range(201)]
+    bounds = bounds_of_200()
     required = [
         pooled(Marks(200, wrong(200 - int(right))), int(of_references), 200 * references)
         for right, of_references in zip(own, theirs, strict=True)
