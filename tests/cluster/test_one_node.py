@@ -75,7 +75,8 @@ def test_each_end_of_a_job_puts_the_gpus_back(
         assert f"{reason} ***" in said
     else:  # pytest ended first, because its agent had been told to end
         assert (found, cluster.status(job)) == ("FAILED", 10)
-        assert f"INVALID {node.name}: its agent has ended: " in words(cluster.output(job))
+        said = f"INVALID {node.name}: its agent has ended: Slurm preempts job {job} since "
+        assert said in words(cluster.output(job))
     assert_put_back(node)
 
 

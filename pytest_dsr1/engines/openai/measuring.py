@@ -90,6 +90,8 @@ class Measuring:
 
     def _check(self, warm_up: WarmUp) -> None:
         if warm_up.failed > self.job.scenario.load.tolerated_failures:
+            if self.server is not None:  # its end is the cause
+                self.server.check(_DYING_S)
             raise self.failure(
                 f"{warm_up.failed} of {warm_up.sent} warm-up requests failed, the first: {warm_up.error}"
             )

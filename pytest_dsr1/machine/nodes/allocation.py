@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from pytest_dsr1.errors import InvalidRunError
 
+_PREEMPTED = re.compile(r"\bPreemptTime=(\d\S+)")
+_STATE = re.compile(r"\bJobState=(\w+)")
+_ASKING_S = 5.0
 _ADDRESS = re.compile(r"^NodeName=(\S+) .*?\bNodeAddr=(\S+)", re.MULTILINE)
 
 
@@ -48,6 +51,26 @@ def addresses(nodes: Sequence[str], environ: Mapping[str, str]) -> list[str]:
     if missing := [node for node in nodes if node not in found]:
         raise InvalidRunError(f"scontrol show node {missing[0]}: no NodeAddr in its answer")
     return [found[node] for node in nodes]
+
+
+def ending(environ: Mapping[str, str]) -> str | None:
+    """Return why Slurm ends our job, as a sentence; None if it does not, or cannot be asked.
+
+    A preempted job still has the state RUNNING while its grace time lasts.
+    """
+    job = environ.get("SLURM_JOB_ID", "")
+    if not job:
+        return None
+    try:
+        told = slurm(["scontrol", "--oneliner", "show", "job", job], environ, _ASKING_S)
+    except InvalidRunError:
+        return None
+    if (time := _PREEMPTED.search(told)) is not None:
+        return f"Slurm preempts job {job} since {time[1]}; run it again where jobs are not preempted"
+    state = _STATE.search(told)
+    if state is None or state[1] in {"RUNNING", "COMPLETING"}:
+        return None
+    return f"Slurm ends job {job}: {state[1]}"
 
 
 def _hostnames(listed: str, environ: Mapping[str, str]) -> list[str]:

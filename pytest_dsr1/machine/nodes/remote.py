@@ -15,7 +15,7 @@ from typing import IO
 from pydantic import ValidationError
 
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.machine.nodes.allocation import Allocation
+from pytest_dsr1.machine.nodes.allocation import Allocation, ending
 from pytest_dsr1.machine.nodes.messages import REPORT, Answer, Note, Request, Samples, line
 from pytest_dsr1.machine.values import GpuSample, Notify
 from pytest_dsr1.process.modules import module_command
@@ -59,6 +59,7 @@ class RemoteNode:
             InvalidRunError: the command cannot be started.
         """
         self.name = name
+        self._environ = environ
         self._notify = notify
         self._heard_s = time.monotonic()
         self._reports: queue.SimpleQueue[Answer | Note | None] = queue.SimpleQueue()
@@ -175,6 +176,8 @@ class RemoteNode:
 
     def lost(self) -> InvalidRunError:
         """Return the error that the agent has ended, with the reason."""
+        if said := ending(self._environ):
+            return InvalidRunError(f"{self.name}: its agent has ended: {said}")
         return InvalidRunError(
             f"{self.name}: its agent has ended{self._tail()}; look at the job and at the node: "
             f"scontrol show job, scontrol show node {self.name}"

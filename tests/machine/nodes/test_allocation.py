@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.machine.nodes.allocation import Allocation, allocation
+from pytest_dsr1.machine.nodes.allocation import Allocation, addresses, allocation, ending
 from tests.helpers.nodes import program
 
 
@@ -48,3 +48,41 @@ def test_a_job_without_scontrol(tmp_path: Path) -> None:
     environ = {**job(tmp_path, "true"), "PATH": str(tmp_path / "nowhere")}
     with pytest.raises(InvalidRunError, match=r"^the nodes of this Slurm job are unknown: scontrol: "):
         allocation(environ)
+
+
+NODES = (
+    "NodeName=n1 Arch=x86_64 NodeAddr=10.0.0.1 State=IDLE\\nNodeName=n2 NodeAddr=n2.cluster NodeHostName=x"
+)
+
+
+def test_the_addresses_of_nodes(tmp_path: Path) -> None:
+    environ = job(tmp_path, f"[ \"$*\" = '--oneliner show node n1,n2' ] && printf '{NODES}\\n'")
+    assert addresses(["n1", "n2"], environ) == ["10.0.0.1", "n2.cluster"]
+
+
+def test_a_node_without_an_address(tmp_path: Path) -> None:
+    environ = job(tmp_path, f"printf '{NODES}\\n'")
+    with pytest.raises(InvalidRunError, match=r"^scontrol show node n3: no NodeAddr in its answer$"):
+        addresses(["n1", "n3"], environ)
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ("JobState=RUNNING PreemptEligibleTime=2026-11-30T10:00:00 PreemptTime=None", None),
+        ("JobState=COMPLETING PreemptTime=None", None),
+        (
+            "JobState=RUNNING PreemptTime=2026-11-30T12:00:00",
+            "Slurm preempts job 7 since 2026-11-30T12:00:00; run it again where jobs are not preempted",
+        ),
+        ("JobState=TIMEOUT PreemptTime=None", "Slurm ends job 7: TIMEOUT"),
+        ("something else", None),
+    ],
+)
+def test_why_slurm_ends_a_job(tmp_path: Path, told: str, why: str | None) -> None:
+    assert ending(job(tmp_path, f"[ \"$*\" = '--oneliner show job 7' ] && echo '{told}'")) == why
+
+
+def test_nothing_is_known_of_the_end_of_a_job(tmp_path: Path) -> None:
+    assert ending(job(tmp_path, "exit 1")) is None
+    assert ending({"PATH": str(tmp_path)}) is None

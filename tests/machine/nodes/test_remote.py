@@ -57,6 +57,14 @@ def test_an_agent_that_ends_says_why() -> None:
     )
 
 
+def test_an_agent_that_slurm_ends_with_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "ending", lambda _: "Slurm ends job 7: CANCELLED")
+    with node("read line; exit 1") as agent:
+        agent.send(CLOCK)
+        with pytest.raises(InvalidRunError, match=r"^n1: its agent has ended: Slurm ends job 7: CANCELLED$"):
+            agent.answer()
+
+
 def test_a_silent_agent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "ANSWER_S", 0.1)
     with node("cat >/dev/null") as agent:
