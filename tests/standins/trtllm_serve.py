@@ -123,4 +123,5 @@ def main() -> None:
     print(f"LLM Args: tensor_parallel_size={values.get('--tp_size', 1)} ", flush=True)
     if "UCX_TLS" in os.environ:
         print("the KV cache takes the way of UCX_TLS", flush=True)
+    print(os.environ.get("DSR1_STANDIN_SAYS", ""), flush=True)
     server.serve_forever()

@@ -91,7 +91,7 @@ def launched_roles(job: Job, observer: Observer) -> Iterator[Server]:
     """
     scenario, engine = job.scenario, OpenAi.of(job.scenario)
     roles = {role: _serving(scenario, role) for role in engine.roles}
-    env = ready_to_start(job, launch_command(roles[WRITES], 0))
+    ready_to_start(job, launch_command(roles[WRITES], 0))
     hosts = _hosts(scenario)
     nodes = list(hosts)
     known = offered(job, observer)
@@ -106,7 +106,8 @@ def launched_roles(job: Job, observer: Observer) -> Iterator[Server]:
             lines += [*command.file_lines(), f"{command.shell()} &"]
             observer.phase("starting", command.shell())
             log = job.artifacts / f"{each.name}.log"
-            server = stack.enter_context(started(job, {**env, **command.environment}, command, log, alone))
+            env = ready_to_start(job, command)
+            server = stack.enter_context(started(job, env, command, log, alone))
             its = nodes[each.first : _last(each)]
             server.about = RoleServer(each.role, each.number, its, each.nodes * each.per_node)
             server.who = f"{each.role} server {each.number} on {' and '.join(its)}"

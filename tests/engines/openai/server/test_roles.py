@@ -101,7 +101,7 @@ def run(job: Job) -> EngineResult:
 def test_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     installed(tmp_path, monkeypatch, version)
     monkeypatch.setenv("UCX_TLS", "tcp")
-    job = job_of(tmp_path)
+    job = job_of(tmp_path, generation={"environment": {"DSR1_STANDIN_SAYS": "of generation"}})
     result = run(job)
     assert [(record.error, record.output_tokens) for record in result.records] == [(None, 4)] * 4
     assert [(each.role, each.number, each.nodes, each.gpus) for each in result.facts.roles] == [
@@ -120,6 +120,7 @@ def test_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str) ->
     assert sorted(logs) == ["context-1.log", "context-2.log", "generation-1.log", "server.log"]
     assert "passing on 127.0.0.1" in logs["server.log"] or "passing on localhost" in logs["server.log"]
     assert not [name for name, text in logs.items() if "UCX_TLS" in text]
+    assert [name for name, text in logs.items() if "of generation" in text] == ["generation-1.log"]
     asked = {option.name: option.asked for option in of_saved(result.facts.options_in_effect)}
     assert (asked["tp"], result.facts.options_in_effect["context.tp"]) == (
         2,
