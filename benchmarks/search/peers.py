@@ -4,7 +4,7 @@
 
 Each tool in turn searches the highest concurrency, up to 128, at which 95% of requests are answered in time,
 for each limit; plain bisection with our client is one of them. The longer a service, the less the machine
-adds. With services of 5 ms it takes 35 minutes on a machine with nothing else to do, with 20 ms 90.
+adds. With services of 5 ms it takes 20 minutes on a machine with nothing else to do.
 docs/background/gate-statistics.md shows and explains the table.
 """
 
