@@ -62,7 +62,8 @@ def main() -> None:
                     runs = Runs(cluster, place)
                     nodes = int(name[0]) if name[0].isdigit() else 1
                     runs.write(nodes=nodes)
-                    seconds.append(outside(cluster, runs) if name == "outside" else inside(cluster, runs, nodes))
+                    alone = name == "outside"
+                    seconds.append(outside(cluster, runs) if alone else inside(cluster, runs, nodes))
     base = median(took["outside"])
     for name, seconds in took.items():
         every = ", ".join(f"{each:.1f}" for each in seconds)
