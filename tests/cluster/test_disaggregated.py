@@ -92,5 +92,5 @@ def test_a_server_whose_step_is_cancelled_is_named(cluster: Cluster, apart: Runs
     assert cluster.wait(job) == "FAILED", cluster.output(job)
     assert cluster.status(job) == 10
     assert f"small: context server 1 on {cluster.node(2).name} ended with exit status " in told(cluster, job)
-    assert ": it was cancelled in Slurm: error: *** STEP " in told(cluster, job)
+    assert ": it was cancelled in Slurm: " in told(cluster, job)
     assert_all_ended(cluster)
