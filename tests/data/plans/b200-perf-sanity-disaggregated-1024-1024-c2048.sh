@@ -61,7 +61,7 @@
 #   max_tokens_in_buffer: 16384
 # DSR1_OPTIONS
 # the server that passes requests on, on node 1:
-# pytest-dsr1 starts and stops this server: TRTLLM_SERVER_DISABLE_GC=1 srun --mpi=none --nodes=1 --ntasks=1 --relative=0 --overlap --export=ALL --wait=0 --job-name=dsr1-front-end trtllm-serve disaggregated -c disaggregated.yaml -t 3600 -r 3672
+# pytest-dsr1 starts and stops this server: TRTLLM_SERVER_DISABLE_GC=1 srun --mpi=none --nodes=1 --ntasks=1 --relative=0 --overlap --export=ALL --wait=0 --job-name=dsr1-front-end trtllm-serve disaggregated -c disaggregated.yaml -t 3600 -r 7200
 # cat > disaggregated.yaml <<'DSR1_OPTIONS'
 # hostname: 127.0.0.1
 # port: 8000

@@ -158,7 +158,7 @@ def _started_with(scenario: Scenario) -> object:
         environ = {name: value for name, value in os.environ.items() if name != _NOT_THE_SERVERS}
         files = file_facts(engine.command_words, Path.cwd())  # a server reads them only when it starts
         started = launch_command(scenario, 0) if engine.disaggregated is None else commands(scenario)
-        return started, environ, files, scenario.hardware, scenario.gpu_setup
+        return started, engine.disaggregated, environ, files, scenario.hardware, scenario.gpu_setup
     return None
 
 

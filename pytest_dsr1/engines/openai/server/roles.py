@@ -43,6 +43,8 @@ _EVERYWHERE = "0.0.0.0"  # noqa: S104  (the other nodes must reach a server)
 _UCX = "UCX_TLS"
 """Containers set it for MPI, and the KV cache then takes a slow way between the nodes (start_worker.sh)."""
 _PLANNED_PORT = 8001
+_REQUEST_S = 7200
+"""The longest time of a request (start_server.sh): not that of one run, because servers are kept."""
 
 
 def placed(scenario: Scenario) -> list[Placed]:
@@ -52,13 +54,13 @@ def placed(scenario: Scenario) -> list[Placed]:
 
 
 def commands(scenario: Scenario) -> tuple[LaunchCommand, ...]:
-    """Return what a scenario starts its servers with, apart from ports and nodes.
+    """Return what a scenario starts its servers with, apart from ports, nodes and the number of servers.
 
     Raises:
         UserError: a server does not have some of its options.
     """
     roles = [_serving(scenario, role) for role in OpenAi.of(scenario).roles]
-    return (*(launch_command(each, 0) for each in roles), _front_end(scenario, 0, {}, 0.0))
+    return (*(launch_command(each, 0) for each in roles), _front_end(scenario, 0, {}))
 
 
 def script(job: Job) -> Iterator[str]:
@@ -75,7 +77,7 @@ def script(job: Job) -> Iterator[str]:
         yield shell_comment(f"{each.role} server {each.number}, on {where} of the job:")
         yield _command(job, each, port, None).comment()
     yield shell_comment("the server that passes requests on, on node 1:")
-    yield _in_its_step(_front_end(job.scenario, 8000, urls, job.run_timeout_s), job).comment()
+    yield _in_its_step(_front_end(job.scenario, 8000, urls), job).comment()
 
 
 def _last(each: Placed) -> int:
@@ -127,7 +129,7 @@ def launched_roles(job: Job, observer: Observer) -> Iterator[Server]:
             for role in roles
         }
         port = free_port()
-        command = _in_its_step(_front_end(scenario, port, urls, job.run_timeout_s), job)
+        command = _in_its_step(_front_end(scenario, port, urls), job)
         write_atomically(job.artifacts / SCRIPT, "\n".join([*lines, command.script()]), private=True)
         observer.phase("starting", command.shell())
         env = ready_to_start(job, command)
@@ -178,22 +180,19 @@ def _command(job: Job, each: Placed, port: int, report: str | None) -> LaunchCom
     )
 
 
-def _front_end(
-    scenario: Scenario, port: int, urls: Mapping[str, Sequence[str]], request_s: float
-) -> LaunchCommand:
+def _front_end(scenario: Scenario, port: int, urls: Mapping[str, Sequence[str]]) -> LaunchCommand:
     """Return the command of the server that passes requests on.
 
     Args:
         scenario: the scenario.
         port: where it listens.
         urls: of the servers, by role.
-        request_s: the longest time of a request.
     """
     engine = OpenAi.of(scenario)
     options: dict[str, Any] = {"hostname": "127.0.0.1", "port": port, "backend": "pytorch"}
     for role, key in ((READS, "context_servers"), (WRITES, "generation_servers")):
         options[key] = {"num_instances": len(urls.get(role, ())), "urls": list(urls.get(role, ()))}
-    limits = (("-t", engine.startup_timeout_s), ("-r", request_s))
+    limits = (("-t", engine.startup_timeout_s), ("-r", _REQUEST_S))
     words = [word for option, limit_s in limits for word in (option, str(math.ceil(limit_s)))]
     argv = ["trtllm-serve", "disaggregated", "-c", FRONT_END, *words]
     return LaunchCommand(argv, dict(engine.environment), options=options, file=FRONT_END)

@@ -228,6 +228,10 @@ def test_kept_servers_answer_the_next_scenario_with_a_log_each(
         result = OpenAiEngine(pool).run(second, Watcher())
         other = job_of_another(second, generation={"tp": 2, "llm_api": CACHE, "max_batch_size": 64})
         assert not pool.fits(other.scenario)
+        fewer = job_of_another(second, context={"servers": 1, "llm_api": CACHE})
+        assert not pool.fits(fewer.scenario), "each server has the same command"
+        longer = OpenAi.of(second.scenario).model_copy(update={"run_timeout_s": 5000.0})
+        assert pool.fits(second.scenario.model_copy(update={"engine": longer}))
     finally:
         pool.end()
     assert result.facts.server_kept_from == "small"
@@ -266,7 +270,7 @@ def test_the_plan_has_each_server_with_its_nodes_and_its_file(
         ),
         "# pytest-dsr1 starts and stops this server: A=b srun --mpi=none --nodes=1 --ntasks=1 --relative=0 "
         "--overlap --export=ALL --wait=0 --job-name=dsr1-front-end trtllm-serve disaggregated -c "
-        "disaggregated.yaml -t 3600 -r 60",
+        "disaggregated.yaml -t 3600 -r 7200",
     ]
     assert "# generation server 1, on node 1 of the job:" in lines
     assert "#   - NODE2:8002" in lines
