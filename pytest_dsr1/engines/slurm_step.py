@@ -70,12 +70,13 @@ def beside_words(job: Job, name: str) -> tuple[str, ...]:
     """Return what stands before a program that needs no GPU, next to pytest; nothing on one node."""
     if job.scenario.hardware.nodes == 1:
         return ()
-    return (
-        *("srun", "--mpi=none", "--nodes=1", "--ntasks=1", "--relative=0", "--overlap", "--export=ALL"),
-        *("--wait=0", f"--job-name={name}"),
-        *_folder_words(job),
-        *job.site.slurm.srun,
-    )
+    own = ("--wait=0", f"--job-name={name}", *_folder_words(job))
+    return (*_one_task("--relative=0"), *own, *job.site.slurm.srun)
+
+
+def _one_task(*where: str) -> tuple[str, ...]:
+    """Return the words of a step of one task, next to the engine's."""
+    return ("srun", "--mpi=none", "--nodes=1", "--ntasks=1", *where, "--overlap", "--export=ALL")
 
 
 def _folder_words(job: Job) -> list[str]:
@@ -94,15 +95,7 @@ def asking_words(job: Job) -> tuple[str, ...]:
     """
     if not in_container(job):
         return ()
-    return (
-        "srun",
-        "--mpi=none",
-        "--nodes=1",
-        "--ntasks=1",
-        "--overlap",
-        "--export=ALL",
-        *job.site.slurm.srun,
-    )
+    return (*_one_task(), *job.site.slurm.srun)
 
 
 def in_container(job: Job) -> bool:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_dsr1.engines.facts import EngineFacts
@@ -23,7 +24,7 @@ from pytest_dsr1.engines.openai.sending.figures import idle_early, per_server, t
 from pytest_dsr1.engines.openai.sending.part import Part, PartResult, Share, Task, WarmUp, connections
 from pytest_dsr1.engines.openai.server.asked import asked_of
 from pytest_dsr1.engines.openai.server.in_effect import read_options
-from pytest_dsr1.engines.openai.server.role_metrics import RoleMetrics, Watched
+from pytest_dsr1.engines.openai.server.role_metrics import RoleMetrics
 from pytest_dsr1.engines.openai.server.sampler import SeveralMetrics
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.errors import EngineError
@@ -48,10 +49,7 @@ class Measuring:
         self.task = task
         self.server = server
         self.deadline_s = 0.0
-        self.metrics = SeveralMetrics.of(sites, task.engine.server, job.artifacts)
-        if server is not None and server.behind:
-            behind = [Watched(each.about, each.site) for each in server.behind]
-            self.metrics = RoleMetrics(behind, task.engine.server, job.artifacts)
+        self.metrics = _metrics(sites, server, task.engine.server, job.artifacts)
         self._end: Callable[[], None] | None = None
 
     def measure(self) -> list[PartResult]:
@@ -265,6 +263,13 @@ class Measuring:
             yield from self.server.warnings
         if importlib.util.find_spec("uvloop") is None:
             yield "uvloop is not installed, which makes the client slower (pip install uvloop)"
+
+
+def _metrics(sites: Sequence[Site], server: Server | None, kind: str, folder: Path) -> SeveralMetrics:
+    """Return the samplers of the servers that do the work, which may be behind the one that is asked."""
+    if server is None or not server.behind:
+        return SeveralMetrics.of(sites, kind, folder)
+    return RoleMetrics([(each.about, each.site) for each in server.behind], kind, folder)
 
 
 def _options_of(server: Server) -> Iterator[Option]:

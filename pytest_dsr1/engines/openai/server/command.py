@@ -14,7 +14,7 @@ from pytest_dsr1.engines.openai.acceptance import sglang_variables, with_vllm_fo
 from pytest_dsr1.engines.openai.server.random_model import DUMMY_WEIGHTS, model_folder
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import Job
-from pytest_dsr1.engines.slurm_step import step_variables, step_words
+from pytest_dsr1.engines.slurm_step import Place, step_variables, step_words
 from pytest_dsr1.engines.trtllm_options.acceptance import forcing_variables
 from pytest_dsr1.engines.trtllm_options.defaults import Asked, remarks
 from pytest_dsr1.engines.trtllm_options.dialects import (
@@ -194,10 +194,15 @@ def _remarks(engine: OpenAi, version: str | None) -> tuple[str, ...]:
     return tuple(remarks(asked, version))
 
 
-def in_step(command: LaunchCommand, job: Job) -> LaunchCommand:
-    """Return the command as Slurm starts it on the scenario's nodes; the same on one node."""
+def in_step(
+    command: LaunchCommand, job: Job, place: Place | None = None, without: str | None = None
+) -> LaunchCommand:
+    """Return the command as Slurm starts it on the scenario's nodes; the same on one node.
+
+    ``place`` and ``without`` as in :func:`~pytest_dsr1.engines.slurm_step.step_words`.
+    """
     variables = step_variables(job) | command.environment
-    return replace(command, argv=[*step_words(job), *command.argv], environment=variables)
+    return replace(command, argv=[*step_words(job, place, without), *command.argv], environment=variables)
 
 
 def trtllm_version(engine: OpenAi) -> str | None:

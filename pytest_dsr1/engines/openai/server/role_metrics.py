@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from pytest_dsr1.engines.facts import RoleServer
@@ -12,41 +12,21 @@ from pytest_dsr1.engines.openai.endpoint import Site
 from pytest_dsr1.engines.openai.server.sampler import ServerMetrics, ServerSummary, SeveralMetrics
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """A server whose metrics are read.
-
-    Attributes:
-        about: the server, without figures.
-        where: its address.
-    """
-
-    about: RoleServer
-    where: Site
-
-
 class RoleMetrics(SeveralMetrics):
     """The samplers of all servers during a ``with`` block, which is the measurement.
 
     Each writes a file of its own, such as ``server_metrics-generation-1.jsonl``.
 
     Args:
-        servers: the servers.
+        servers: each without figures, and its address.
         kind: of all servers.
         folder: keeps the files.
     """
 
-    def __init__(self, servers: Sequence[Watched], kind: str, folder: Path) -> None:
+    def __init__(self, servers: Sequence[tuple[RoleServer, Site]], kind: str, folder: Path) -> None:
         self._servers = [
-            (
-                server.about,
-                ServerMetrics(
-                    server.where,
-                    kind,
-                    folder / f"server_metrics-{server.about.role}-{server.about.number}.jsonl",
-                ),
-            )
-            for server in servers
+            (about, ServerMetrics(where, kind, folder / f"server_metrics-{about.role}-{about.number}.jsonl"))
+            for about, where in servers
         ]
         super().__init__([sampler for _, sampler in self._servers])
 

@@ -11,11 +11,12 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pytest_dsr1.engines.facts import RoleServer
 from pytest_dsr1.engines.openai.disaggregated import READS, WRITES, Placed
-from pytest_dsr1.engines.openai.server.command import LaunchCommand, launch_command
+from pytest_dsr1.engines.openai.server.command import LaunchCommand, in_step, launch_command
 from pytest_dsr1.engines.openai.server.port import can_choose, free_port, offered
 from pytest_dsr1.engines.openai.server.process import (
     LOG,
@@ -29,7 +30,7 @@ from pytest_dsr1.engines.openai.server.process import (
 )
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import Job
-from pytest_dsr1.engines.slurm_step import Place, beside_words, step_variables, step_words
+from pytest_dsr1.engines.slurm_step import Place, beside_words
 from pytest_dsr1.errors import EngineError, InvalidRunError
 from pytest_dsr1.machine.nodes.allocation import addresses, allocation
 from pytest_dsr1.records import Observer
@@ -45,12 +46,6 @@ _UCX = "UCX_TLS"
 _PLANNED_PORT = 8001
 _REQUEST_S = 7200
 """The longest time of a request (start_server.sh): not that of one run, because servers are kept."""
-
-
-def placed(scenario: Scenario) -> list[Placed]:
-    """Return the servers of a scenario on its nodes; empty without `engine.disaggregated`."""
-    asked = OpenAi.of(scenario).disaggregated
-    return [] if asked is None else asked.placed(scenario.hardware.nodes)
 
 
 def commands(scenario: Scenario) -> tuple[LaunchCommand, ...]:
@@ -71,13 +66,19 @@ def script(job: Job) -> Iterator[str]:
     """
     yield shell_comment("disaggregated servers: each is a step of Slurm on nodes of its own")
     urls: dict[str, list[str]] = {}
-    for port, each in enumerate(placed(job.scenario), _PLANNED_PORT):
+    for port, each in enumerate(_placed(job.scenario), _PLANNED_PORT):
         urls.setdefault(each.role, []).append(f"NODE{each.first + 1}:{port}")
         where = f"node {each.first + 1}" if each.nodes == 1 else f"nodes {each.first + 1} to {_last(each)}"
         yield shell_comment(f"{each.role} server {each.number}, on {where} of the job:")
         yield _command(job, each, port, None).comment()
     yield shell_comment("the server that passes requests on, on node 1:")
     yield _in_its_step(_front_end(job.scenario, 8000, urls), job).comment()
+
+
+def _placed(scenario: Scenario) -> list[Placed]:
+    asked = OpenAi.of(scenario).disaggregated
+    assert asked is not None
+    return asked.placed(scenario.hardware.nodes)
 
 
 def _last(each: Placed) -> int:
@@ -92,15 +93,15 @@ def launched_roles(job: Job, observer: Observer) -> Iterator[Server]:
         EngineError: a server cannot be started, died, or was not ready in time.
     """
     scenario, engine = job.scenario, OpenAi.of(job.scenario)
-    roles = {role: _serving(scenario, role) for role in engine.roles}
-    ready_to_start(job, launch_command(roles[WRITES], 0))
+    ready_to_start(job, launch_command(_serving(scenario, WRITES), 0))
     hosts = _hosts(scenario)
     nodes = list(hosts)
     known = offered(job, observer)
     limit_s, lines = engine.startup_timeout_s, []
     with ExitStack() as stack:
-        servers: list[tuple[Placed, Server]] = []
-        for each in placed(scenario):
+        servers: list[Server] = []
+        reporting: list[tuple[Server, Path]] = []
+        for each in _placed(scenario):
             alone = engine.roles[each.role]
             report = f"{each.name}.addr" if can_choose(alone, known) else None
             port = 0 if report else free_port()
@@ -115,18 +116,18 @@ def launched_roles(job: Job, observer: Observer) -> Iterator[Server]:
             server.who = f"{each.role} server {each.number} on {' and '.join(its)}"
             server.steps = _steps(each.role, alone)
             server.url = f"http://{hosts[its[0]]}:{port}"
-            servers.append((each, server))
-        own = [server for _, server in servers]
-        for server in own:  # before any of them is waited for
+            servers.append(server)
+            if report:
+                reporting.append((server, job.artifacts / report))
+        for server in servers:  # before any of them is waited for
             stack.callback(server.child.begin_stop)
-        reporting = [(one, job.artifacts / f"{each.name}.addr") for each, one in servers if _chooses(one)]
         told, limit_s = await_addresses(reporting, limit_s, observer)
         for (one, _), address in zip(reporting, told, strict=True):
             one.url = f"{one.url.rpartition(':')[0]}:{address.rpartition(':')[2]}"
-        await_ready(own, limit_s, observer)
+        await_ready(servers, limit_s, observer)
         urls = {
-            role: [one.url.removeprefix("http://") for each, one in servers if each.role == role]
-            for role in roles
+            role: [one.url.removeprefix("http://") for one in servers if one.about.role == role]
+            for role in engine.roles
         }
         port = free_port()
         command = _in_its_step(_front_end(scenario, port, urls), job)
@@ -135,7 +136,7 @@ def launched_roles(job: Job, observer: Observer) -> Iterator[Server]:
         env = ready_to_start(job, command)
         front = stack.enter_context(started(job, env, command, job.artifacts / LOG, engine))
         front.url, front.who = f"http://127.0.0.1:{port}", "the server that passes requests on"
-        front.behind = tuple(own)
+        front.behind = tuple(servers)
         await_ready([front], limit_s, observer)
         yield front
 
@@ -160,10 +161,6 @@ def _hosts(scenario: Scenario) -> dict[str, str]:
     return dict(zip(nodes, hosts, strict=True))
 
 
-def _chooses(server: Server) -> bool:
-    return server.url.endswith(":0")
-
-
 def _serving(scenario: Scenario, role: str) -> Scenario:
     """Return the scenario as if a server of the role served alone."""
     return scenario.model_copy(update={"engine": OpenAi.of(scenario).roles[role]})
@@ -174,10 +171,7 @@ def _command(job: Job, each: Placed, port: int, report: str | None) -> LaunchCom
     serving = _serving(job.scenario, each.role)
     command = launch_command(serving, port, report=report, host=_EVERYWHERE, file=f"{each.role}.yaml")
     place = Place(f"dsr1-{each.name}", each.first, each.nodes, each.per_node)
-    words = step_words(job, place, without=None if _UCX in command.environment else _UCX)
-    return replace(
-        command, argv=[*words, *command.argv], environment=step_variables(job) | command.environment
-    )
+    return in_step(command, job, place, without=None if _UCX in command.environment else _UCX)
 
 
 def _front_end(scenario: Scenario, port: int, urls: Mapping[str, Sequence[str]]) -> LaunchCommand:
