@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from dataclasses import replace
 
 from pytest_dsr1.machine.nodes.messages import REQUEST, Answer, Command, line
 from pytest_dsr1.machine.telemetry.recorder import INTERVAL_S, SLOW_INTERVAL_S
@@ -59,8 +60,8 @@ def main() -> None:
     gpus = int(sys.argv[1])
     samples: _Samples | None = None
     for text in sys.stdin.buffer:
-        answer = Answer()
-        match REQUEST.validate_json(text):
+        answer, request = Answer(), REQUEST.validate_json(text)
+        match request:
             case Command(do="clock"):
                 answer = Answer(time_s=time.monotonic())
             case Command(do="watch"):
@@ -79,7 +80,7 @@ def main() -> None:
                     overhead_share=samples.each,
                 )
                 answer = Answer(telemetry=telemetry)
-        sys.stdout.buffer.write(line(answer))
+        sys.stdout.buffer.write(line(replace(answer, number=request.number)))
         sys.stdout.buffer.flush()
 
 

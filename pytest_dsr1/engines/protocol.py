@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pytest_dsr1.engines.facts import EngineFacts
+from pytest_dsr1.machine import host
 from pytest_dsr1.records import Answer, Enough, Observer, QuestionSet, RequestRecord
 from pytest_dsr1.scenario.schema.engine import EngineSchema
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -32,6 +33,7 @@ class Job:
         questions: asked after the measured part, when its clock and all that watches it have ended, and
             before the model or the server ends. Empty for an engine that does not answer questions.
         site: how to use the cluster, for an engine on several nodes.
+        free_port: returns a port that no process listens at now, on one of the nodes, counted from 0.
     """
 
     scenario: Scenario
@@ -42,6 +44,7 @@ class Job:
     questions: tuple[QuestionSet, ...] = ()
     drains: bool = False
     site: Site = field(default_factory=Site)
+    free_port: Callable[[int], int] = host.free_port
 
 
 @dataclass(frozen=True, slots=True)

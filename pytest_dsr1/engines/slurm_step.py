@@ -12,8 +12,9 @@ lines of a log from 16 ranks. The price is that a progress bar, which ends no li
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from pytest_dsr1.engines.protocol import Job
@@ -22,6 +23,7 @@ from pytest_dsr1.process.slurm import outside_steps
 
 NAME = "dsr1-engine"
 """The name of the step, for ``squeue --steps``."""
+_KEEP = "--container-env="
 _BY_INTERFACE = ("NCCL_SOCKET_IFNAME", "UCX_NET_DEVICES")
 
 
@@ -42,11 +44,14 @@ class Place:
     per_node: int
 
 
-def step_words(job: Job, place: Place | None = None, without: str | None = None) -> tuple[str, ...]:
+def step_words(
+    job: Job, variables: Iterable[str], place: Place | None = None, without: str | None = None
+) -> tuple[str, ...]:
     """Return what stands before the command of an engine; nothing on one node.
 
     Args:
         job: the job.
+        variables: the names of those that the command is given, which must win over those of an image.
         place: of a program that does not run on all nodes of the scenario.
         without: a variable that the command must not see, even if a container has it.
     """
@@ -60,18 +65,21 @@ def step_words(job: Job, place: Place | None = None, without: str | None = None)
         *("--wait=0", "--kill-on-bad-exit=1", f"--job-name={at.name}"),
         *([f"--relative={at.first}"] if place else []),
         *_folder_words(job),
-        *slurm.srun,
+        *_site_words(job, variables),
         *(["env", "-u", without] if without else []),
         *slurm.launcher,
     )
 
 
-def beside_words(job: Job, name: str) -> tuple[str, ...]:
-    """Return what stands before a program that needs no GPU, next to pytest; nothing on one node."""
+def beside_words(job: Job, variables: Iterable[str], name: str) -> tuple[str, ...]:
+    """Return what stands before a program that needs no GPU, next to pytest; nothing on one node.
+
+    ``variables`` as in :func:`step_words`; ``name`` is that of the step.
+    """
     if job.scenario.hardware.nodes == 1:
         return ()
     own = ("--wait=0", f"--job-name={name}", *_folder_words(job))
-    return (*_one_task("--relative=0"), *own, *job.site.slurm.srun)
+    return (*_one_task("--relative=0"), *own, *_site_words(job, variables))
 
 
 def _one_task(*where: str) -> tuple[str, ...]:
@@ -88,14 +96,31 @@ def _folder_words(job: Job) -> list[str]:
     return [f"--container-workdir={folder}"] if in_container(job) else []
 
 
-def asking_words(job: Job) -> tuple[str, ...]:
+def _site_words(job: Job, variables: Iterable[str]) -> list[str]:
+    """Return the site's options of ``srun``, which in a container name the variables of the command.
+
+    The values of an image win over those of unnamed variables (`srun --help` with pyxis).
+    """
+    words = job.site.slurm.srun
+    if not in_container(job):
+        return words
+    given = [word.removeprefix(_KEEP).split(",") for word in words if word.startswith(_KEEP)]
+    kept = ",".join(dict.fromkeys(chain(variables, *given)))
+    return [
+        *([f"{_KEEP}{kept}"] if kept else []),
+        *(word for word in words if not word.startswith(_KEEP)),
+    ]
+
+
+def asking_words(job: Job, variables: Iterable[str]) -> tuple[str, ...]:
     """Return what stands before a command that is only asked for its help: nothing outside of a container.
 
-    One task without the launcher: all ranks of a help text would wait for a leader.
+    One task without the launcher: all ranks of a help text would wait for a leader. ``variables`` as in
+    :func:`step_words`.
     """
     if not in_container(job):
         return ()
-    return (*_one_task(), *job.site.slurm.srun)
+    return (*_one_task(), *_site_words(job, variables))
 
 
 def in_container(job: Job) -> bool:

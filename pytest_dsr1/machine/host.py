@@ -6,6 +6,7 @@ import os
 import platform
 import pwd
 import resource
+import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -51,6 +52,14 @@ def pids_are_the_hosts() -> bool:
         return (ROOT / "proc/self/ns/pid").stat().st_ino == INITIAL_PID_NAMESPACE
     except OSError:
         return False
+
+
+def free_port(_node: int = 0) -> int:
+    """Return a port that no process of this machine listens at now, at any address."""
+    with socket.socket() as sock:
+        sock.bind(("", 0))
+        port: int = sock.getsockname()[1]
+        return port
 
 
 def homes_in_use() -> Iterator[Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from pytest_dsr1.findings import Finding
-from pytest_dsr1.machine import cpu_load
+from pytest_dsr1.machine import cpu_load, host
 from pytest_dsr1.machine.fingerprint import fingerprint
 from pytest_dsr1.machine.gpu.inventory import GpuReading, MachineInventory, read_machine
 from pytest_dsr1.machine.gpu.lock import gpu_lock
@@ -139,6 +139,10 @@ class Machine:
         recorder = TelemetryRecorder(gpus, path, expected=expected, out=out)
         with self._cpus or nullcontext(), recorder as self._recorder:
             yield self._recorder
+
+    def free_port(self, node: int) -> int:
+        """Return a port that no process listens at now on a node of the run, counted from 0."""
+        return host.free_port(node)
 
     def measuring(self) -> None:
         """Note that the measured time begins: all of the engine's processes are running."""

@@ -303,6 +303,7 @@ def _job(run: RunRequest, folder: ResultFolder) -> Job:
         run.questions.sets,
         run.drains,
         run.site,
+        run.machine.free_port,
     )
 
 

@@ -82,7 +82,7 @@ def test_a_server_that_ends_is_named_with_its_node(cluster: Cluster, apart: Runs
 
 
 def test_a_server_whose_step_is_cancelled_is_named(cluster: Cluster, apart: Runs) -> None:
-    write(apart, context={"DSR1_STANDIN_SICK": "1"})
+    write(apart, context={"DSR1_STANDIN_SICK": "0"})
     job = apart.submit(f"exec {PYTEST}", TWO)
     log = ".dsr1/small/*/engine/context-1.log"
     cluster.until(lambda: written(apart.folder, log, "serving"), "a context server", job)

@@ -8,6 +8,7 @@ import pytest
 from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.engines.slurm_step import (
     asking_words,
+    beside_words,
     in_container,
     step_environment,
     step_variables,
@@ -32,26 +33,39 @@ def job(tmp_path: Path) -> Job:
 
 def test_ranks_are_stated_whatever_sbatch_has_set(job: Job) -> None:
     several = on_two_nodes(job, launcher=["trtllm-llmapi-launch"], srun=["--label"])
-    assert " ".join(step_words(several)) == f"{WORDS} --label trtllm-llmapi-launch"
-    assert step_words(on_two_nodes(job, mpi="pmi2", launcher=[]))[1] == "--mpi=pmi2"
-    assert step_words(job) == ()
+    assert " ".join(step_words(several, ())) == f"{WORDS} --label trtllm-llmapi-launch"
+    assert step_words(on_two_nodes(job, mpi="pmi2", launcher=[]), ())[1] == "--mpi=pmi2"
+    assert step_words(job, ()) == ()
 
 
 def test_help_is_asked_without_srun_outside_of_a_container(job: Job) -> None:
-    assert asking_words(job) == asking_words(on_two_nodes(job, srun=["--label"])) == ()
+    assert asking_words(job, ()) == asking_words(on_two_nodes(job, srun=["--label"]), ()) == ()
     assert not in_container(on_two_nodes(job, srun=["--label"]))
 
 
 def test_a_container_works_in_the_folder_of_the_run(job: Job, tmp_path: Path) -> None:
     several = on_two_nodes(job, srun=IMAGE, launcher=[])
     assert in_container(several)
-    assert " ".join(step_words(several)) == f"{WORDS} --container-workdir={tmp_path} {' '.join(IMAGE)}"
-    planned = step_words(replace(several, artifacts=Path()))
+    assert " ".join(step_words(several, ())) == f"{WORDS} --container-workdir={tmp_path} {' '.join(IMAGE)}"
+    planned = step_words(replace(several, artifacts=Path()), ())
     assert "--container-workdir=${PWD}" in planned
-    assert " ".join(asking_words(several)) == (
+    assert " ".join(asking_words(several, ())) == (
         f"srun --mpi=none --nodes=1 --ntasks=1 --overlap --export=ALL {' '.join(IMAGE)}"
     )
     assert not in_container(replace(job, site=several.site))
+
+
+def test_an_image_keeps_no_value_of_its_own_for_a_variable_of_the_command(job: Job) -> None:
+    several = on_two_nodes(job, srun=["--container-env=B,C", *IMAGE], launcher=[])
+    kept = "--container-env=A,B,C"
+    for words in (
+        step_words(several, ("A", "B")),
+        beside_words(several, ("A", "B"), "beside"),
+        asking_words(several, ("A", "B")),
+    ):
+        assert [word for word in words if word.startswith("--container-env")] == [kept]
+    outside = step_words(on_two_nodes(job, srun=["--label"]), ("A", "B"))
+    assert not any(word.startswith("--container") for word in outside)
 
 
 def test_the_network_between_nodes_is_chosen(job: Job) -> None:

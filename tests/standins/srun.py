@@ -1,7 +1,8 @@
 """A stand-in for the srun of Slurm 22.05 in an allocation: strict about options, with all tasks here.
 
 :func:`install` puts it in a folder for PATH. Each task has the variables of a step. A task that fails ends
-the others, with srun's words. A container image is a folder: the programs in its ``bin`` come first.
+the others, with srun's words. A container image is a folder: the programs in its ``bin`` come first, and the
+variables in its ``environment``, unless ``--container-env`` names them, as with pyxis.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _VALUED = {
     *("--mpi", "--nodes", "--ntasks", "--ntasks-per-node", "--distribution", "--export", "--wait"),
     *("--kill-on-bad-exit", "--job-name", "--relative"),
 }
-_OF_PYXIS = {"--container-image", "--container-mounts", "--container-workdir"}
+_OF_PYXIS = {"--container-image", "--container-mounts", "--container-workdir", "--container-env"}
 
 
 def install(folder: Path) -> Path:
@@ -52,8 +53,16 @@ def main() -> NoReturn:
         raise SystemExit(1)
     if image := options.get("--container-image"):
         os.environ["PATH"] = f"{image}/bin{os.pathsep}{os.environ['PATH']}"
+        os.environ |= _of_image(Path(image), options.get("--container-env", "").split(","))
         os.chdir(options.get("--container-workdir", "/"))
     raise SystemExit(_run(words, ntasks, ntasks // nodes))
+
+
+def _of_image(image: Path, kept: list[str]) -> dict[str, str]:
+    """Return the variables of an image, without those that keep our value."""
+    path = image / "environment"
+    pairs = [line.split("=", 1) for line in path.read_text().splitlines()] if path.exists() else []
+    return {name: value for name, value in pairs if name not in kept or name not in os.environ}
 
 
 def _run(command: list[str], ntasks: int, per_node: int) -> int:

@@ -6,9 +6,9 @@ need the same backend in `cache_transceiver_config`. The server that passes requ
 and has no page of models.
 
 Variables of a server: with DSR1_STANDIN_DIES_AFTER it ends after this number of requests, of an error of CUDA
-or of DSR1_STANDIN_DIES_OF; with DSR1_STANDIN_SICK it is never healthy. Of the one that passes requests on:
-with DSR1_STANDIN_NO_TOKENS it answers without a token; with DSR1_STANDIN_PLAIN it sends requests as any
-client does.
+or of DSR1_STANDIN_DIES_OF; with DSR1_STANDIN_SICK it is healthy for that number of requests. Of the one that
+passes requests on: with DSR1_STANDIN_NO_TOKENS it answers without a token; with DSR1_STANDIN_PLAIN it sends
+requests as any client does.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class RoleHandler(Handler):
 
     def do_GET(self) -> None:
         if self.path == "/health":
-            self.answer(503 if "DSR1_STANDIN_SICK" in os.environ else 200, {})
+            well = self.counted["requests"] < int(os.environ.get("DSR1_STANDIN_SICK", "1000000"))
+            self.answer(200 if well else 503, {})
         elif self.path == "/v1/models":
             self.answer(200, {"data": [{"id": "r1"}]})
         elif self.path == "/prometheus/metrics":

@@ -93,6 +93,7 @@ def _parsed(arguments: list[str], version: str) -> tuple[str, dict[str, str]]:
 
 def main() -> None:
     version = os.environ["DSR1_STANDIN_VERSION"]
+    print(f"[TensorRT-LLM] TensorRT-LLM version: {version}", flush=True)
     if sys.argv[1:2] == ["disaggregated"]:
         trtllm_disaggregated.main(sys.argv[2:])
         return
@@ -114,6 +115,7 @@ def main() -> None:
         _usage_error("Invalid value for --report_addr: it needs a single serving frontend")
     if not port and not report:
         raise SystemExit("AssertionError: Port must be specified")
+    print(os.environ.get("DSR1_STANDIN_SAYS", ""), flush=True)
     Path("pid").write_text(str(os.getpid()))
     server = http.server.ThreadingHTTPServer((values["--host"], port), handler)
     if report:
@@ -123,5 +125,4 @@ def main() -> None:
     print(f"LLM Args: tensor_parallel_size={values.get('--tp_size', 1)} ", flush=True)
     if "UCX_TLS" in os.environ:
         print("the KV cache takes the way of UCX_TLS", flush=True)
-    print(os.environ.get("DSR1_STANDIN_SAYS", ""), flush=True)
     server.serve_forever()

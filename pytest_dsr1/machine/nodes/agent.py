@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.findings import Finding
+from pytest_dsr1.machine import host
 from pytest_dsr1.machine.lease import Machine, Recorder, look_at_node, prepared
 from pytest_dsr1.machine.nodes.messages import (
     REQUEST,
@@ -114,6 +115,8 @@ class _Agent:
                 return Answer(telemetry=replace(self._recorder.telemetry, samples=()))
             case "clock":
                 return Answer(time_s=time.monotonic())
+            case "port":
+                return Answer(port=host.free_port())
             case "release":
                 self.release()
         return Answer()
@@ -163,11 +166,12 @@ def serve(requests: IO[bytes], out: IO[bytes]) -> None:
     agent = _Agent(lines)
     try:
         for text in requests:
+            request = REQUEST.validate_json(text)
             try:
-                answer = agent.answer(REQUEST.validate_json(text))
+                answer = agent.answer(request)
             except Dsr1Error as error:
                 answer = Answer(error=str(error))
-            lines.report(answer)
+            lines.report(replace(answer, number=request.number))
     finally:
         agent.release()
 

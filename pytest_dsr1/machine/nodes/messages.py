@@ -1,7 +1,7 @@
 """The messages between pytest and the agent of a node: one JSON object per line, each way.
 
-pytest sends a request and waits for the answer to it. Meanwhile, and while telemetry is recorded, the agent
-sends notes for the user and samples of its GPUs.
+pytest sends a request and waits for the answer with its number. Meanwhile, and while telemetry is recorded,
+the agent sends notes for the user and samples of its GPUs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ from pytest_dsr1.machine.values import FactValue, GpuSample, SetupMode, Telemetr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class _Numbered:
+    """A request or its answer; both have the same number."""
+
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look(_Numbered):
     """Run the checks of a node. The answer has findings.
 
     Attributes:
@@ -37,7 +44,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepare:
+class Prepare(_Numbered):
     """Lock the GPUs and set them up. The answer has the GPUs, facts, and the findings of the setup."""
 
     scenario: Mapping[str, Any]
@@ -47,7 +54,7 @@ class Prepare:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Again:
+class Again(_Numbered):
     """Read the GPUs, locked and set up as they are, for another scenario. The answer is as to `Prepare`."""
 
     scenario: Mapping[str, Any]
@@ -55,22 +62,22 @@ class Again:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class Command(_Numbered):
     """Something without arguments.
 
     ``watch`` begins to record telemetry, ``measuring`` notes that the measured time begins, ``end_watch``
-    ends it (the answer has the telemetry without samples), ``clock`` asks for the monotonic time,
-    ``release`` restores and unlocks the GPUs.
+    ends it (the answer has the telemetry without samples), ``clock`` asks for the monotonic time, ``port``
+    for a port that no process listens at, ``release`` restores and unlocks the GPUs.
     """
 
-    do: Literal["watch", "measuring", "end_watch", "clock", "release"]
+    do: Literal["watch", "measuring", "end_watch", "clock", "port", "release"]
 
 
 Request = Look | Prepare | Again | Command
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(_Numbered):
     """The answer to a request, with what was asked for.
 
     Attributes:
@@ -83,6 +90,7 @@ class Answer:
     inventory: MachineInventory | None = None
     telemetry: Telemetry | None = None
     time_s: float = 0.0
+    port: int = 0
     kind: Literal["answer"] = "answer"
 
 

@@ -19,7 +19,7 @@ from pytest_dsr1.machine.lease import RESULT_BYTES, Machine, Recorder, look_at_r
 from pytest_dsr1.machine.nodes.facts import differing, merged
 from pytest_dsr1.machine.nodes.messages import Again, Answer, Command, Look, Prepare, Request
 from pytest_dsr1.machine.nodes.recording import NodesRecorder
-from pytest_dsr1.machine.nodes.remote import RemoteNode, Start
+from pytest_dsr1.machine.nodes.remote import AgentError, RemoteNode, Start
 from pytest_dsr1.machine.nodes.watch import NodeWatch
 from pytest_dsr1.machine.setup.ending import restoring
 from pytest_dsr1.machine.values import FactValue, Fingerprint, Notify, SetupMode
@@ -114,6 +114,16 @@ class Nodes:
         shares = self._shares(scenario)
         return self._machine(scenario, self._ask(scenario, lambda node: Again(scenario=shares[node])))
 
+    def free_port(self, scenario: Scenario, node: int) -> int:
+        """Return a port that no process listens at now on a node of the scenario, counted from 0.
+
+        Raises:
+            InvalidRunError: the node cannot be asked.
+        """
+        agent = self._used(scenario)[node]
+        agent.send(Command(do="port"))
+        return agent.answer().port
+
     def recorder(self, scenario: Scenario, path: Path) -> NodesRecorder:
         """Return a recorder of the telemetry of all nodes."""
         return NodesRecorder(self._used(scenario), path, several=scenario.hardware.nodes > 1)
@@ -175,12 +185,12 @@ def asked(
         try:
             agent.send(request(agent.name))
             waiting.append(agent)
-        except InvalidRunError as error:
+        except AgentError as error:
             problems.append(str(error))
     for agent in waiting:
         try:
             answers[agent.name] = agent.answer()
-        except InvalidRunError as error:
+        except AgentError as error:
             problems.append(str(error))
     return answers, problems
 
@@ -224,6 +234,10 @@ class NodesMachine(Machine):
     def of(self, scenario: Scenario) -> Machine:
         """Return the same GPUs, locked and set up, for another scenario that needs the same."""
         return self._nodes.again(scenario)
+
+    def free_port(self, node: int) -> int:
+        """Return a port that no process listens at now on a node of the run, counted from 0."""
+        return self._nodes.free_port(self._scenario, node)
 
     @contextmanager
     def watched(self, path: Path, _out: object = None, /) -> Iterator[Recorder]:

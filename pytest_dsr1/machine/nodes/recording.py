@@ -13,10 +13,10 @@ from typing import IO
 
 from pydantic import TypeAdapter
 
-from pytest_dsr1.errors import InvalidRunError, on_failure
+from pytest_dsr1.errors import on_failure
 from pytest_dsr1.machine.nodes.clock import Alignment, Comparison, compared
 from pytest_dsr1.machine.nodes.messages import Command
-from pytest_dsr1.machine.nodes.remote import RemoteNode
+from pytest_dsr1.machine.nodes.remote import AgentError, RemoteNode
 from pytest_dsr1.machine.telemetry.recorder import Now, mean_of
 from pytest_dsr1.machine.values import ErrorCounters, Event, GpuName, GpuSample, Telemetry
 from pytest_dsr1.storage.files import write_atomically
@@ -121,7 +121,7 @@ class NodesRecorder:
             try:
                 agent.send(Command(do="measuring"))
                 agent.answer()
-            except InvalidRunError:
+            except AgentError:
                 continue  # the end of the block notes it
 
     def latest(self) -> Now:
@@ -139,7 +139,7 @@ class NodesRecorder:
             agent.send(Command(do="end_watch"))
             whole = agent.answer().telemetry or Telemetry()
             aligned = Alignment(node.before, _clock(agent))
-        except InvalidRunError as error:
+        except AgentError as error:
             last_s = max((sample.time_s for sample in node.samples), default=node.before.at_s)
             lost = Event(last_s, None, "lost", str(error))
             whole = _without_counters(tuple(dict.fromkeys(one.gpu for one in node.samples)), lost)

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import IO
 
 from pydantic import ValidationError
@@ -30,6 +31,11 @@ _OPTIONS = ("--overlap", "--nodes=1", "--ntasks=1", "--mpi=none", "--wait=0", "-
 kill it before it restores anything (Slurm 22.05)."""
 AGENT = "pytest_dsr1.machine.nodes.agent"
 _SAID_BYTES = 2000
+
+
+class AgentError(InvalidRunError):
+    """A node's agent has ended, does not answer, or refuses."""
+
 
 Start = Callable[[str], Sequence[str]]
 """Returns the command that starts the agent of a node."""
@@ -56,12 +62,13 @@ class RemoteNode:
         """Start the agent; it is ready when it answers.
 
         Raises:
-            InvalidRunError: the command cannot be started.
+            AgentError: the command cannot be started.
         """
         self.name = name
         self._environ = environ
         self._notify = notify
         self._heard_s = time.monotonic()
+        self._asked = 0
         self._reports: queue.SimpleQueue[Answer | Note | None] = queue.SimpleQueue()
         self._samples: Callable[[Sequence[GpuSample]], None] | None = None
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # until close()
@@ -76,18 +83,19 @@ class RemoteNode:
             )
         except OSError as error:
             self._said.close()
-            raise InvalidRunError(f"{name}: {command[0]} cannot be started: {error.strerror}") from None
+            raise AgentError(f"{name}: {command[0]} cannot be started: {error.strerror}") from None
         threading.Thread(target=self._read, name=f"dsr1-{name}", daemon=True).start()
 
     def send(self, request: Request) -> None:
         """Send a request; :meth:`answer` returns the answer to it.
 
         Raises:
-            InvalidRunError: the agent has ended.
+            AgentError: the agent has ended.
         """
         assert self._process.stdin is not None
+        self._asked += 1
         try:
-            self._process.stdin.write(line(request))
+            self._process.stdin.write(line(replace(request, number=self._asked)))
             self._process.stdin.flush()
         except OSError:
             raise self.lost() from None
@@ -95,15 +103,17 @@ class RemoteNode:
     def answer(self) -> Answer:
         """Return the answer to the request that was sent; show notes that come before it.
 
+        An answer to an earlier request is passed over: the wait for it was ended, such as by Ctrl-C.
+
         Raises:
-            InvalidRunError: the agent has ended, does not answer, or refuses; the message names the node.
+            AgentError: the agent has ended, does not answer, or refuses; the message names the node.
         """
         until_s = time.monotonic() + ANSWER_S
         while True:
             try:
                 report = self._reports.get(timeout=max(until_s - time.monotonic(), 0))
             except queue.Empty:
-                raise InvalidRunError(
+                raise AgentError(
                     f"{self.name}: its agent has not answered for {ANSWER_S:.0f} s{self._tail()}; look at "
                     f"the node: scontrol show node {self.name}"
                 ) from None
@@ -111,8 +121,10 @@ class RemoteNode:
                 raise self.lost()
             if isinstance(report, Note):
                 self._notify(f"{self.name}: {report.sentence}")
+            elif report.number != self._asked:
+                continue
             elif report.error:
-                raise InvalidRunError(f"{self.name}: {report.error}")
+                raise AgentError(f"{self.name}: {report.error}")
             else:
                 return report
 
@@ -174,11 +186,11 @@ class RemoteNode:
         """End an agent that can no longer answer, without its restoring anything."""
         self._process.kill()
 
-    def lost(self) -> InvalidRunError:
+    def lost(self) -> AgentError:
         """Return the error that the agent has ended, with the reason."""
         if said := ending(self._environ):
-            return InvalidRunError(f"{self.name}: its agent has ended: {said}")
-        return InvalidRunError(
+            return AgentError(f"{self.name}: its agent has ended: {said}")
+        return AgentError(
             f"{self.name}: its agent has ended{self._tail()}; look at the job and at the node: "
             f"scontrol show job, scontrol show node {self.name}"
         )

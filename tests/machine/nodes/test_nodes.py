@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -259,6 +260,29 @@ def test_software_in_a_container_is_not_looked_for_on_the_node(
     assert not Slurm(srun=["--cpu-bind=none"]).in_container(2)
 
 
+def test_a_lost_node_is_not_taken_for_a_lost_agent(
+    nodes: Nodes, pair: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watch raises wherever pytest is, also where an agent that has ended is only noted."""
+
+    def lost(*_: object) -> None:
+        raise InvalidRunError("n2 is DOWN in Slurm")
+
+    with nodes.prepared(pair, "off") as machine, machine.watched(tmp_path / "t.jsonl"):
+        with monkeypatch.context() as patch:
+            patch.setattr(RemoteNode, "answer", lost)
+            with pytest.raises(InvalidRunError, match=r"^n2 is DOWN in Slurm$"):
+                machine.measuring()
+        machine.measuring()  # the answer that nobody waited for is passed over
+
+
+def test_a_free_port_of_each_node(nodes: Nodes, pair: Scenario) -> None:
+    with nodes.prepared(pair, "off") as machine:
+        for number in range(2):
+            with socket.create_server(("", machine.free_port(number))):
+                pass
+
+
 def test_an_agent_that_is_killed_before_it_watches(
     nodes: Nodes, pair: Scenario, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,7 +293,7 @@ def test_an_agent_that_is_killed_before_it_watches(
     send = RemoteNode.send
 
     def killed(agent: RemoteNode, request: Request) -> None:
-        if agent.name == "n2" and request == Command(do="watch"):
+        if agent.name == "n2" and isinstance(request, Command) and request.do == "watch":
             agent._process.kill()
             agent._process.wait()
         send(agent, request)

@@ -15,7 +15,7 @@ from pytest_dsr1.machine.nodes.messages import Command
 from pytest_dsr1.machine.nodes.remote import RemoteNode, srun_agent
 
 CLOCK = Command(do="clock")
-ANSWER = '{"kind": "answer", "time_s": 5.5}'
+ANSWER = '{"kind": "answer", "number": 1, "time_s": 5.5}'
 
 
 @contextmanager
@@ -40,10 +40,20 @@ def test_an_answer_among_other_lines() -> None:
 
 
 def test_a_refusal_names_the_node() -> None:
-    with node("""read line; echo '{"kind": "answer", "error": "no driver"}'; cat >/dev/null""") as agent:
+    with node(
+        """read line; echo '{"kind": "answer", "number": 1, "error": "no driver"}'; cat >/dev/null"""
+    ) as agent:
         agent.send(CLOCK)
         with pytest.raises(InvalidRunError, match=r"^n1: no driver$"):
             agent.answer()
+
+
+def test_the_answer_to_an_earlier_request_is_passed_over() -> None:
+    late = ANSWER.replace('"number": 1', '"number": 2').replace("5.5", "7.5")
+    with node(f"read a; read b; echo '{ANSWER}'; echo '{late}'; cat >/dev/null") as agent:
+        agent.send(CLOCK)  # something ends the wait for its answer
+        agent.send(CLOCK)
+        assert agent.answer().time_s == 7.5
 
 
 def test_an_agent_that_ends_says_why() -> None:

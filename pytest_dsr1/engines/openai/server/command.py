@@ -85,7 +85,8 @@ class LaunchCommand:
     """What starts a server.
 
     Attributes:
-        argv: the command, run in the folder of the job.
+        argv: the program and its arguments, run in the folder of the job.
+        step: what stands before it, so that Slurm starts it; else nothing.
         environment: variables in addition to those of pytest.
         options: the content of the options file in that folder; empty without one.
         file: its name.
@@ -101,6 +102,12 @@ class LaunchCommand:
     dialect: Dialect | None = None
     because: str = ""
     warnings: tuple[str, ...] = ()
+    step: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> list[str]:
+        """The whole command line."""
+        return [*self.step, *self.argv]
 
     def script(self) -> str:
         """Return a shell script that does the same by hand."""
@@ -119,13 +126,27 @@ class LaunchCommand:
     def shell(self) -> str:
         """Return the command as a shell line; secrets are variables, to be exported first."""
         values = (f"{name}={shell_value(name, value)}" for name, value in self.environment.items())
-        return " ".join([*values, *map(expanding_word, masked_words(self.argv))])
+        return " ".join([*values, *map(expanding_word, masked_words(self.words))])
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """The trtllm-serve that a scenario starts.
+
+    Attributes:
+        version: None if it is unknown.
+        options: that it has; empty if it was not asked for them.
+    """
+
+    version: str | None
+    options: frozenset[str] = frozenset()
 
 
 def launch_command(
     scenario: Scenario,
     port: int,
     *,
+    program: Program | None = None,
     report: str | None = None,
     host: str = "127.0.0.1",
     file: str = OPTIONS_FILE,
@@ -135,6 +156,7 @@ def launch_command(
     Args:
         scenario: the scenario.
         port: the port; 0 for one that the server chooses.
+        program: the trtllm-serve that is started; by default the one on PATH.
         report: the file for the address that the server chooses, in the folder of the job.
         host: the address at which it listens.
         file: the name of the options file.
@@ -143,7 +165,7 @@ def launch_command(
         UserError: the server does not have one of the options.
     """
     engine = OpenAi.of(scenario)
-    version = trtllm_version(engine) if engine.server == "trtllm-serve" else None
+    version = (program or program_here(engine)).version
     before = [*_words(scenario, engine, host, port), *_backend(engine, version)]
     words, environment = absolute_words([*before, *engine.arguments], Path.cwd()), dict(engine.environment)
     # The names of these two files stay as they are: pytest's folder may have files of the same names.
@@ -202,13 +224,15 @@ def in_step(
     ``place`` and ``without`` as in :func:`~pytest_dsr1.engines.slurm_step.step_words`.
     """
     variables = step_variables(job) | command.environment
-    return replace(command, argv=[*step_words(job, place, without), *command.argv], environment=variables)
+    return replace(command, step=step_words(job, variables, place, without), environment=variables)
 
 
-def trtllm_version(engine: OpenAi) -> str | None:
-    """Return the version of the trtllm-serve that the scenario starts; None if it is unknown."""
+def program_here(engine: OpenAi) -> Program:
+    """Return the trtllm-serve on PATH; one of an unknown version for other servers."""
+    if engine.server != "trtllm-serve":
+        return Program(None)
     search_path = {**os.environ, **engine.environment}.get("PATH", os.defpath)
-    return installed_version(engine.command or ["trtllm-serve"], search_path, "trtllm-serve")
+    return Program(installed_version(engine.command or ["trtllm-serve"], search_path, "trtllm-serve"))
 
 
 def _words(scenario: Scenario, engine: OpenAi, host: str, port: int) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from pytest_dsr1.engines.facts import RoleServer
 from pytest_dsr1.engines.openai.endpoint import Site, site
 from pytest_dsr1.engines.openai.server.command import LaunchCommand, in_step, launch_command
-from pytest_dsr1.engines.openai.server.port import ADDRESS, free_port, reported, server_chooses
+from pytest_dsr1.engines.openai.server.port import ADDRESS, can_choose, program_of, reported
 from pytest_dsr1.engines.openai.server.random_model import model_folder, write_model
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import Job
@@ -78,6 +78,11 @@ class Server:
         return site(self.engine, self.url)
 
     @property
+    def prefix(self) -> str:
+        """What stands before a line of its log on the terminal: its role and number, if it has a role."""
+        return f"{self.about.role} {self.about.number}: " if self.about.role else ""
+
+    @property
     def every(self) -> tuple[Server, ...]:
         """The servers behind it, and itself."""
         return (*self.behind, self)
@@ -110,17 +115,19 @@ class Server:
         Raises:
             EngineError: one of them has ended.
         """
+        for each in self.every:
+            each.read()
         check_all(self.every, grace_s)
 
     def ended(self) -> EngineError:
         """Return the error of a server that has ended."""
         code = self.child.returncode or 0
         how = f"was killed by {signal_name(-code)}" if code < 0 else f"ended with exit status {code}"
-        reason = self._rejection() or why.explained(self.reader, code, self.steps, self.child.argv[0])
+        reason = self._rejection() or why.explained(self.reader, code, self.steps, self.command.argv[0])
         if self.reader.cause is None and code < 0:
-            how, because = str(reason), self.child.argv[0]
+            how, because = str(reason), self.command.argv[0]
         else:
-            because = f"it {reason}" if reason else self.child.argv[0]
+            because = f"it {reason}" if reason else self.command.argv[0]
         return EngineError(f"{self.name}: {self.who} {how}: {because}{self.quoted()}")
 
     def tail(self) -> str:
@@ -147,7 +154,7 @@ class Server:
 
 
 def check_all(servers: Sequence[Server], grace_s: float = 0.0) -> None:
-    """Check that all servers still run.
+    """Check that all servers still run; the log of one that runs is not read.
 
     Args:
         servers: in the order in which they may cause each other's end.
@@ -159,8 +166,6 @@ def check_all(servers: Sequence[Server], grace_s: float = 0.0) -> None:
     limit_s = time.monotonic() + grace_s
     while all(each.child.returncode is None for each in servers) and time.monotonic() < limit_s:
         time.sleep(0.02)
-    for each in servers:
-        each.read()
     ended = [each for each in servers if each.child.returncode is not None]
     for each in ended:
         while each.read():
@@ -190,10 +195,12 @@ def launched(job: Job, observer: Observer) -> Iterator[Server]:
         EngineError: the server cannot be started, died, or was not ready in time.
     """
     scenario, engine = job.scenario, OpenAi.of(job.scenario)
-    env = ready_to_start(job, launch_command(scenario, 0))
-    chooses = server_chooses(job, observer)
-    port = 0 if chooses else free_port()
-    command = in_step(launch_command(scenario, port, report=ADDRESS if chooses else None), job)
+    program = program_of(job, observer)
+    chooses = can_choose(engine, program)
+    port = 0 if chooses else job.free_port(0)
+    report = ADDRESS if chooses else None
+    command = in_step(launch_command(scenario, port, program=program, report=report), job)
+    env = ready_to_start(job, command)
     if scenario.model.random_weights is not None:
         observer.phase("starting", "writing the model's configuration and tokenizer")
         write_model(scenario, model_folder(scenario, os.environ))
@@ -218,10 +225,12 @@ def ready_to_start(job: Job, command: LaunchCommand) -> dict[str, str]:
     """
     site(OpenAi.of(job.scenario), "http://127.0.0.1")
     env = step_environment(job, command.environment)
-    if not in_container(job) and shutil.which(command.argv[0], path=env.get("PATH")) is None:
+    here = command.words[:1] if in_container(job) else [*command.step[:1], command.argv[0]]
+    missing = [program for program in here if shutil.which(program, path=env.get("PATH")) is None]
+    if missing:
         raise EngineError(
-            f"{job.scenario.name}: {command.argv[0]} is not installed (not found in PATH); install it, or "
-            "set engine.command"
+            f"{job.scenario.name}: {missing[0]} is not installed (not found in PATH); install it, or set "
+            "engine.command"
         )
     return env
 
@@ -233,7 +242,7 @@ def started(
     """Start a server that is not ready yet, and has no address; end it with all processes it started."""
     if command.options:
         write_atomically(job.artifacts / command.file, file_text(command.options), private=True)
-    with Child(command.argv, env=env, cwd=job.artifacts, log=log, grace_s=_GRACE_S) as child:
+    with Child(command.words, env=env, cwd=job.artifacts, log=log, grace_s=_GRACE_S) as child:
         yield Server(job.scenario.name, "", child, log, next_steps(engine), command, engine)
 
 
@@ -313,9 +322,10 @@ def _wait(
             return
         for server, its in waiting:
             for line in (lines := server.read(_LOOK_S / len(servers))):
-                its.heard(line)
+                if said := its.heard(line):
+                    observer.phase("starting", f"{server.prefix}{said}")
             if lines:
-                observer.phase("loading", lines[-1])
+                observer.phase("loading", f"{server.prefix}{lines[-1]}")
             if its.hopeless:
                 said = f"{server.name}: {server.who} {server.symptom}"
                 raise EngineError(f"{said}; {its.given_up}{server.quoted()}")

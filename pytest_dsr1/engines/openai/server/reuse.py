@@ -100,7 +100,7 @@ class ServerPool:
 
     def fits(self, scenario: Scenario) -> bool:
         """Return whether there is a server that the scenario would start in the same way."""
-        return bool(self) and _started_with(scenario) == self._started_with
+        return bool(self) and _started_with(scenario) == self._started_with is not None
 
     def end(self) -> None:
         """End the server with all processes it started, if there is one.
@@ -166,7 +166,8 @@ def _why_unusable(server: Server, scenario: Scenario, observer: Observer) -> str
     """Return why a kept server cannot answer; None if it can."""
     observer.phase("loading", f"reusing the server of {server.name}, {server.url}")
     try:
-        await_ready([replace(server, engine=OpenAi.of(scenario))], _ANSWERS_WITHIN_S, observer)
+        itself = replace(server, engine=OpenAi.of(scenario))
+        await_ready([*server.behind, itself], _ANSWERS_WITHIN_S, observer)
     except EngineError as error:
         reason = re.split("[;\n]", str(error))[0]
         return f"{reason}; its log: {server.log}"

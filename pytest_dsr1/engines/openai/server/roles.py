@@ -16,8 +16,8 @@ from typing import Any
 
 from pytest_dsr1.engines.facts import RoleServer
 from pytest_dsr1.engines.openai.disaggregated import READS, WRITES, Placed
-from pytest_dsr1.engines.openai.server.command import LaunchCommand, in_step, launch_command
-from pytest_dsr1.engines.openai.server.port import can_choose, free_port, offered
+from pytest_dsr1.engines.openai.server.command import LaunchCommand, Program, in_step, launch_command
+from pytest_dsr1.engines.openai.server.port import can_choose, program_of
 from pytest_dsr1.engines.openai.server.process import (
     LOG,
     SCRIPT,
@@ -30,7 +30,7 @@ from pytest_dsr1.engines.openai.server.process import (
 )
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import Job
-from pytest_dsr1.engines.slurm_step import Place, beside_words
+from pytest_dsr1.engines.slurm_step import Place, beside_words, in_container
 from pytest_dsr1.errors import EngineError, InvalidRunError
 from pytest_dsr1.machine.nodes.allocation import addresses, allocation
 from pytest_dsr1.records import Observer
@@ -44,6 +44,8 @@ _EVERYWHERE = "0.0.0.0"  # noqa: S104  (the other nodes must reach a server)
 _UCX = "UCX_TLS"
 """Containers set it for MPI, and the KV cache then takes a slow way between the nodes (start_worker.sh)."""
 _PLANNED_PORT = 8001
+_OTHER_PORTS = "# pytest-dsr1 looks for free ports, or lets the servers choose."
+_END_ALL = "trap 'kill $(jobs -p)' EXIT"
 _REQUEST_S = 7200
 """The longest time of a request (start_server.sh): not that of one run, because servers are kept."""
 
@@ -65,14 +67,33 @@ def script(job: Job) -> Iterator[str]:
         UserError: a server does not have some of its options.
     """
     yield shell_comment("disaggregated servers: each is a step of Slurm on nodes of its own")
+    program = Program(None) if in_container(job) else None
+    addresses = [f"NODE{number}" for number in range(1, job.scenario.hardware.nodes + 1)]
+    for about, command in _by_hand(job, addresses, program):
+        yield shell_comment(about)
+        yield command.comment()
+
+
+def _by_hand(
+    job: Job, addresses: Sequence[str], program: Program | None
+) -> Iterator[tuple[str, LaunchCommand]]:
+    """Yield all servers, each in words and with its command at a planned port; the last is the front end."""
     urls: dict[str, list[str]] = {}
     for port, each in enumerate(_placed(job.scenario), _PLANNED_PORT):
-        urls.setdefault(each.role, []).append(f"NODE{each.first + 1}:{port}")
+        urls.setdefault(each.role, []).append(f"{addresses[each.first]}:{port}")
         where = f"node {each.first + 1}" if each.nodes == 1 else f"nodes {each.first + 1} to {_last(each)}"
-        yield shell_comment(f"{each.role} server {each.number}, on {where} of the job:")
-        yield _command(job, each, port, None).comment()
-    yield shell_comment("the server that passes requests on, on node 1:")
-    yield _in_its_step(_front_end(job.scenario, 8000, urls), job).comment()
+        about = f"{each.role} server {each.number}, on {where} of the job:"
+        yield about, _command(job, each, port, None, program)
+    front = _in_its_step(_front_end(job.scenario, _PLANNED_PORT - 1, urls), job)
+    yield "the front end, which passes requests on, on node 1:", front
+
+
+def _shell_script(job: Job, addresses: Sequence[str], program: Program) -> str:
+    """Return a script that runs all servers by hand until one is ended, and then ends the others."""
+    *servers, (_, front) = _by_hand(job, addresses, program)
+    files = dict.fromkeys(line for _, command in servers for line in command.file_lines())
+    started = (f"{command.shell()} &" for _, command in servers)
+    return "\n".join([_OTHER_PORTS, *files, _END_ALL, *started, front.script()])
 
 
 def _placed(scenario: Scenario) -> list[Placed]:
@@ -93,24 +114,26 @@ def launched_roles(job: Job, observer: Observer) -> Iterator[Server]:
         EngineError: a server cannot be started, died, or was not ready in time.
     """
     scenario, engine = job.scenario, OpenAi.of(job.scenario)
-    ready_to_start(job, launch_command(_serving(scenario, WRITES), 0))
+    program = program_of(job, observer)
+    ready_to_start(job, launch_command(_serving(scenario, WRITES), 0, program=program))
     hosts = _hosts(scenario)
     nodes = list(hosts)
-    known = offered(job, observer)
-    limit_s, lines = engine.startup_timeout_s, []
-    with ExitStack() as stack:
+    text = _shell_script(job, list(hosts.values()), program)
+    write_atomically(job.artifacts / SCRIPT, text, private=True)
+    limit_s = engine.startup_timeout_s
+    with ExitStack() as stack, ExitStack() as stopping:  # all are told to stop before one is waited for
         servers: list[Server] = []
         reporting: list[tuple[Server, Path]] = []
         for each in _placed(scenario):
             alone = engine.roles[each.role]
-            report = f"{each.name}.addr" if can_choose(alone, known) else None
-            port = 0 if report else free_port()
-            command = _command(job, each, port, report)
-            lines += [*command.file_lines(), f"{command.shell()} &"]
+            report = f"{each.name}.addr" if can_choose(alone, program) else None
+            port = 0 if report else job.free_port(each.first)
+            command = _command(job, each, port, report, program)
             observer.phase("starting", command.shell())
             log = job.artifacts / f"{each.name}.log"
             env = ready_to_start(job, command)
             server = stack.enter_context(started(job, env, command, log, alone))
+            stopping.callback(server.child.begin_stop)
             its = nodes[each.first : _last(each)]
             server.about = RoleServer(each.role, each.number, its, each.nodes * each.per_node)
             server.who = f"{each.role} server {each.number} on {' and '.join(its)}"
@@ -119,8 +142,6 @@ def launched_roles(job: Job, observer: Observer) -> Iterator[Server]:
             servers.append(server)
             if report:
                 reporting.append((server, job.artifacts / report))
-        for server in servers:  # before any of them is waited for
-            stack.callback(server.child.begin_stop)
         told, limit_s = await_addresses(reporting, limit_s, observer)
         for (one, _), address in zip(reporting, told, strict=True):
             one.url = f"{one.url.rpartition(':')[0]}:{address.rpartition(':')[2]}"
@@ -129,13 +150,13 @@ def launched_roles(job: Job, observer: Observer) -> Iterator[Server]:
             role: [one.url.removeprefix("http://") for one in servers if one.about.role == role]
             for role in engine.roles
         }
-        port = free_port()
+        port = job.free_port(0)
         command = _in_its_step(_front_end(scenario, port, urls), job)
-        write_atomically(job.artifacts / SCRIPT, "\n".join([*lines, command.script()]), private=True)
         observer.phase("starting", command.shell())
         env = ready_to_start(job, command)
         front = stack.enter_context(started(job, env, command, job.artifacts / LOG, engine))
-        front.url, front.who = f"http://127.0.0.1:{port}", "the server that passes requests on"
+        front.url = f"http://127.0.0.1:{port}"
+        front.who = f"the front end on {nodes[0]}"
         front.behind = tuple(servers)
         await_ready([front], limit_s, observer)
         yield front
@@ -158,7 +179,14 @@ def _hosts(scenario: Scenario) -> dict[str, str]:
             f"{scenario.name}: disaggregated servers need a Slurm job of {scenario.hardware.nodes} nodes: "
             f"pytest-dsr1 sbatch {scenario.name}"
         )
-    return dict(zip(nodes, hosts, strict=True))
+    found = dict(zip(nodes, hosts, strict=True))
+    if six := {node: host for node, host in found.items() if ":" in host}:
+        said = " and ".join(f"{host} of {node}" for node, host in six.items())
+        raise EngineError(
+            f"{scenario.name}: expected addresses of IPv4 or names, because trtllm-serve disaggregated takes "
+            f"no others; Slurm has {said} (NodeAddr in scontrol show node)"
+        )
+    return found
 
 
 def _serving(scenario: Scenario, role: str) -> Scenario:
@@ -166,10 +194,16 @@ def _serving(scenario: Scenario, role: str) -> Scenario:
     return scenario.model_copy(update={"engine": OpenAi.of(scenario).roles[role]})
 
 
-def _command(job: Job, each: Placed, port: int, report: str | None) -> LaunchCommand:
+def _command(job: Job, each: Placed, port: int, report: str | None, program: Program | None) -> LaunchCommand:
     """Return the command of a server, as Slurm starts it."""
-    serving = _serving(job.scenario, each.role)
-    command = launch_command(serving, port, report=report, host=_EVERYWHERE, file=f"{each.role}.yaml")
+    command = launch_command(
+        _serving(job.scenario, each.role),
+        port,
+        program=program,
+        report=report,
+        host=_EVERYWHERE,
+        file=f"{each.role}.yaml",
+    )
     place = Place(f"dsr1-{each.name}", each.first, each.nodes, each.per_node)
     return in_step(command, job, place, without=None if _UCX in command.environment else _UCX)
 
@@ -193,7 +227,7 @@ def _front_end(scenario: Scenario, port: int, urls: Mapping[str, Sequence[str]])
 
 
 def _in_its_step(command: LaunchCommand, job: Job) -> LaunchCommand:
-    return replace(command, argv=[*beside_words(job, "dsr1-front-end"), *command.argv])
+    return replace(command, step=beside_words(job, command.environment, "dsr1-front-end"))
 
 
 def _steps(role: str, alone: OpenAi) -> Mapping[str, str]:

@@ -101,20 +101,21 @@ def invocation(
     # --iteration_log switches these statistics on, which costs time.
     if engine.llm_api.enable_iter_perf_stats and "--iteration_log" in offered:
         arguments.append(("--iteration_log", ITERATIONS))
+    environment = {
+        "PYTHONUNBUFFERED": "1",
+        **step_variables(job),
+        **engine.environment,
+        **forcing_variables(scenario, version, dialect),
+    }
     group = ("--model", scenario.model.name), ("--model_path", _path(job, scenario.model.path))
     return Invocation(
         dialect=dialect,
         because=because,
-        step=step_words(job),
+        step=step_words(job, environment),
         command=_command(job, engine),
         arguments=(*group, ("throughput",), *arguments),
         options=options,
-        environment={
-            "PYTHONUNBUFFERED": "1",
-            **step_variables(job),
-            **engine.environment,
-            **forcing_variables(scenario, version, dialect),
-        },
+        environment=environment,
         remarks=tuple(remarks(_asked(engine), version)),
     )
 

@@ -138,7 +138,7 @@ def _help_text(job: Job, engine: TrtllmBench, dialect: Dialect, observer: Observ
 
     It imports TensorRT-LLM first, which can take a minute, and says its version.
     """
-    argv = [*asking_words(job), *engine.command, "--model", "x", "throughput", "--help"]
+    argv = [*asking_words(job, engine.environment), *engine.command, "--model", "x", "throughput", "--help"]
     env = step_environment(job, engine.environment)
     text = job.artifacts / HELP
     lines: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,13 @@ import pytest
 
 from pytest_dsr1.engines.openai.engine import OpenAiEngine
 from pytest_dsr1.engines.openai.server import port
-from pytest_dsr1.engines.openai.server.port import reported, server_chooses
+from pytest_dsr1.engines.openai.server.command import Program
+from pytest_dsr1.engines.openai.server.port import can_choose, program_of, reported
+from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import Job
+from pytest_dsr1.engines.trtllm_options.options import LlmApiOptions
 from pytest_dsr1.errors import EngineError
+from pytest_dsr1.scenario.schema.scenario import Scenario
 from tests.helpers.nodes import on_two_nodes
 from tests.helpers.openai_jobs import make_job
 from tests.helpers.values import scenario
@@ -19,6 +24,11 @@ from tests.helpers.waiting import ever_longer, written
 from tests.helpers.watcher import Watcher
 from tests.standins import srun
 from tests.standins.trtllm_serve import install
+
+
+def chooses_in(job: Job) -> bool:
+    return can_choose(OpenAi.of(job.scenario), program_of(job, Watcher()))
+
 
 ONE = {"num_serve_frontends": 1}
 
@@ -54,20 +64,20 @@ def test_a_server_chooses_where_that_changes_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, engine: dict[str, Any], chooses: bool
 ) -> None:
     monkeypatch.setenv("PATH", str(install(tmp_path / "trt", version)), prepend=":")
-    assert server_chooses(job_of(tmp_path, **engine), Watcher()) is chooses
+    assert chooses_in(job_of(tmp_path, **engine)) is chooses
 
 
 def test_a_build_of_ones_own_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(install(tmp_path / "trt", "1.3.0rc27")), prepend=":")
-    monkeypatch.setattr(port, "trtllm_version", lambda _: "our build")
-    assert server_chooses(job_of(tmp_path), Watcher())
+    monkeypatch.setattr(port, "program_here", lambda _: Program("our build"))
+    assert chooses_in(job_of(tmp_path))
 
 
 def test_a_program_without_help_gets_a_free_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "trtllm-serve").write_text("#!/bin/sh\nexit 3\n")
     (tmp_path / "trtllm-serve").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert not server_chooses(job_of(tmp_path), Watcher())
+    assert not chooses_in(job_of(tmp_path))
 
 
 @pytest.mark.usefixtures("client_unjudged")
@@ -82,7 +92,7 @@ def test_a_run_at_the_port_that_the_server_chose(tmp_path: Path, monkeypatch: py
 
 
 def test_a_server_that_reports_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_dsr1.engines.openai.server.process.server_chooses", lambda *_: True)
+    monkeypatch.setattr("pytest_dsr1.engines.openai.server.process.can_choose", lambda *_: True)
     (tmp_path / "trtllm-serve").write_text("#!/bin/sh\necho started > pid\nexec sleep 600\n")
     (tmp_path / "trtllm-serve").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
@@ -129,6 +139,21 @@ def test_a_server_over_two_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_server_in_a_container_is_asked_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path / "image", "1.3.0rc27")
-    monkeypatch.setenv("PATH", str(srun.install(tmp_path / "slurm")), prepend=":")
+    monkeypatch.setenv("PATH", str(srun.install(install(tmp_path / "host", "1.2.1"))), prepend=":")
     job = on_two_nodes(job_of(tmp_path, tp=8), srun=[f"--container-image={tmp_path / 'image'}"])
-    assert server_chooses(job, Watcher())
+    program = program_of(job, Watcher())
+    assert program.version == "1.3.0rc27"
+    assert "--report_addr" in program.options
+    plan = OpenAiEngine().script(replace(job, scenario=served(job.scenario, print_iter_log=True)))
+    assert plan.startswith("# newest known dialect 1.3: ")
+
+
+def served(given: Scenario, **llm_api: bool) -> Scenario:
+    """Return the scenario with options of TensorRT-LLM."""
+    engine = OpenAi.of(given).model_copy(update={"llm_api": LlmApiOptions(**llm_api)})
+    return given.model_copy(update={"engine": engine})
+
+
+def test_another_command_in_a_container_is_not_asked(tmp_path: Path) -> None:
+    job = on_two_nodes(job_of(tmp_path, command=["mine"]), srun=["--container-image=x"])
+    assert program_of(job, Watcher()) == Program(None)

@@ -14,11 +14,11 @@ import pytest
 from pytest_dsr1.engines.in_effect import of_saved
 from pytest_dsr1.engines.openai.disaggregated import Disaggregated
 from pytest_dsr1.engines.openai.engine import OpenAiEngine
-from pytest_dsr1.engines.openai.server import roles
 from pytest_dsr1.engines.openai.server.reuse import ServerPool
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.errors import EngineError
+from pytest_dsr1.machine import host
 from pytest_dsr1.scenario.schema.scenario import Hardware
 from pytest_dsr1.scenario.schema.site import Site, Slurm
 from tests.helpers.checkpoint import chinese_checkpoint
@@ -121,6 +121,14 @@ def test_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str) ->
     assert "passing on 127.0.0.1" in logs["server.log"] or "passing on localhost" in logs["server.log"]
     assert not [name for name, text in logs.items() if "UCX_TLS" in text]
     assert [name for name, text in logs.items() if "of generation" in text] == ["generation-1.log"]
+    script = (job.artifacts / "server.sh").read_text()
+    assert script.count("cat > ") == 3  # a file for each role, and that of the front end
+    assert "trap 'kill $(jobs -p)' EXIT\n" in script
+    assert "--port 0" not in script
+    for name in ("generation.yaml", "context.yaml", "disaggregated.yaml"):
+        assert f"cat > {name} " in script
+    assert "- 127.0.0.1:8001" in script
+    assert "- localhost:8002" in script
     asked = {option.name: option.asked for option in of_saved(result.facts.options_in_effect)}
     assert (asked["tp"], result.facts.options_in_effect["context.tp"]) == (
         2,
@@ -148,9 +156,17 @@ def test_a_server_that_ends_ends_the_run_with_its_role_its_node_and_the_cause(
 @pytest.mark.usefixtures("slurm")
 def test_a_server_that_is_never_ready_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed(tmp_path, monkeypatch)
-    sick = {"environment": {"DSR1_STANDIN_SICK": "1"}, "servers": 1}
-    job = job_of(tmp_path, context=sick, startup_timeout_s=3)
-    said = failure(job)
+    sick = {"environment": {"DSR1_STANDIN_SICK": "0"}, "servers": 1}
+    waits = "srun: Job 7 step creation temporarily disabled, retrying (Requested nodes are busy)"
+    says = {"environment": {"DSR1_STANDIN_SAYS": waits}}
+    job, watcher = job_of(tmp_path, context=sick, generation=says, startup_timeout_s=3), Watcher()
+    with pytest.raises(EngineError) as caught:
+        OpenAiEngine().run(job, watcher)
+    said, heard = str(caught.value), [" ".join(step) for step in watcher.steps]
+    assert any(each.startswith("loading context 1: ") for each in heard)
+    assert any(
+        each.startswith("starting generation 1: srun waits for another step of job 7") for each in heard
+    )
     assert said.startswith("small: context server 1 on n3 was not ready within 3 s (GET http://127.0.0.1:")
     assert "/health: HTTP 503); if it is only slow, raise engine.startup_timeout_s" in said
 
@@ -190,10 +206,65 @@ def test_a_port_that_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     installed(tmp_path, monkeypatch)
     with socket.create_server(("0.0.0.0", 0)) as taken:
         monkeypatch.setattr("pytest_dsr1.engines.openai.endpoint._TIMEOUT_S", 0.1)  # it never answers
-        monkeypatch.setattr(roles, "free_port", lambda: taken.getsockname()[1])
-        said = failure(job_of(tmp_path))
-    assert said.startswith("small: generation server 1 on n1 ended with exit status 1: ")
-    assert "Address already in use" in said
+        job = replace(job_of(tmp_path), free_port=lambda _: int(taken.getsockname()[1]))
+        said = failure(job)
+    its = r"small: (generation|context) server \d on n\d ended with exit status 1: "
+    assert re.match(f"{its}it could not listen at its port, which another process uses", said)
+
+
+@pytest.mark.usefixtures("client_unjudged", "slurm")
+def test_each_port_is_free_on_the_node_of_its_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(tmp_path, monkeypatch)
+    asked: list[int] = []
+
+    def free_port(node: int) -> int:
+        asked.append(node)
+        return host.free_port(node)
+
+    run(replace(job_of(tmp_path), free_port=free_port))
+    assert asked == [0, 1, 2, 0]
+
+
+@pytest.mark.usefixtures("client_unjudged", "slurm")
+def test_servers_in_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The version is that of the image, and the scenario's variables win over those of the image."""
+    installed(tmp_path, monkeypatch, "1.3.0rc27")
+    image = tmp_path / "image"
+    install(image, "1.1.0")
+    (image / "environment").write_text("DSR1_STANDIN_SAYS=of the image\nUCX_TLS=tcp\n")
+    of_role = {"DSR1_STANDIN_SAYS": "of the role", "UCX_TLS": "rc"}
+    job = job_of(tmp_path, generation={"environment": of_role})
+    srun_words = [f"--container-image={image}"]
+    job = replace(job, site=Site(slurm=job.site.slurm.model_copy(update={"srun": srun_words})))
+    run(job)
+    logs = {path.name: path.read_text() for path in job.artifacts.glob("*.log")}
+    assert "of the role" in logs["generation-1.log"]
+    assert "the way of UCX_TLS" in logs["generation-1.log"]
+    assert "of the image" in logs["context-1.log"]
+    assert "UCX_TLS" not in logs["context-1.log"]
+    script = (job.artifacts / "server.sh").read_text()
+    assert "--container-env=DSR1_STANDIN_SAYS,UCX_TLS " in script
+    assert "--extra_llm_api_options context.yaml" in script  # 1.1 has no --config
+
+
+@pytest.mark.usefixtures("slurm")
+def test_a_script_of_servers_that_did_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(tmp_path, monkeypatch)
+    job = job_of(tmp_path, context={"llm_api": {"unchecked": {"no_such_option": 1}, **CACHE}})
+    failure(job)
+    script = (job.artifacts / "server.sh").read_text()
+    assert "trtllm-serve disaggregated -c disaggregated.yaml" in script
+
+
+def test_addresses_that_the_front_end_cannot_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slurm: Path
+) -> None:
+    installed(tmp_path, monkeypatch)
+    program(slurm, "scontrol", SCONTROL.replace("=localhost", "=fd00::2").replace("=127.0.0.1", "=::1"))
+    assert failure(job_of(tmp_path)) == (
+        "small: expected addresses of IPv4 or names, because trtllm-serve disaggregated takes no others; "
+        "Slurm has ::1 of n1 and fd00::2 of n2 and ::1 of n3 (NodeAddr in scontrol show node)"
+    )
 
 
 def test_without_a_job_of_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,6 +308,27 @@ def test_kept_servers_answer_the_next_scenario_with_a_log_each(
     assert result.facts.server_kept_from == "small"
     assert (second.artifacts / "generation-1.log").exists()
     assert (second.artifacts / "server.sh").read_text() == (first.artifacts / "server.sh").read_text()
+
+
+@pytest.mark.usefixtures("client_unjudged", "slurm")
+def test_kept_servers_are_all_asked_for_their_health(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(tmp_path, monkeypatch)
+    monkeypatch.setattr("pytest_dsr1.engines.openai.server.reuse._ANSWERS_WITHIN_S", 0.5)
+    pool = ServerPool()
+    results = []
+    try:
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            sick = {"environment": {"DSR1_STANDIN_SICK": "5"}}  # a warm-up request and four others
+            results.append(OpenAiEngine(pool).run(job_of(tmp_path / name, generation=sick), Watcher()))
+    finally:
+        pool.end()
+    (warning,) = [each for each in results[1].warnings if "cannot be used" in each]
+    assert re.search(
+        r"the old one cannot be used: small: generation server 1 on n1 was not ready within 0\.5 s \(GET "
+        r"http://127\.0\.0\.1:\d+/health: HTTP 503\); its log: ",
+        warning,
+    )
 
 
 def job_of_another(job: Job, **roles: dict[str, Any]) -> Job:
