@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +13,6 @@ from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine.gpu.inventory import GpuReading
 from pytest_dsr1.machine.probe.run import probe as real
 from pytest_dsr1.machine.probe.values import Probes
-from pytest_dsr1.measurement import probing
 from pytest_dsr1.measurement.probing import Prober, Probing
 from tests.helpers.probes import child, probe, probes
 
@@ -25,27 +23,31 @@ GPUS = tuple(GpuReading(index, f"GPU-{index}", "NVIDIA H200") for index in range
 class Story:
     """A run whose probes find what a test says."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         self.said: list[str] = []
         self.occupied: str | None = None
-        self.folder, self._monkeypatch = folder, monkeypatch
+        self.folder = folder
+        self.machine: Any = SimpleNamespace(probed={"": GPUS})
 
-    def prober(self, *found: Probes, accepted: Any = None, gpus: Sequence[GpuReading] = GPUS) -> Prober:
-        answers: Iterator[Probes] = iter(found)
-        self._monkeypatch.setattr(probing, "probe", lambda *_: next(answers))
-        machine: Any = SimpleNamespace(gpus=gpus)
+    def prober(self, *found: Probes, accepted: Any = None) -> Prober:
+        """Return what probes one machine, with these results in turn."""
+        return self.on_nodes(*({"": one} for one in found), accepted=accepted)
+
+    def on_nodes(self, *found: Mapping[str, Probes], accepted: Any = None) -> Prober:
+        answers = iter(found)
+        self.machine.probe = lambda _log: next(answers)
         asked = Probing(lambda: self.occupied, accepted or {}, self.said.append)
-        return Prober(asked, machine, {}, self.folder)
+        return Prober(asked, self.machine, self.folder)
 
 
 @pytest.fixture
-def story(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Story:
-    return Story(monkeypatch, tmp_path)
+def story(tmp_path: Path) -> Story:
+    return Story(tmp_path)
 
 
 def test_without_probing_nothing_happens(tmp_path: Path) -> None:
     machine: Any = None
-    idle = Prober(None, machine, {}, tmp_path)
+    idle = Prober(None, machine, tmp_path)
     idle.look("before")
     assert (idle.facts, idle.findings) == ({}, [])
 
@@ -128,7 +130,8 @@ def test_after_a_server_that_was_running_the_references_are_the_measure(story: S
 
 
 def test_gpus_that_cannot_be_read_are_left_alone(story: Story) -> None:
-    done = story.prober(gpus=[GpuReading(0, problem="lost")])
+    done = story.prober()
+    story.machine.probed = {"": ()}
     done.look("before")
     assert story.said == ["not probed before the run: there is no GPU that can be read"]
 
@@ -147,12 +150,10 @@ def test_gpus_that_cannot_be_read_are_left_alone(story: Story) -> None:
         ),
     ],
 )
-def test_probes_that_fail_cost_nothing(
-    story: Story, monkeypatch: pytest.MonkeyPatch, program: str, why: str
-) -> None:
+def test_probes_that_fail_cost_nothing(story: Story, program: str, why: str) -> None:
     done = story.prober()
     limit_s = 0.5 if "sleep" in program else 60.0
-    monkeypatch.setattr(probing, "probe", partial(real, command=child(program), limit_s=limit_s))
+    story.machine.probe = lambda log: {"": real(GPUS, {}, log, command=child(program), limit_s=limit_s)}
     done.look("before")
     (finding,) = done.findings
     assert (finding.severity, finding.subject) == ("warning", "probes before the run")

@@ -173,7 +173,6 @@ def test_every_probe_of_the_rules_exists() -> None:
 
 
 def test_a_value_of_all_gpus_is_no_value_of_the_first() -> None:
-    """Pairs are by NVML's index, other values in CUDA's order."""
     accepted = with_probes(
         memory_bandwidth_gb_s=4000.0, peer_gb_s=["400", "400"], host_to_gpu_gb_s=["55", "55"]
     )
@@ -187,5 +186,5 @@ def test_a_value_of_all_gpus_is_no_value_of_the_first() -> None:
     seen = probed(made, accepted, {}, other_work=False, of_good=True)
     assert seen is not None
     assert seen.overall["memory_bandwidth"] == pytest.approx(-5.0)
-    assert seen.single[0] == pytest.approx({"peer_copy": -50.0, "host_link_to": 0.0})
-    assert seen.single[1] == pytest.approx({"peer_copy": 0.0, "host_link_to": -20.0})
+    assert seen.single[0] == pytest.approx({"peer_copy": 0.0, "host_link_to": 0.0})
+    assert seen.single[1] == pytest.approx({"peer_copy": -50.0, "host_link_to": -20.0})

@@ -33,12 +33,12 @@ def test_one_gpu_has_no_peer() -> None:
 
 
 def test_gpus_that_agree_have_one_value() -> None:
-    found = facts(probes(probe("memory_bandwidth_gb_s", 4258.04, 4259.0, 4250.0)))
+    found = facts({"": probes(probe("memory_bandwidth_gb_s", 4258.04, 4259.0, 4250.0))})
     assert found == {"probe.memory_bandwidth_gb_s": 4258.0}
 
 
 def test_gpus_that_differ_have_a_list() -> None:
-    found = facts(probes(probe("memory_bandwidth_gb_s", 4258.04, 4000.0)), "probe.after.")
+    found = facts({"": probes(probe("memory_bandwidth_gb_s", 4258.04, 4000.0))}, "probe.after.")
     assert found == {"probe.after.memory_bandwidth_gb_s": ["4258", "4000"]}
 
 
@@ -46,7 +46,7 @@ def test_pairs_become_the_slowest_of_each_gpu() -> None:
     pairs = {(0, 1): 400.0, (1, 0): 390.0, (0, 2): 300.0, (2, 0): 400.0, (1, 2): 399.0, (2, 1): 400.0}
     one = Probe("peer_gb_s", tuple(pairs.values()), tuple(pairs), 1.0)
     assert one.by_gpu == (((0,), 300.0), ((1,), 390.0), ((2,), 300.0))
-    assert facts(probes(one)) == {"probe.peer_gb_s": ["300", "390", "300"]}
+    assert facts({"": probes(one)}) == {"probe.peer_gb_s": ["300", "390", "300"]}
 
 
 @pytest.mark.parametrize(
