@@ -12,7 +12,7 @@ import pytest
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine.gpu.inventory import GpuReading
 from pytest_dsr1.machine.probe.run import probe as real
-from pytest_dsr1.machine.probe.values import Probes
+from pytest_dsr1.machine.probe.values import Probes, unprobed
 from pytest_dsr1.measurement.probing import Prober, Probing
 from tests.helpers.probes import child, probe, probes
 
@@ -134,6 +134,49 @@ def test_gpus_that_cannot_be_read_are_left_alone(story: Story) -> None:
     story.machine.probed = {"": ()}
     done.look("before")
     assert story.said == ["not probed before the run: there is no GPU that can be read"]
+
+
+def test_nodes_are_judged_as_one_machine(story: Story) -> None:
+    story.machine.probed = {"node1": GPUS, "node2": GPUS}
+    fast, slow = probes(probe(COPY, 4258.0, 4258.0)), probes(probe(COPY, 4258.0, 4000.0))
+    done = story.on_nodes(
+        {"node1": fast, "node2": slow},
+        {"node1": slow, "node2": slow},
+        accepted={COPY: (4258.0, 4258.0, 4258.0, 4258.0)},
+    )
+    done.look("before")
+    assert done.facts == {"probe.memory_bandwidth_gb_s": ["4258", "4258", "4258", "4000"]}
+    assert [one.where for one in done.findings if one.severity == "warning"] == ["GPU 1 on node2"]
+    references = (
+        "GPU 1 on node2 copies memory 6.1% slower than in the references (4,000 against 4,258 GB/s), "
+        "measured before the run"
+    )
+    assert story.said == [
+        "probing GPUs 0-1 on node1 and GPUs 0-1 on node2 before the run, about 20 s",
+        references,
+    ]
+    story.said.clear()
+    done.look("after")
+    assert done.facts["probe.after.memory_bandwidth_gb_s"] == ["4258", "4000", "4258", "4000"]
+    assert story.said[1:] == [
+        "GPU 1 on node1 copies memory 6.1% slower than before the run (4,000 against 4,258 GB/s), measured "
+        "after the run"
+    ]
+
+
+def test_a_node_that_could_not_be_probed_is_a_warning_with_its_name(story: Story) -> None:
+    story.machine.probed = {"node1": GPUS, "node2": GPUS}
+    fine, failed = probes(probe(COPY, 4258.0, 4258.0)), unprobed([0, 1], "its agent has ended")
+    done = story.on_nodes({"node1": fine, "node2": failed}, {"node1": failed, "node2": fine})
+    done.look("before")
+    warning = Finding("warning", "probes before the run", "not probed: its agent has ended", "node2")
+    assert done.findings[-1] == warning
+    assert done.facts == {"probe.memory_bandwidth_gb_s": ["4258", "4258", "none", "none"]}
+    done.findings.clear()
+    done.look("after")
+    assert done.findings[-1].node == "node1"
+    assert done.facts["probe.after.memory_bandwidth_gb_s"] == ["none", "none", "4258", "4258"]
+    assert not [one for one in done.findings if "before the run, to" in one.message], "other GPUs"
 
 
 @pytest.mark.parametrize(

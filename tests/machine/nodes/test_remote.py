@@ -11,7 +11,7 @@ import pytest
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.machine.nodes import remote
 from pytest_dsr1.machine.nodes.allocation import Allocation
-from pytest_dsr1.machine.nodes.messages import Command
+from pytest_dsr1.machine.nodes.messages import Command, Measure
 from pytest_dsr1.machine.nodes.remote import RemoteNode, srun_agent
 
 CLOCK = Command(do="clock")
@@ -121,3 +121,24 @@ def test_an_agent_is_not_part_of_our_own_step() -> None:
         agent.answer()
     agent.close()
     assert said == ["n1: :7"]
+
+
+def test_the_answer_to_a_request_that_was_given_up_is_not_that_to_the_next() -> None:
+    late = '{"kind": "answer", "time_s": 1.0}'
+    with node(f"read one; read other; echo '{late}'; echo '{ANSWER}'; cat >/dev/null") as agent:
+        agent.send(CLOCK)
+        agent.send(CLOCK)
+        assert agent.answer().time_s == 5.5
+
+
+def test_an_agent_that_probes_may_take_as_long_as_probes_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "ANSWER_S", 0.1)
+    monkeypatch.setattr(remote, "LIMIT_S", 60.0)
+    with node(f"read line; sleep 0.3; echo '{ANSWER}'; cat >/dev/null") as agent:
+        agent.send(Measure(log="probe.log"))
+        assert agent.answer().time_s == 5.5
+    monkeypatch.setattr(remote, "LIMIT_S", 0.9)
+    with node("cat >/dev/null") as agent:
+        agent.send(Measure(log="probe.log"))
+        with pytest.raises(InvalidRunError, match=r"^n1: its agent has not answered for 1 s; look at the "):
+            agent.answer()
