@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import textwrap
 from itertools import permutations
@@ -57,10 +56,10 @@ def child(program: str) -> list[str]:
 
 
 def stand_in(folder: Path, program: str) -> str:
-    """Let a program stand in for the child of the probes, in every process with the PYTHONPATH returned."""
+    """Return a folder that, on PYTHONPATH, lets a program stand in for the child of the probes."""
     body = textwrap.indent(f"{CHILD}{program}\nfile.close()\nos._exit(0)\n", "    ")
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(
         f"import sys\nif {COMMAND[-1]!r} in sys.orig_argv:\n{body}", encoding="utf-8"
     )
-    return os.pathsep.join((str(folder), *filter(None, [os.environ.get("PYTHONPATH")])))
+    return str(folder)

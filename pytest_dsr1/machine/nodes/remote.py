@@ -27,9 +27,18 @@ ANSWER_S = 180.0
 may wait for the node."""
 _END_S = 30.0
 """The longest wait for an agent that restores its GPUs and ends."""
-_OPTIONS = ("--overlap", "--nodes=1", "--ntasks=1", "--mpi=none", "--wait=0", "--export=ALL", "--quiet")
-"""The agent shares its node with the engine's step. Only the end of its input ends it: at SIGTERM, srun would
-kill it before it restores anything (Slurm 22.05)."""
+_OPTIONS = (
+    "--overlap",
+    "--nodes=1",
+    "--ntasks=1",
+    "--cpu-bind=none",
+    "--mpi=none",
+    "--wait=0",
+    "--export=ALL",
+    "--quiet",
+)
+"""The agent shares its node with the engine's step. Its probes use all cores; some sites bind a task to one.
+Only the end of its input ends it: at SIGTERM, srun would kill it before it restores GPUs (Slurm 22.05)."""
 AGENT = "pytest_dsr1.machine.nodes.agent"
 _SAID_BYTES = 2000
 

@@ -93,11 +93,12 @@ def test_a_command_that_is_missing() -> None:
 
 def test_how_an_agent_is_started() -> None:
     command = srun_agent(Allocation("7", ("n1", "n2")))("n2")
-    assert command[:11] == [
+    assert command[:12] == [
         "srun",
         "--overlap",
         "--nodes=1",
         "--ntasks=1",
+        "--cpu-bind=none",
         "--mpi=none",
         "--wait=0",
         "--export=ALL",
@@ -106,7 +107,7 @@ def test_how_an_agent_is_started() -> None:
         "--nodelist=n2",
         "--job-name=dsr1-agent",
     ]
-    assert command[11] == sys.executable
+    assert command[12] == sys.executable
 
 
 def test_an_agent_is_not_part_of_our_own_step() -> None:

@@ -1,9 +1,10 @@
-"""The GPUs of two nodes, probed by their agents at the same time; a program stands in for the probes."""
+"""Agents on two nodes that probe their GPUs at the same time; a program stands in for the probes."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -40,7 +41,7 @@ def probing(
     made: list[Nodes] = []
 
     def nodes(program: str) -> Nodes:
-        path = stand_in(tmp_path / "site", ON_SECOND + program)
+        path = os.pathsep.join((stand_in(tmp_path / "site", ON_SECOND + program), *sys.path))
         environ = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
         own = Nodes(
             list(machines), lambda node: ["env", f"PYTHONPATH={path}", *start(node)], environ, said.append
