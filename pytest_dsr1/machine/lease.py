@@ -131,8 +131,8 @@ class Machine:
         """Measure what the GPUs can do, by node. Never raises: what is missing is named with the reason.
 
         Args:
-            log: the file that keeps the output; of several nodes each has its own, with its name before the
-                suffix.
+            log: the file that keeps the output; each of several nodes has its own, such as
+                ``probe-before-node2.log``.
             stopped: returns whether to stop, for the run has ended.
         """
         if not (gpus := self.probed[""]):

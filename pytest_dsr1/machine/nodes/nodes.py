@@ -122,8 +122,8 @@ class Nodes:
 
         Args:
             scenario: whose GPUs.
-            log: the file that keeps the output; of several nodes each has its own, with its name before the
-                suffix.
+            log: the file that keeps the output; each of several nodes has its own, such as
+                ``probe-before-node2.log``.
             gpus: those to measure, by node.
         """
 
