@@ -37,18 +37,18 @@ def add(commands: Any) -> None:
 
 
 def _probe(options: argparse.Namespace) -> int:
-    from pytest_dsr1.machine.gpu.inventory import read_machine
+    from pytest_dsr1.machine.gpu.inventory import read_machine, readable
     from pytest_dsr1.machine.probe.judge import judge
-    from pytest_dsr1.machine.probe.values import Probes, expected
+    from pytest_dsr1.machine.probe.values import unprobed
 
     machine = read_machine(os.environ)
-    gpus = tuple(gpu for gpu in machine.gpus if gpu.problem is None)
+    gpus = readable(machine.gpus)
     if gpus:
         probes = _measured(gpus)
     else:
         unread = next((gpu.problem for gpu in machine.gpus if gpu.problem), None)
         why = machine.problem or machine.visibility or unread or "there is no GPU"
-        probes = Probes(None, (), missing=dict.fromkeys(expected(1), why))
+        probes = unprobed((), why)
     judged = judge(probes)
     if options.json:
         sys.stdout.write(json.dumps(_document(probes, judged), indent=1) + "\n")
@@ -66,7 +66,7 @@ def _measured(gpus: tuple[GpuReading, ...]) -> Probes:
     from pytest_dsr1.machine.gpu.inventory import gpu_list
     from pytest_dsr1.machine.gpu.lock import gpu_lock
     from pytest_dsr1.machine.probe.run import probe
-    from pytest_dsr1.machine.probe.values import Probes, expected, expected_s
+    from pytest_dsr1.machine.probe.values import expected_s, unprobed
 
     say(
         f"probing {gpu_list([gpu.index for gpu in gpus])}, about {expected_s(len(gpus)):.0f} s",
@@ -77,8 +77,7 @@ def _measured(gpus: tuple[GpuReading, ...]) -> Probes:
         with gpu_lock(gpus, os.environ):
             probes = probe(gpus, os.environ, folder / "probe.log")
     except InvalidRunError as error:
-        indices = tuple(gpu.index for gpu in gpus)
-        probes = Probes(None, indices, missing=dict.fromkeys(expected(len(gpus)), str(error)))
+        probes = unprobed((gpu.index for gpu in gpus), str(error))
     if not any(str(folder) in why for why in probes.missing.values()):
         shutil.rmtree(folder)
     return probes

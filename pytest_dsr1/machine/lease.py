@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Protocol
@@ -10,9 +10,11 @@ from typing import IO, Protocol
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import cpu_load, host
 from pytest_dsr1.machine.fingerprint import fingerprint
-from pytest_dsr1.machine.gpu.inventory import GpuReading, MachineInventory, read_machine
+from pytest_dsr1.machine.gpu.inventory import GpuReading, MachineInventory, read_machine, readable
 from pytest_dsr1.machine.gpu.lock import gpu_lock
 from pytest_dsr1.machine.preflight.check import Preflight, preflight
+from pytest_dsr1.machine.probe.run import never, probe
+from pytest_dsr1.machine.probe.values import UNREADABLE, Probes, unprobed
 from pytest_dsr1.machine.setup.apply import Applied, applied
 from pytest_dsr1.machine.setup.journal import restore_from_journal
 from pytest_dsr1.machine.telemetry.health import GpuSummary, assess, summary
@@ -120,6 +122,24 @@ class Machine:
         """The GPUs of the run, in CUDA's order; none on the CPU."""
         return self.inventory.used(self._scenario.hardware.count) if self.inventory else ()
 
+    @property
+    def probed(self) -> Mapping[str, tuple[GpuReading, ...]]:
+        """The GPUs that :meth:`probe` measures: those that can be read. The only node has no name."""
+        return {"": readable(self.gpus)}
+
+    def probe(self, log: Path, stopped: Callable[[], bool] = never, /) -> dict[str, Probes]:
+        """Measure what the GPUs can do, by node. Never raises: what is missing is named with the reason.
+
+        Args:
+            log: the file that keeps the output; each of several nodes has its own, such as
+                ``probe-before-node2.log``.
+            stopped: returns whether to stop, for the run has ended.
+        """
+        if not (gpus := self.probed[""]):
+            return {"": unprobed((gpu.index for gpu in self.gpus), UNREADABLE)}
+        environ = {**self._environ, **self._scenario.engine.process_environment}
+        return {"": probe(gpus, environ, log, stopped=stopped)}
+
     @contextmanager
     def watched(self, path: Path, out: IO[str] | None = None, /) -> Iterator[Recorder]:
         """Record telemetry to the file while the block runs; ``telemetry`` is complete after it.
@@ -219,8 +239,7 @@ def prepared(
     notes = restore_from_journal(environ).notes
     for note in notes:
         notify(note)
-    gpus = read_machine(environ).used(scenario.hardware.count)
-    gpus = tuple(gpu for gpu in gpus if gpu.problem is None)
+    gpus = readable(read_machine(environ).used(scenario.hardware.count))
     with ExitStack() as stack:
         stack.enter_context(gpu_lock(gpus, environ))
         done = Applied()

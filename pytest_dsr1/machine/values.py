@@ -22,6 +22,12 @@ UNVERIFIED = "(unverified: known from documentation, its cost has not been measu
 GpuName = int | str
 """A GPU of a run: NVML's index; on several nodes, the node's name and NVML's index there: ``node2:3``."""
 
+
+def gpu_name(node: str, gpu: GpuName) -> GpuName:
+    """Return the name in the run of a GPU of a node; the only node has no name."""
+    return f"{node}:{gpu}" if node else gpu
+
+
 Notify = Callable[[str], None]
 """Shows a sentence to the user at once."""
 

@@ -232,7 +232,7 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
     shown = without_secrets(run.scenario)
     with ResultFolder.create(run.results, shown, run.test_id_prefix, started) as folder:
         saved_in(folder.path)
-        prober = Prober(run.probing, run.machine, _environ(run.scenario), folder.path)
+        prober = Prober(run.probing, run.machine, folder.path)
         try:
             # Outside of the telemetry, which would take the probes for another user's process.
             prober.look("before")

@@ -134,7 +134,7 @@ def _probing(
     """Return how the GPUs of a run are probed; None on the CPU, which a note says."""
     from pytest_dsr1.gate.comparability import NODE, node
     from pytest_dsr1.gate.reference_file import accepted_probes
-    from pytest_dsr1.measurement.probing import ATTACHED, NO_GPU, SEVERAL_NODES, Probing
+    from pytest_dsr1.measurement.probing import ATTACHED, NO_GPU, Probing
 
     state, shared = request.config.stash[STATE], request.getfixturevalue("_dsr1_shared")
     if scenario.hardware.gpu is None:
@@ -145,8 +145,6 @@ def _probing(
     def occupied() -> str | None:
         if scenario.engine.attached_url:
             return ATTACHED
-        if scenario.hardware.nodes > 1:
-            return SEVERAL_NODES
         return "a server is running on the GPUs, kept for later scenarios" if shared.keeps_server else None
 
     return Probing(

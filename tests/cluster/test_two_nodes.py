@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.probes import stand_in
 from tests.helpers.slurm_cluster import Cluster
 from tests.helpers.slurm_node import PUT_BACK, SET_UP, assert_put_back
 from tests.helpers.slurm_runs import PYTEST, Runs
@@ -33,8 +35,19 @@ def measurement(folder: Path) -> dict[str, dict[str, object]]:
     return found
 
 
-def test_both_nodes_are_set_up_watched_and_put_back(cluster: Cluster, wide: Runs) -> None:
-    job = wide.submit(f"exec {PYTEST}", TWO)
+SECOND_IS_SLOW = """
+import socket
+second = socket.gethostname() == {second!r}
+found(values=[4258.0] * 7 + [4000.0 if second else 4258.0], gpus=[[gpu] for gpu in range(8)])
+found("all_reduce_256mib_gb_s", [140.0 if second else 280.0], [[*range(8)]])
+"""
+
+
+def test_both_nodes_are_set_up_probed_watched_and_put_back(cluster: Cluster, wide: Runs) -> None:
+    first, second = (node.name for node in cluster.nodes)
+    probes = stand_in(wide.folder / "probes", SECOND_IS_SLOW.format(second=second))
+    path = f"{probes}{os.pathsep}{wide.environment['PYTHONPATH']}"
+    job = wide.submit(f"exec {PYTEST} --dsr1-probe", TWO, PYTHONPATH=path)
     assert cluster.wait(job) == "COMPLETED", cluster.output(job)
     assert "small  (16 x NVIDIA H200 on 2 nodes, engine trtllm-bench)" in cluster.output(job)
     assert_put_back(*cluster.nodes)
@@ -46,6 +59,18 @@ def test_both_nodes_are_set_up_watched_and_put_back(cluster: Cluster, wide: Runs
     assert isinstance(facts, dict)
     assert (facts["gpu.count"], facts["nodes"]) == (16, [node.name for node in cluster.nodes])
     assert len(set(facts["gpu.uuids"])) == 16
+    for when in ("before", "after"):
+        probing = f"probing GPUs 0-7 on {first} and GPUs 0-7 on {second} {when} the run, about 68 s"
+        assert probing in words(cluster.output(job))
+    for when in ("", "after."):
+        assert facts[f"probe.{when}memory_bandwidth_gb_s"] == ["4258"] * 15 + ["4000"]
+        assert facts[f"probe.{when}all_reduce_256mib_gb_s"] == ["280", "140"]
+    assert (
+        f"GPU 7 on {second}: copies memory 6.1% slower than the other 15 (4,000 against 4,258 GB/s), "
+        "measured before the run"
+    ) in words(cluster.output(job))
+    logs = [path.name for path in sorted(wide.folder.glob(".dsr1/small/*/probe-before-*.log"))]
+    assert logs == [f"probe-before-{name}.log" for name in (first, second)]
 
 
 @pytest.mark.parametrize(

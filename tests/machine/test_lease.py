@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.findings import Finding
-from pytest_dsr1.machine import host
+from pytest_dsr1.machine import host, lease
 from pytest_dsr1.machine.cpu_load import CpuLoad, CpuWatch
 from pytest_dsr1.machine.gpu.inventory import read_machine
 from pytest_dsr1.machine.gpu.lock import gpu_lock
 from pytest_dsr1.machine.lease import Machine, look, prepared
+from pytest_dsr1.machine.probe.run import probe
 from pytest_dsr1.machine.setup.journal import Entry, Settings, write
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.storage.filelock import is_held
 from tests.helpers.full_disk import disk
+from tests.helpers.probes import child
 from tests.standins.nvml.control import GIB, FakeMachine
 
 Make = Callable[..., Scenario]
@@ -266,3 +269,30 @@ def test_every_file_in_the_state_folder_is_filled_above(two: FakeMachine, pair: 
         pass
     uuids = (two.uuid(0), two.uuid(1))
     assert watched.written == {f"{uuid}.{kind}" for uuid in uuids for kind in ("lock", "journal.json")}
+
+
+def test_probes_see_the_gpus_and_the_environment_of_the_run(
+    two: FakeMachine, machine_scenario: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "os.environ['CUDA_VISIBLE_DEVICES'], os.environ['NCCL_NVLS_ENABLE']"
+    program = f"send(event='missing', names=['fp8_tflops'], why=str(({said})))\nfound()"
+    monkeypatch.setattr(lease, "probe", partial(probe, command=child(program)))
+    asked = machine_scenario(
+        {"gpu": "NVIDIA H200", "count": 2},
+        engine={"type": "openai", "command": ["python3"], "environment": {"NCCL_NVLS_ENABLE": "0"}},
+    )
+    with prepared(asked, "off", os.environ) as machine:
+        assert machine.probed == {"": machine.gpus}
+        (found,) = machine.probe(tmp_path / "probe.log").values()
+    assert found.gpus == (0, 1)
+    assert found.missing["fp8_tflops"] == str((f"{two.uuid(0)},{two.uuid(1)}", "0"))
+    assert [one.name for one in found.probes] == ["memory_bandwidth_gb_s"]
+
+
+def test_gpus_that_cannot_be_read_are_not_probed(two: FakeMachine, pair: Scenario, tmp_path: Path) -> None:
+    for gpu in range(2):
+        two.set_gpu(gpu, error=15)
+    with prepared(pair, "off", os.environ) as machine:
+        found = machine.probe(tmp_path / "probe.log")
+    assert found[""].not_probed == ("not probed: there is no GPU that can be read",)
+    assert not (tmp_path / "probe.log").exists()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +12,7 @@ import pytest
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine.gpu.inventory import GpuReading
 from pytest_dsr1.machine.probe.run import probe as real
-from pytest_dsr1.machine.probe.values import Probes
-from pytest_dsr1.measurement import probing
+from pytest_dsr1.machine.probe.values import Probes, unprobed
 from pytest_dsr1.measurement.probing import Prober, Probing
 from tests.helpers.probes import child, probe, probes
 
@@ -25,27 +23,31 @@ GPUS = tuple(GpuReading(index, f"GPU-{index}", "NVIDIA H200") for index in range
 class Story:
     """A run whose probes find what a test says."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         self.said: list[str] = []
         self.occupied: str | None = None
-        self.folder, self._monkeypatch = folder, monkeypatch
+        self.folder = folder
+        self.machine: Any = SimpleNamespace(probed={"": GPUS})
 
-    def prober(self, *found: Probes, accepted: Any = None, gpus: Sequence[GpuReading] = GPUS) -> Prober:
-        answers: Iterator[Probes] = iter(found)
-        self._monkeypatch.setattr(probing, "probe", lambda *_: next(answers))
-        machine: Any = SimpleNamespace(gpus=gpus)
+    def prober(self, *found: Probes, accepted: Any = None) -> Prober:
+        """Return what probes one machine, with these results in turn."""
+        return self.on_nodes(*({"": one} for one in found), accepted=accepted)
+
+    def on_nodes(self, *found: Mapping[str, Probes], accepted: Any = None) -> Prober:
+        answers = iter(found)
+        self.machine.probe = lambda _log: next(answers)
         asked = Probing(lambda: self.occupied, accepted or {}, self.said.append)
-        return Prober(asked, machine, {}, self.folder)
+        return Prober(asked, self.machine, self.folder)
 
 
 @pytest.fixture
-def story(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Story:
-    return Story(monkeypatch, tmp_path)
+def story(tmp_path: Path) -> Story:
+    return Story(tmp_path)
 
 
 def test_without_probing_nothing_happens(tmp_path: Path) -> None:
     machine: Any = None
-    idle = Prober(None, machine, {}, tmp_path)
+    idle = Prober(None, machine, tmp_path)
     idle.look("before")
     assert (idle.facts, idle.findings) == ({}, [])
 
@@ -128,9 +130,53 @@ def test_after_a_server_that_was_running_the_references_are_the_measure(story: S
 
 
 def test_gpus_that_cannot_be_read_are_left_alone(story: Story) -> None:
-    done = story.prober(gpus=[GpuReading(0, problem="lost")])
+    done = story.prober()
+    story.machine.probed = {"": ()}
     done.look("before")
     assert story.said == ["not probed before the run: there is no GPU that can be read"]
+
+
+def test_nodes_are_judged_as_one_machine(story: Story) -> None:
+    story.machine.probed = {"node1": GPUS, "node2": GPUS}
+    fast, slow = probes(probe(COPY, 4258.0, 4258.0)), probes(probe(COPY, 4258.0, 4000.0))
+    done = story.on_nodes(
+        {"node1": fast, "node2": slow},
+        {"node1": slow, "node2": slow},
+        accepted={COPY: (4258.0, 4258.0, 4258.0, 4258.0)},
+    )
+    done.look("before")
+    assert done.facts == {"probe.memory_bandwidth_gb_s": ["4258", "4258", "4258", "4000"]}
+    assert [one.where for one in done.findings if one.severity == "warning"] == ["GPU 1 on node2"]
+    references = (
+        "GPU 1 on node2 copies memory 6.1% slower than in the references (4,000 against 4,258 GB/s), "
+        "measured before the run"
+    )
+    assert story.said == [
+        "probing GPUs 0-1 on node1 and GPUs 0-1 on node2 before the run, about 20 s",
+        references,
+    ]
+    story.said.clear()
+    done.look("after")
+    assert done.facts["probe.after.memory_bandwidth_gb_s"] == ["4258", "4000", "4258", "4000"]
+    assert story.said[1:] == [
+        "GPU 1 on node1 copies memory 6.1% slower than before the run (4,000 against 4,258 GB/s), measured "
+        "after the run"
+    ]
+
+
+def test_a_node_that_could_not_be_probed_is_a_warning_with_its_name(story: Story) -> None:
+    story.machine.probed = {"node1": GPUS, "node2": GPUS}
+    fine, failed = probes(probe(COPY, 4258.0, 4258.0)), unprobed([0, 1], "its agent has ended")
+    done = story.on_nodes({"node1": fine, "node2": failed}, {"node1": failed, "node2": fine})
+    done.look("before")
+    warning = Finding("warning", "probes before the run", "not probed: its agent has ended", "node2")
+    assert done.findings[-1] == warning
+    assert done.facts == {"probe.memory_bandwidth_gb_s": ["4258", "4258", "none", "none"]}
+    done.findings.clear()
+    done.look("after")
+    assert done.findings[-1].node == "node1"
+    assert done.facts["probe.after.memory_bandwidth_gb_s"] == ["none", "none", "4258", "4258"]
+    assert not [one for one in done.findings if "before the run, to" in one.message], "other GPUs"
 
 
 @pytest.mark.parametrize(
@@ -147,12 +193,10 @@ def test_gpus_that_cannot_be_read_are_left_alone(story: Story) -> None:
         ),
     ],
 )
-def test_probes_that_fail_cost_nothing(
-    story: Story, monkeypatch: pytest.MonkeyPatch, program: str, why: str
-) -> None:
+def test_probes_that_fail_cost_nothing(story: Story, program: str, why: str) -> None:
     done = story.prober()
     limit_s = 0.5 if "sleep" in program else 60.0
-    monkeypatch.setattr(probing, "probe", partial(real, command=child(program), limit_s=limit_s))
+    story.machine.probe = lambda log: {"": real(GPUS, {}, log, command=child(program), limit_s=limit_s)}
     done.look("before")
     (finding,) = done.findings
     assert (finding.severity, finding.subject) == ("warning", "probes before the run")

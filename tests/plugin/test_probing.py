@@ -21,10 +21,10 @@ PAIR = (
 PROBES = """
 import sys
 from functools import partial
+from pytest_dsr1.machine import lease
 from pytest_dsr1.machine.probe.run import probe
-from pytest_dsr1.measurement import probing
 from tests.helpers.probes import child
-probing.probe = partial(probe, command=child({program!r}))
+lease.probe = partial(probe, command=child({program!r}))
 """
 SLOW = "found(values=(4258.0, 4000.0))\nfound('host_to_gpu_gb_s', (55.5, 55.5))"
 

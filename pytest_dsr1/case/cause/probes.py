@@ -8,7 +8,6 @@ from statistics import median, median_high
 from pytest_dsr1.case.cause.evidence import Against, Probed
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.references import References
-from pytest_dsr1.machine.gpu.inventory import node_of
 from pytest_dsr1.machine.probe.judge import fast_ones
 from pytest_dsr1.machine.probe.values import KINDS, PREFIX, numbers
 from pytest_dsr1.machine.values import FactValue, GpuName
@@ -68,7 +67,7 @@ def probed(
         differences = {
             name: _differences(name, values, [median(fast_ones(values, KINDS[name].cards_percent))])
             for name, values in now.items()
-            if len(values) > 1
+            if len(values) > 1 and KINDS[name].of != "all"  # by how much healthy nodes differ is unknown
         }
         against = "peers"
     return Probed(
@@ -107,12 +106,11 @@ def _smallest(name: str, *, among_peers: bool) -> float:
 def _by_gpu(
     differences: Mapping[str, Sequence[float]], gpus: Sequence[GpuName]
 ) -> dict[GpuName, dict[str, float]]:
-    """Return by GPU what has a value per GPU: those of pairs by NVML's index, others in CUDA's order."""
+    """Return by GPU what has a value per GPU."""
     found: dict[GpuName, dict[str, float]] = {}
     for name, each in differences.items():
         if len(each) == len(gpus) > 1:
-            order = sorted(gpus, key=node_of) if KINDS[name].of == "pair" else gpus
-            for gpu, difference in zip(order, each, strict=True):
+            for gpu, difference in zip(gpus, each, strict=True):
                 found.setdefault(gpu, {})[WHAT[name]] = difference
     return found
 

@@ -89,6 +89,11 @@ class MachineInventory:
         return self.gpus[:count]
 
 
+def readable(gpus: Iterable[GpuReading]) -> tuple[GpuReading, ...]:
+    """Return the GPUs that can be read at all."""
+    return tuple(gpu for gpu in gpus if gpu.problem is None)
+
+
 def visible(installed: Sequence[GpuReading], setting: str | None) -> tuple[list[GpuReading], str | None]:
     """Return the GPUs that CUDA_VISIBLE_DEVICES selects, in its order, and what is wrong with it.
 

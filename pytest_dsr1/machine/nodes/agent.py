@@ -11,10 +11,12 @@ import contextlib
 import io
 import json
 import os
+import select
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +31,7 @@ from pytest_dsr1.machine.nodes.messages import (
     Again,
     Answer,
     Look,
+    Measure,
     Note,
     Prepare,
     Report,
@@ -77,8 +80,10 @@ class _SampleLines(io.StringIO):
 class _Agent:
     """What an agent holds from one request to the next."""
 
-    def __init__(self, out: _Out) -> None:
+    def __init__(self, out: _Out, called: Callable[[], bool]) -> None:
+        """``called`` returns whether there is another request, or no more will come."""
         self._out = out
+        self._called = called
         self._machine: Machine | None = None
         self._prepared = ExitStack()
         self._watched = ExitStack()
@@ -103,6 +108,9 @@ class _Agent:
             case Again():
                 self._machine = self._held.of(_scenario(request.scenario))
                 return self._described(self._machine)
+            case Measure():
+                (probes,) = self._held.probe(self._log(Path(request.log)), self._called).values()
+                return Answer(probes=probes)
         match request.do:
             case "watch":
                 watching = self._held.watched(Path("telemetry"), _SampleLines(self._out))
@@ -137,6 +145,14 @@ class _Agent:
             findings=machine.findings, facts=machine.fingerprint({}).facts, inventory=machine.inventory
         )
 
+    def _log(self, wanted: Path) -> Path:
+        """Return where a log can be written: its folder may be on the first node alone."""
+        if wanted.parent.is_dir():
+            return wanted
+        folder = Path(tempfile.mkdtemp(prefix="dsr1-probe-"))
+        self._note(f"{wanted.parent} is not here, so the output of its probes is in {folder / wanted.name}")
+        return folder / wanted.name
+
     def _note(self, sentence: str) -> None:
         self._out.report(Note(sentence=sentence))
 
@@ -163,7 +179,7 @@ def _scenario(body: Mapping[str, Any]) -> Scenario:
 def serve(requests: IO[bytes], out: IO[bytes]) -> None:
     """Answer requests until their end, then restore the GPUs."""
     lines = _Out(out)
-    agent = _Agent(lines)
+    agent = _Agent(lines, lambda: bool(select.select([requests], [], [], 0)[0]))
     try:
         for text in requests:
             request = REQUEST.validate_json(text)

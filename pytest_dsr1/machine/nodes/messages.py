@@ -15,6 +15,7 @@ from pydantic import Field, TypeAdapter
 
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine.gpu.inventory import MachineInventory
+from pytest_dsr1.machine.probe.values import Probes
 from pytest_dsr1.machine.values import FactValue, GpuSample, SetupMode, Telemetry
 
 
@@ -62,6 +63,20 @@ class Again(_Numbered):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Measure(_Numbered):
+    """Measure what the prepared GPUs can do. The answer has the probes.
+
+    Another request, or the end of all, stops this.
+
+    Attributes:
+        log: the path of the file that keeps the output.
+    """
+
+    log: str
+    do: Literal["measure"] = "measure"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Command(_Numbered):
     """Something without arguments.
 
@@ -73,7 +88,7 @@ class Command(_Numbered):
     do: Literal["watch", "measuring", "end_watch", "clock", "port", "release"]
 
 
-Request = Look | Prepare | Again | Command
+Request = Look | Prepare | Again | Measure | Command
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +103,7 @@ class Answer(_Numbered):
     findings: tuple[Finding, ...] = ()
     facts: Mapping[str, FactValue] | None = None
     inventory: MachineInventory | None = None
+    probes: Probes | None = None
     telemetry: Telemetry | None = None
     time_s: float = 0.0
     port: int = 0

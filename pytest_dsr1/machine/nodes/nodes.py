@@ -14,13 +14,14 @@ from typing import Any
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import host
-from pytest_dsr1.machine.gpu.inventory import GpuReading, MachineInventory
+from pytest_dsr1.machine.gpu.inventory import GpuReading, MachineInventory, readable
 from pytest_dsr1.machine.lease import RESULT_BYTES, Machine, Recorder, look_at_run
 from pytest_dsr1.machine.nodes.facts import differing, merged
-from pytest_dsr1.machine.nodes.messages import Again, Answer, Command, Look, Prepare, Request
+from pytest_dsr1.machine.nodes.messages import Again, Answer, Command, Look, Measure, Prepare, Request
 from pytest_dsr1.machine.nodes.recording import NodesRecorder
 from pytest_dsr1.machine.nodes.remote import AgentError, RemoteNode, Start
 from pytest_dsr1.machine.nodes.watch import NodeWatch
+from pytest_dsr1.machine.probe.values import Probes, unprobed
 from pytest_dsr1.machine.setup.ending import restoring
 from pytest_dsr1.machine.values import FactValue, Fingerprint, Notify, SetupMode
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -124,6 +125,31 @@ class Nodes:
         agent.send(Command(do="port"))
         return agent.answer().port
 
+    def probe(
+        self, scenario: Scenario, log: Path, gpus: Mapping[str, Sequence[GpuReading]]
+    ) -> dict[str, Probes]:
+        """Measure what the prepared GPUs can do, on all nodes at the same time; return that by node.
+
+        Args:
+            scenario: whose GPUs.
+            log: the file that keeps the output; each of several nodes has its own, such as
+                ``probe-before-node2.log``.
+            gpus: those to measure, by node.
+        """
+
+        def request(node: str) -> Request:
+            own = log.with_name(f"{log.stem}-{node}{log.suffix}") if scenario.hardware.nodes > 1 else log
+            return Measure(log=str(own))
+
+        agents = self._used(scenario)
+        answers, problems = asked(agents, request)
+        found: dict[str, Probes] = {}
+        for agent, (node, of_node) in zip(agents, gpus.items(), strict=True):
+            probes = answers[agent.name].probes if agent.name in answers else None
+            why = problems.get(agent.name, "").removeprefix(f"{agent.name}: ")
+            found[node] = probes or unprobed((gpu.index for gpu in of_node), why)
+        return found
+
     def recorder(self, scenario: Scenario, path: Path) -> NodesRecorder:
         """Return a recorder of the telemetry of all nodes."""
         return NodesRecorder(self._used(scenario), path, several=scenario.hardware.nodes > 1)
@@ -164,34 +190,34 @@ class Nodes:
         agents = self._used(scenario)
         answers, problems = asked(agents, request)
         if problems:
-            raise InvalidRunError("\n".join(problems))
+            raise InvalidRunError("\n".join(problems.values()))
         several = scenario.hardware.nodes > 1
         return {name if several else "": answer for name, answer in answers.items()}
 
     def _release(self) -> None:
         _, problems = asked(list(self._agents.values()), lambda _: _RELEASE)
-        for problem in problems:
+        for problem in problems.values():
             self._notify(f"{problem}\nits GPUs may still be set up; there, as root: pytest-dsr1 restore")
 
 
 def asked(
     agents: Sequence[RemoteNode], request: Callable[[str], Request]
-) -> tuple[dict[str, Answer], list[str]]:
-    """Ask all agents at the same time; return the answers by node, and why there are none."""
+) -> tuple[dict[str, Answer], dict[str, str]]:
+    """Ask all agents at the same time; return the answers by node, and why there is none, which names it."""
     answers: dict[str, Answer] = {}
-    problems: list[str] = []
+    problems: dict[str, str] = {}
     waiting = []
     for agent in agents:
         try:
             agent.send(request(agent.name))
             waiting.append(agent)
         except AgentError as error:
-            problems.append(str(error))
+            problems[agent.name] = str(error)
     for agent in waiting:
         try:
             answers[agent.name] = agent.answer()
         except AgentError as error:
-            problems.append(str(error))
+            problems[agent.name] = str(error)
     return answers, problems
 
 
@@ -229,7 +255,14 @@ class NodesMachine(Machine):
         by_node = dict(zip(answers, scenario.gpus_by_node, strict=True))
         self._own: Mapping[str, FactValue] = merged(facts, by_node)
         findings = (*_findings(answers), *differing(facts))
-        super().__init__(scenario, _inventory(answers, by_node), findings, {}, {})
+        inventories = {node: answer.inventory or MachineInventory() for node, answer in answers.items()}
+        used = {node: inventory.used(by_node[node]) for node, inventory in inventories.items()}
+        self._probed = {node: readable(gpus) for node, gpus in used.items()}
+        gpus = tuple(gpu for of_node in used.values() for gpu in of_node)
+        uuids = tuple(gpu.uuid for gpu in gpus)
+        first = next(iter(inventories.values()))
+        of_all = replace(first, installed=len(gpus), uuids=uuids, gpus=gpus)
+        super().__init__(scenario, of_all, findings, {}, {})
 
     def of(self, scenario: Scenario) -> Machine:
         """Return the same GPUs, locked and set up, for another scenario that needs the same."""
@@ -238,6 +271,15 @@ class NodesMachine(Machine):
     def free_port(self, node: int) -> int:
         """Return a port that no process listens at now on a node of the run, counted from 0."""
         return self._nodes.free_port(self._scenario, node)
+
+    @property
+    def probed(self) -> Mapping[str, tuple[GpuReading, ...]]:
+        """The GPUs that :meth:`probe` measures: those that can be read. The only node has no name."""
+        return self._probed
+
+    def probe(self, log: Path, _stopped: object = None, /) -> dict[str, Probes]:
+        """Measure what the GPUs can do, by node. Never raises: what is missing is named with the reason."""
+        return self._nodes.probe(self._scenario, log, self._probed)
 
     @contextmanager
     def watched(self, path: Path, _out: object = None, /) -> Iterator[Recorder]:
@@ -250,12 +292,3 @@ class NodesMachine(Machine):
     def fingerprint(self, more: Mapping[str, FactValue]) -> Fingerprint:
         """Return what the run ran on; ``more`` adds other facts, such as the dataset's hash."""
         return Fingerprint({**self._own, **more})
-
-
-def _inventory(answers: Mapping[str, Answer], by_node: Mapping[str, int]) -> MachineInventory:
-    """Return the GPUs of all nodes as those of one machine."""
-    first, *_ = (answer.inventory or MachineInventory() for answer in answers.values())
-    gpus: list[GpuReading] = []
-    for node, answer in answers.items():
-        gpus += (answer.inventory or MachineInventory()).used(by_node[node])
-    return replace(first, installed=len(gpus), uuids=tuple(gpu.uuid for gpu in gpus), gpus=tuple(gpus))

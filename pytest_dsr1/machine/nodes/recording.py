@@ -18,7 +18,7 @@ from pytest_dsr1.machine.nodes.clock import Alignment, Comparison, compared
 from pytest_dsr1.machine.nodes.messages import Command
 from pytest_dsr1.machine.nodes.remote import AgentError, RemoteNode
 from pytest_dsr1.machine.telemetry.recorder import Now, mean_of
-from pytest_dsr1.machine.values import ErrorCounters, Event, GpuName, GpuSample, Telemetry
+from pytest_dsr1.machine.values import ErrorCounters, Event, GpuName, GpuSample, Telemetry, gpu_name
 from pytest_dsr1.storage.files import write_atomically
 
 _PER_GPU = (
@@ -168,7 +168,7 @@ class NodesRecorder:
         return replace(sample, gpu=self._name(node, sample.gpu), time_s=aligned.ours_s(sample.time_s))
 
     def _name(self, node: _Watched, gpu: GpuName) -> GpuName:
-        return f"{node.agent.name}:{gpu}" if self._several else gpu
+        return gpu_name(node.agent.name if self._several else "", gpu)
 
 
 def _without_counters(gpus: tuple[GpuName, ...], lost: Event) -> Telemetry:

@@ -17,18 +17,29 @@ from pydantic import ValidationError
 
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.machine.nodes.allocation import Allocation, ending
-from pytest_dsr1.machine.nodes.messages import REPORT, Answer, Note, Request, Samples, line
+from pytest_dsr1.machine.nodes.messages import REPORT, Answer, Measure, Note, Request, Samples, line
+from pytest_dsr1.machine.probe.run import LIMIT_S
 from pytest_dsr1.machine.values import GpuSample, Notify
 from pytest_dsr1.process.modules import module_command
 from pytest_dsr1.process.slurm import outside_steps
 
 ANSWER_S = 180.0
-"""The longest wait for an answer: setting up a GPU takes seconds, and ``srun`` may wait for the node."""
+"""The longest wait for an answer, without the time of probes: setting up a GPU takes seconds, and ``srun``
+may wait for the node."""
 _END_S = 30.0
 """The longest wait for an agent that restores its GPUs and ends."""
-_OPTIONS = ("--overlap", "--nodes=1", "--ntasks=1", "--mpi=none", "--wait=0", "--export=ALL", "--quiet")
-"""The agent shares its node with the engine's step. Only the end of its input ends it: at SIGTERM, srun would
-kill it before it restores anything (Slurm 22.05)."""
+_OPTIONS = (
+    "--overlap",
+    "--nodes=1",
+    "--ntasks=1",
+    "--cpu-bind=none",
+    "--mpi=none",
+    "--wait=0",
+    "--export=ALL",
+    "--quiet",
+)
+"""The agent shares its node with the engine's step. Its probes use all cores; some sites bind a task to one.
+Only the end of its input ends it: at SIGTERM, srun would kill it before it restores GPUs (Slurm 22.05)."""
 AGENT = "pytest_dsr1.machine.nodes.agent"
 _SAID_BYTES = 2000
 
@@ -70,6 +81,7 @@ class RemoteNode:
         self._heard_s = time.monotonic()
         self._asked = 0
         self._reports: queue.SimpleQueue[Answer | Note | None] = queue.SimpleQueue()
+        self._longest_s = ANSWER_S
         self._samples: Callable[[Sequence[GpuSample]], None] | None = None
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # until close()
         try:
@@ -94,6 +106,7 @@ class RemoteNode:
         """
         assert self._process.stdin is not None
         self._asked += 1
+        self._longest_s = ANSWER_S + (LIMIT_S if isinstance(request, Measure) else 0)
         try:
             self._process.stdin.write(line(replace(request, number=self._asked)))
             self._process.stdin.flush()
@@ -101,32 +114,32 @@ class RemoteNode:
             raise self.lost() from None
 
     def answer(self) -> Answer:
-        """Return the answer to the request that was sent; show notes that come before it.
+        """Return the answer to the request that was sent last; show notes that come before it.
 
         An answer to an earlier request is passed over: the wait for it was ended, such as by Ctrl-C.
 
         Raises:
             AgentError: the agent has ended, does not answer, or refuses; the message names the node.
         """
-        until_s = time.monotonic() + ANSWER_S
+        until_s = time.monotonic() + self._longest_s
         while True:
             try:
                 report = self._reports.get(timeout=max(until_s - time.monotonic(), 0))
             except queue.Empty:
                 raise AgentError(
-                    f"{self.name}: its agent has not answered for {ANSWER_S:.0f} s{self._tail()}; look at "
-                    f"the node: scontrol show node {self.name}"
+                    f"{self.name}: its agent has not answered for {self._longest_s:.0f} s{self._tail()}; "
+                    f"look at the node: scontrol show node {self.name}"
                 ) from None
             if report is None:
                 raise self.lost()
             if isinstance(report, Note):
                 self._notify(f"{self.name}: {report.sentence}")
-            elif report.number != self._asked:
                 continue
-            elif report.error:
+            if report.number != self._asked:
+                continue
+            if report.error:
                 raise AgentError(f"{self.name}: {report.error}")
-            else:
-                return report
+            return report
 
     def listen(self, take: Callable[[Sequence[GpuSample]], None] | None) -> None:
         """Give the samples of this node to a function, in a thread, from now on; None for no more."""

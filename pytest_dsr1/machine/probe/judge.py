@@ -15,6 +15,7 @@ from typing import Literal
 from pytest_dsr1.machine.gpu.inventory import gpu_list
 from pytest_dsr1.machine.gpu.known import KNOWN_GPUS
 from pytest_dsr1.machine.probe.values import Kind, Probe, Probes, figure, spread_percent
+from pytest_dsr1.machine.values import GpuName
 
 Verdict = Literal["convicted", "acquitted", "fact"]
 Against = Literal["gpus", "before", "peak"]
@@ -23,6 +24,7 @@ _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 _PLURAL = {"reads": "read", "copies": "copy", "multiplies": "multiply", "reduces": "reduce"}
 _MOST_PAIRS = 3
 """Slow pairs that one sentence names."""
+_EACH_NODE = "the GPUs of each node"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Judged:
         verdict: whether it says that something is slow, that nothing is, or neither.
         against: what the values are held against: the other GPUs, an earlier value, or the peak.
         probe: the name of the probe.
-        subject: what the sentence is about, such as ``GPU 5``.
+        subject: what the sentence is about, such as ``GPU 5`` or ``GPU 5 on node2``.
         rest: what is said about it.
     """
 
@@ -55,8 +57,9 @@ def judge(
     """Judge probes: convictions first, then acquittals, then facts.
 
     Args:
-        probes: of one machine.
-        earlier: values that the same GPUs had before, by probe: one for all GPUs, or one per GPU.
+        probes: of one machine, or of all nodes of a run.
+        earlier: values that the same GPUs had before, by probe: one for all GPUs, or one per GPU; of a probe
+            of all GPUs of a node one per node.
         when: when they had them, in words.
     """
     found: list[Judged] = []
@@ -67,6 +70,8 @@ def judge(
             found += _against_others(probe)
         elif probe.kind.of == "pair":
             found += _against_pairs(probe)
+        else:
+            found += _between_nodes(probe)
         found += _against_earlier(probe, (earlier or {}).get(probe.name, ()), when)
         found += _against_peak(probe, probes.model)
     order = ("convicted", "acquitted", "fact")
@@ -129,8 +134,8 @@ def fast_ones(values: Sequence[float], percent: float) -> list[float]:
     return [values[place] for place in groups[_fast_group(groups)]]
 
 
-def _gpus(probe: Probe, places: Iterable[int]) -> list[int]:
-    return sorted(gpu for place in places for gpu in probe.gpus[place])
+def _gpus(probe: Probe, places: Iterable[int]) -> list[GpuName]:
+    return [gpu for place in sorted(places) for gpu in probe.gpus[place]]
 
 
 def _against_others(probe: Probe) -> Iterator[Judged]:
@@ -172,8 +177,8 @@ def _against_others(probe: Probe) -> Iterator[Judged]:
 def _against_pairs(probe: Probe) -> Iterator[Judged]:
     """Convict a GPU if most of its pairs are slower than those without it, else single pairs."""
     kind, pairs = probe.kind, dict(zip(probe.gpus, probe.values, strict=True))
-    guilty: set[int] = set()
-    for gpu in sorted({gpu for pair in pairs for gpu in pair}):
+    guilty: set[GpuName] = set()
+    for gpu in dict.fromkeys(gpu for pair in pairs for gpu in pair):
         own = median_high(value for pair, value in pairs.items() if gpu in pair)
         without = [value for pair, value in pairs.items() if gpu not in pair]
         slower = slower_percent(kind, own, median(without)) if without else 0.0
@@ -193,8 +198,8 @@ def _against_pairs(probe: Probe) -> Iterator[Judged]:
         yield Judged("acquitted", "gpus", probe.name, "all pairs of GPUs", f"copy alike, to {_to(spread)}")
 
 
-def _slow_pairs(probe: Probe, pairs: Mapping[tuple[int, ...], float]) -> Iterator[Judged]:
-    slow: dict[tuple[int, ...], float] = {}
+def _slow_pairs(probe: Probe, pairs: Mapping[tuple[GpuName, ...], float]) -> Iterator[Judged]:
+    slow: dict[tuple[GpuName, ...], float] = {}
     for pair, value in pairs.items():
         others = [each for other, each in pairs.items() if other != pair]
         if others and slower_percent(probe.kind, value, median(others)) > probe.kind.cards_percent:
@@ -213,6 +218,28 @@ def _slow_pairs(probe: Probe, pairs: Mapping[tuple[int, ...], float]) -> Iterato
     )
 
 
+def _between_nodes(probe: Probe) -> Iterator[Judged]:
+    """Compare nodes of the same size. By how much healthy ones differ is unknown, so none is convicted."""
+    kind, values = probe.kind, probe.values
+    if len(values) < 2 or len({len(gpus) for gpus in probe.gpus}) > 1:
+        return
+    does, spread = _plural(kind.does), spread_percent(values)
+    if spread <= kind.smallest_percent:
+        yield Judged("acquitted", "gpus", probe.name, _EACH_NODE, f"{does} alike, to {_to(spread)}")
+        return
+    fast, *_, slow = sorted(
+        range(len(values)), key=lambda node: slower_percent(kind, values[node], values[0])
+    )
+    yield Judged(
+        "fact",
+        "gpus",
+        probe.name,
+        gpu_list(probe.gpus[slow]),
+        f"{does} {slower_percent(kind, values[slow], values[fast]):.1f}% slower than "
+        f"{gpu_list(probe.gpus[fast])} ({figure(values[slow])} against {figure(values[fast])} {kind.unit})",
+    )
+
+
 def _against_earlier(probe: Probe, earlier: Sequence[float], when: str) -> Iterator[Judged]:
     kind, now = probe.kind, probe.by_gpu
     if len(earlier) not in {1, len(now)}:
@@ -221,7 +248,7 @@ def _against_earlier(probe: Probe, earlier: Sequence[float], when: str) -> Itera
     slower = [slower_percent(kind, value, old) for (_, value), old in zip(now, usual, strict=True)]
     slow = [place for place, each in enumerate(slower) if each > probe.smallest_percent]
     if kind.of == "all":
-        who, does = "the GPUs", _plural(kind.does)
+        who, does = "the GPUs" if len(now) == 1 else _EACH_NODE, _plural(kind.does)
     elif len(now) == 1:
         who, does = gpu_list(now[0][0]), kind.does
     else:
@@ -239,7 +266,8 @@ def _against_earlier(probe: Probe, earlier: Sequence[float], when: str) -> Itera
         for place in slow:
             gpus, value = now[place]
             figures = f"({figure(value)} against {figure(usual[place])} {kind.unit})"
-            rest = f"{kind.does} {slower[place]:.1f}% slower than {when} {figures}"
+            does = kind.does if len(gpus) == 1 else _plural(kind.does)
+            rest = f"{does} {slower[place]:.1f}% slower than {when} {figures}"
             yield Judged("convicted", "before", probe.name, gpu_list(gpus), rest)
 
 

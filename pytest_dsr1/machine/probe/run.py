@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,13 @@ from pytest_dsr1.process.child import Child, environment, signal_name
 COMMAND = (sys.executable, "-m", "pytest_dsr1.machine.probe.measure")
 LIMIT_S = 240.0
 """The longest time for all probes: importing PyTorch from a slow disk alone can take a minute."""
+_LOOK_S = 1.0
+"""From one look at whether the probes are to stop to the next."""
+
+
+def never() -> bool:
+    """Return that probes need not stop."""
+    return False
 
 
 def probe(
@@ -28,6 +35,7 @@ def probe(
     *,
     command: Sequence[str] = COMMAND,
     limit_s: float = LIMIT_S,
+    stopped: Callable[[], bool] = never,
 ) -> Probes:
     """Measure what these GPUs can do. Never raises: what could not be measured is named with the reason.
 
@@ -40,6 +48,7 @@ def probe(
         log: the file that keeps the output of the child.
         command: the child.
         limit_s: the longest time, in s.
+        stopped: returns whether to stop, for the run has ended.
     """
     began_s, heard = time.monotonic(), _Heard(tuple(gpu.index for gpu in gpus))
     uuids = ",".join(gpu.uuid for gpu in gpus)
@@ -49,7 +58,7 @@ def probe(
     while left:
         try:
             with Child([*command, *again], env=env, cwd=log.parent, log=log, events=True) as child:
-                why = _listen(child, heard, began_s + limit_s, limit_s)
+                why = _listen(child, heard, began_s + limit_s, limit_s, stopped)
         except (EngineError, OSError) as error:
             why = str(error)
         again = heard.lacks(wanted)
@@ -132,11 +141,13 @@ class _Heard:
         return self.indices[place]
 
 
-def _listen(child: Child, heard: _Heard, until_s: float, limit_s: float) -> str:
-    """Read until the child has ended, or hangs; return why what it has not reported is missing."""
+def _listen(child: Child, heard: _Heard, until_s: float, limit_s: float, stopped: Callable[[], bool]) -> str:
+    """Read until the child has ended, hangs or is to stop; return why what it has not reported is missing."""
     heard.until_s, heard.hung = math.inf, False
     while (left_s := min(until_s, heard.until_s) - time.monotonic()) > 0:
-        lines = child.read(left_s)
+        if stopped():
+            return "the run ended first"
+        lines = child.read(min(left_s, _LOOK_S))
         for line in lines:
             if line.kind == "event":
                 heard.take(line.text)

@@ -1,18 +1,20 @@
 """What probes measure, the smallest difference that each can show, and their values.
 
-Only the standard library is used, because the child process imports this module too.
+Only the standard library is imported, because the child process imports this module too.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Literal
 
+from pytest_dsr1.machine.values import GpuName, gpu_name
+
 Of = Literal["gpu", "pair", "all"]
-"""What one value is about: a GPU, an ordered pair of GPUs, or all GPUs at once."""
+"""What one value is about: a GPU, an ordered pair of GPUs of a node, or all GPUs of a node at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,9 @@ GPU, bytes sent for other copies, and 2 (n - 1) / n times the size for an all-re
 PREFIX = "probe."
 """Begins the name of each fact."""
 
+UNREADABLE = "there is no GPU that can be read"
+"""Why no GPU is probed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Probe:
@@ -146,13 +151,13 @@ class Probe:
     Attributes:
         name: a key of ``KINDS``.
         values: in the unit of the kind.
-        gpus: for each value its GPUs, by NVML's index; of a pair first the one that sends.
+        gpus: for each value its GPUs; of a pair first the one that sends.
         seconds: how long it took.
     """
 
     name: str
     values: tuple[float, ...]
-    gpus: tuple[tuple[int, ...], ...]
+    gpus: tuple[tuple[GpuName, ...], ...]
     seconds: float
 
     @property
@@ -171,31 +176,31 @@ class Probe:
         return self.kind.smallest_percent
 
     @property
-    def by_gpu(self) -> tuple[tuple[tuple[int, ...], float], ...]:
-        """The values by GPU, as (GPUs, value); for pairs the slowest pair that a GPU sends or receives in."""
+    def by_gpu(self) -> tuple[tuple[tuple[GpuName, ...], float], ...]:
+        """The values by GPU, as (GPUs, value), in CUDA's order; of pairs the slowest one that a GPU is in."""
         if self.kind.of != "pair":
             return tuple(zip(self.gpus, self.values, strict=True))
-        slowest: dict[int, float] = {}
+        slowest: dict[GpuName, float] = {}
         for pair, value in zip(self.gpus, self.values, strict=True):
             for gpu in pair:
                 slowest[gpu] = min(value, slowest.get(gpu, math.inf))
-        return tuple(((gpu,), value) for gpu, value in sorted(slowest.items()))
+        return tuple(((gpu,), value) for gpu, value in slowest.items())
 
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """All probes of the GPUs of a run, at one time.
+    """All probes of the GPUs of a node, or of all nodes of a run, at one time.
 
     Attributes:
         model: the name of the GPUs; None if they differ, or on the CPU.
-        gpus: their indices in NVML, in CUDA's order.
+        gpus: in CUDA's order.
         probes: what was measured, in the order of ``KINDS``.
         missing: why others were not, by name.
         seconds: how long all of it took.
     """
 
     model: str | None
-    gpus: tuple[int, ...]
+    gpus: tuple[GpuName, ...]
     probes: tuple[Probe, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
@@ -212,6 +217,40 @@ class Probes:
             f"not probed: {'' if everything else f'{_labels(names)}: '}{why}"
             for why, names in reasons.items()
         )
+
+
+def unprobed(gpus: Iterable[GpuName], why: str) -> Probes:
+    """Return the probes of GPUs of which nothing could be measured."""
+    names = tuple(gpus)
+    return Probes(None, names, missing=dict.fromkeys(expected(len(names)), why))
+
+
+def merged(of_nodes: Mapping[str, Probes]) -> Probes:
+    """Return what was measured on all nodes, with the run's names of GPUs, in the order of the nodes.
+
+    Why others are missing differs by node, so that is left out.
+
+    Args:
+        of_nodes: the probes of each node, by its name; the only node has none.
+    """
+    models = {probes.model for probes in of_nodes.values() if probes.probes}
+    whole: dict[str, Probe] = {}
+    for node, probes in of_nodes.items():
+        for one in probes.probes:
+            first = whole.get(one.name, Probe(one.name, (), (), 0.0))
+            gpus = tuple(tuple(gpu_name(node, gpu) for gpu in each) for each in one.gpus)
+            whole[one.name] = replace(
+                first,
+                values=first.values + one.values,
+                gpus=first.gpus + gpus,
+                seconds=max(first.seconds, one.seconds),
+            )
+    return Probes(
+        model=next(iter(models)) if len(models) == 1 else None,
+        gpus=tuple(gpu_name(node, gpu) for node, probes in of_nodes.items() for gpu in probes.gpus),
+        probes=tuple(whole[name] for name in KINDS if name in whole),
+        seconds=max(probes.seconds for probes in of_nodes.values()),
+    )
 
 
 def _labels(names: Iterable[str]) -> str:
@@ -240,16 +279,39 @@ def spread_percent(values: Sequence[float]) -> float:
     return 100 * (max(values) / min(values) - 1)
 
 
-def facts(probes: Probes, prefix: str = PREFIX) -> dict[str, float | list[str]]:
-    """Return the facts of a result: one value if all GPUs agree, else a list with one value per GPU."""
+def facts(of_nodes: Mapping[str, Probes], prefix: str = PREFIX) -> dict[str, float | list[str]]:
+    """Return the facts of a result: one value if all GPUs agree, else a list with one value per GPU.
+
+    A probe of all GPUs of a node has one value per node. The word ``none`` stands for each value that a node
+    could not measure.
+
+    Args:
+        of_nodes: the probes of each node, by its name.
+        prefix: begins the name of each fact.
+    """
     found: dict[str, float | list[str]] = {}
-    for probe in probes.probes:
-        values = [value for _, value in probe.by_gpu]
-        agree = spread_percent(values) <= probe.smallest_percent
-        found[f"{prefix}{probe.name}"] = (
-            _rounded(median(values)) if agree else [f"{_rounded(value):g}" for value in values]
+    for name, kind in KINDS.items():
+        each = [value for probes in of_nodes.values() for value in _values(probes, name)]
+        values = [value for value in each if value is not None]
+        if not values:
+            continue
+        agree = len(values) == len(each) and spread_percent(values) <= kind.smallest_percent
+        found[f"{prefix}{name}"] = (
+            _rounded(median(values))
+            if agree
+            else ["none" if value is None else f"{_rounded(value):g}" for value in each]
         )
     return found
+
+
+def _values(probes: Probes, name: str) -> Sequence[float | None]:
+    """Return the values of one probe of a node, as in a fact; None for each that is missing."""
+    for probe in probes.probes:
+        if probe.name == name:
+            return [value for _, value in probe.by_gpu]
+    if name not in probes.missing:  # a node with one GPU has no peers
+        return ()
+    return [None] * (1 if KINDS[name].of == "all" else len(probes.gpus))
 
 
 def figure(value: float) -> str:

@@ -137,7 +137,7 @@ def probed(scenario: Scenario, starts: int) -> str:
         return NO_GPU
     if scenario.engine.attached_url:
         return f"not probed: {ATTACHED}"
-    seconds = probes_take_s(count)
+    seconds = probes_take_s(max(scenario.gpus_by_node))  # all nodes at the same time
     hours = 2 * seconds * count / 3600
     every = f"; at most {starts} engine starts: {hours * starts:.2f} GPU-hours" if starts > 1 else ""
     return (

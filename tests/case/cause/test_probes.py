@@ -173,7 +173,6 @@ def test_every_probe_of_the_rules_exists() -> None:
 
 
 def test_a_value_of_all_gpus_is_no_value_of_the_first() -> None:
-    """Pairs are by NVML's index, other values in CUDA's order."""
     accepted = with_probes(
         memory_bandwidth_gb_s=4000.0, peer_gb_s=["400", "400"], host_to_gpu_gb_s=["55", "55"]
     )
@@ -187,5 +186,22 @@ def test_a_value_of_all_gpus_is_no_value_of_the_first() -> None:
     seen = probed(made, accepted, {}, other_work=False, of_good=True)
     assert seen is not None
     assert seen.overall["memory_bandwidth"] == pytest.approx(-5.0)
-    assert seen.single[0] == pytest.approx({"peer_copy": -50.0, "host_link_to": 0.0})
-    assert seen.single[1] == pytest.approx({"peer_copy": 0.0, "host_link_to": -20.0})
+    assert seen.single[0] == pytest.approx({"peer_copy": 0.0, "host_link_to": 0.0})
+    assert seen.single[1] == pytest.approx({"peer_copy": -50.0, "host_link_to": -20.0})
+
+
+def test_nodes_are_no_measure_of_each_other_in_what_all_gpus_do() -> None:
+    """By how much healthy nodes differ in it is unknown."""
+    facts: dict[str, FactValue] = {
+        **NODE_FACT,
+        "probe.memory_bandwidth_gb_s": ["4258", "4258", "4258", "4000"],
+        "probe.all_reduce_64kib_us": ["60", "90"],
+        "probe.fp8_tflops": ["none", "none", "1200", "1200"],
+    }
+    gpus = ("n1:0", "n1:1", "n2:0", "n2:1")
+    made = measurement(fingerprint=Fingerprint(facts), telemetry=Telemetry(gpus=gpus))
+    seen = probed(made, None, {}, other_work=False, of_good=True)
+    assert seen is not None
+    assert seen.against == "peers"
+    assert seen.overall == {"memory_bandwidth": 0.0}
+    assert seen.single["n2:1"] == pytest.approx({"memory_bandwidth": -6.06}, abs=0.01)

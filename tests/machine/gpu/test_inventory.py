@@ -15,9 +15,11 @@ from pytest_dsr1.machine.gpu.inventory import (
     gpu_list,
     node_of,
     read_machine,
+    readable,
     sentences,
     visible,
 )
+from pytest_dsr1.machine.values import gpu_name
 from tests.standins.nvml.control import FakeMachine
 
 GPUS = [GpuReading(index, f"GPU-{index:04x}-{index}") for index in range(4)]
@@ -222,8 +224,8 @@ def test_what_differs_only_in_the_gpu_and_in_figures_is_one_sentence() -> None:
 def test_gpus_of_several_nodes() -> None:
     assert gpu_list(["node2:3"]) == "GPU 3 on node2"
     assert gpu_list(["n1:0", "n1:1", "n2:1", "n2:3"]) == "GPUs 0-1 on n1 and GPUs 1, 3 on n2"
-    assert node_of("a-b.c:10") == ("a-b.c", 10)
-    assert node_of(7) == ("", 7)
+    assert node_of(gpu_name("a-b.c", 10)) == ("a-b.c", 10)
+    assert node_of(gpu_name("", 7)) == ("", 7)
     finding = gpu_finding("warning", "node2:3", "PCIe", "slow")
     assert finding == Finding("warning", "GPU 3 PCIe", "slow", "node2")
     assert gpu_finding("warning", 3, "PCIe", "slow").where == "GPU 3 PCIe"
@@ -239,3 +241,8 @@ def test_sentences_name_the_node() -> None:
         "GPUs 0-1 shared on n2: by 12",
         "NVIDIA driver on n2: expected 575, found 570",
     ]
+
+
+def test_gpus_that_can_be_read() -> None:
+    lost, fine = GpuReading(0, problem="lost"), GpuReading(1, "GPU-1")
+    assert readable([lost, fine]) == (fine,)

@@ -11,7 +11,7 @@ import pytest
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.machine.nodes import remote
 from pytest_dsr1.machine.nodes.allocation import Allocation
-from pytest_dsr1.machine.nodes.messages import Command
+from pytest_dsr1.machine.nodes.messages import Command, Measure
 from pytest_dsr1.machine.nodes.remote import RemoteNode, srun_agent
 
 CLOCK = Command(do="clock")
@@ -103,11 +103,12 @@ def test_a_command_that_is_missing() -> None:
 
 def test_how_an_agent_is_started() -> None:
     command = srun_agent(Allocation("7", ("n1", "n2")))("n2")
-    assert command[:11] == [
+    assert command[:12] == [
         "srun",
         "--overlap",
         "--nodes=1",
         "--ntasks=1",
+        "--cpu-bind=none",
         "--mpi=none",
         "--wait=0",
         "--export=ALL",
@@ -116,7 +117,7 @@ def test_how_an_agent_is_started() -> None:
         "--nodelist=n2",
         "--job-name=dsr1-agent",
     ]
-    assert command[11] == sys.executable
+    assert command[12] == sys.executable
 
 
 def test_an_agent_is_not_part_of_our_own_step() -> None:
@@ -131,3 +132,16 @@ def test_an_agent_is_not_part_of_our_own_step() -> None:
         agent.answer()
     agent.close()
     assert said == ["n1: :7"]
+
+
+def test_an_agent_that_probes_may_take_as_long_as_probes_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "ANSWER_S", 0.1)
+    monkeypatch.setattr(remote, "LIMIT_S", 60.0)
+    with node(f"read line; sleep 0.3; echo '{ANSWER}'; cat >/dev/null") as agent:
+        agent.send(Measure(log="probe.log"))
+        assert agent.answer().time_s == 5.5
+    monkeypatch.setattr(remote, "LIMIT_S", 0.9)
+    with node("cat >/dev/null") as agent:
+        agent.send(Measure(log="probe.log"))
+        with pytest.raises(InvalidRunError, match=r"^n1: its agent has not answered for 1 s; look at the "):
+            agent.answer()

@@ -7,10 +7,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pytest_dsr1.machine.probe.judge import Judged, judge
-from pytest_dsr1.machine.probe.values import KINDS, Probe, Probes
+from pytest_dsr1.machine.probe.values import KINDS, Probe, Probes, merged
 from tests.helpers.probes import of_all, peers, probe, probes
 
 READ = "memory_read_gb_s"
+LATENCY = "all_reduce_64kib_us"
 PER_GPU = [name for name, kind in KINDS.items() if kind.of == "gpu" and kind.judged]
 
 
@@ -249,3 +250,77 @@ def test_there_is_always_one_kind_of_answer_about_before(now: list[float], befor
     assume(len(before) in {1, len(now)})
     found = [one for one in judge(probes(probe(READ, *now)), {READ: before}) if one.against == "before"]
     assert len({one.verdict for one in found}) == 1
+
+
+def on_nodes(*of_nodes: Probes) -> Probes:
+    return merged({f"node{number}": probes for number, probes in enumerate(of_nodes, 1)})
+
+
+def test_a_slow_gpu_is_convicted_by_those_of_all_nodes() -> None:
+    fast, slow = probes(probe(READ, *[4251.0] * 4)), probes(probe(READ, 4251.0, 4251.0, 4251.0, 3996.0))
+    assert said(judge(on_nodes(fast, slow)), "gpus") == [
+        "convicted: GPU 3 on node2 reads memory 6.0% slower than the other seven (3,996 against 4,251 GB/s)"
+    ]
+
+
+def test_a_slow_node_is_convicted_by_the_others() -> None:
+    fast, slow = probes(probe(READ, 4251.0, 4251.0)), probes(probe(READ, 3996.0, 3996.0))
+    assert said(judge(on_nodes(fast, slow, fast)), "gpus") == [
+        "convicted: GPUs 0-1 on node2 read memory 6.0% slower than GPUs 0-1 on node1 and GPUs 0-1 on node3 "
+        "(3,996 against 4,251 GB/s)"
+    ]
+
+
+def test_nodes_that_are_alike_are_acquitted() -> None:
+    node = probes(probe(READ, 4251.0, 4251.0), of_all(LATENCY, 60.0, 2), peers(2, 400.0))
+    assert said(judge(on_nodes(node, node)), "gpus") == [
+        "acquitted: all four GPUs read memory alike, to 0.0%",
+        "acquitted: all pairs of GPUs copy alike, to 0.0%",
+        "acquitted: the GPUs of each node reduce 64 KiB alike, to 0.0%",
+    ]
+
+
+def test_nodes_that_differ_in_what_all_gpus_do_are_named() -> None:
+    """By how much healthy nodes differ is unknown."""
+    fast = probes(of_all(LATENCY, 60.0, 2), of_all("all_reduce_256mib_gb_s", 280.0, 2))
+    slow = probes(of_all(LATENCY, 90.0, 2), of_all("all_reduce_256mib_gb_s", 140.0, 2))
+    assert said(judge(on_nodes(slow, fast)), "gpus") == [
+        "fact: GPUs 0-1 on node1 reduce 64 KiB 50.0% slower than GPUs 0-1 on node2 (90 against 60 us)",
+        "fact: GPUs 0-1 on node1 reduce 256 MiB 50.0% slower than GPUs 0-1 on node2 (140 against 280 GB/s)",
+    ]
+
+
+def test_nodes_of_other_sizes_are_not_compared() -> None:
+    assert (
+        said(judge(on_nodes(probes(of_all(LATENCY, 60.0, 4)), probes(of_all(LATENCY, 90.0, 2)))), "gpus")
+        == []
+    )
+
+
+def test_pairs_are_named_by_node() -> None:
+    assert said(judge(on_nodes(probes(peers(3, 400.0)), probes(peers(3, 400.0, p0_1=300.0)))), "gpus") == [
+        "convicted: GPU copies node2:0 to node2:1 are up to 25.0% slower than those of the other pairs"
+    ]
+    one_slow = peers(3, 400.0, p0_1=300.0, p1_0=300.0, p1_2=300.0, p2_1=300.0)
+    assert said(judge(on_nodes(probes(one_slow), probes(peers(3, 400.0)))), "gpus") == [
+        "convicted: GPU 1 on node1 copies to and from the other GPUs 25.0% slower than they do without it "
+        "(300 against 400 GB/s)"
+    ]
+
+
+def test_nodes_are_held_against_what_they_had_before() -> None:
+    before = {LATENCY: (60.0, 60.0)}
+
+    def compared(*values: float) -> list[str]:
+        now = on_nodes(*(probes(of_all(LATENCY, value, 2)) for value in values))
+        return said(judge(now, before, "before the run"), "before")
+
+    assert compared(60.0, 60.0) == [
+        "acquitted: the GPUs of each node reduce 64 KiB as before the run, to 0.0%"
+    ]
+    assert compared(60.0, 90.0) == [
+        "convicted: GPUs 0-1 on node2 reduce 64 KiB 50.0% slower than before the run (90 against 60 us)"
+    ]
+    assert compared(90.0, 90.0) == [
+        "convicted: the GPUs of each node reduce 64 KiB 50.0% slower than before the run"
+    ]

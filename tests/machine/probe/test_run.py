@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pytest_dsr1.machine.gpu.inventory import GpuReading
@@ -124,6 +125,20 @@ def test_a_probe_that_hangs_costs_no_other(child: Callable[..., Probes], tmp_pat
     assert done.not_probed == (
         f"not probed: GPU to host: no result within 0.2 s, so it was stopped; see {tmp_path}/probe.log",
     )
+
+
+def test_the_end_of_the_run_stops_the_child(tmp_path: Path) -> None:
+    log = tmp_path / "probe.log"
+    program = "print(os.getpid(), flush=True)\nimport time; time.sleep(600)"
+    done = probe(
+        GPUS,
+        os.environ,
+        log,
+        command=stand_in(program),
+        stopped=lambda: log.exists() and log.stat().st_size > 0,
+    )
+    assert done.missing == dict.fromkeys(KINDS, "the run ended first")
+    assert not psutil.pid_exists(int(log.read_text(encoding="utf-8")))
 
 
 def test_every_probe_may_hang(child: Callable[..., Probes]) -> None:

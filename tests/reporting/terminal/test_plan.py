@@ -682,6 +682,13 @@ def on_two_nodes(folder: Path, *overrides: str) -> list[str]:
     return list(plan([loaded], PlanOptions("check", site=SITE)))
 
 
+def test_two_nodes_are_probed_at_the_same_time(tmp_path: Path) -> None:
+    assert probed(on_two_nodes(tmp_path, "probe=true")) == [
+        "# probe: 16 GPUs, about 68 s before the engine starts and 68 s after it has ended, 0.60 GPU-hours; "
+        "not while a server is kept running"
+    ]
+
+
 def test_a_scenario_on_two_nodes_says_what_runs_where(tmp_path: Path) -> None:
     lines = on_two_nodes(tmp_path)
     minutes = math.ceil((3600 + run_timeout_s(load(tmp_path / "s.yaml").scenario)) / 60)

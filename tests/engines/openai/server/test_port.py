@@ -16,7 +16,6 @@ from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.engines.trtllm_options.options import LlmApiOptions
 from pytest_dsr1.errors import EngineError
-from pytest_dsr1.scenario.schema.scenario import Scenario
 from tests.helpers.nodes import on_two_nodes
 from tests.helpers.openai_jobs import make_job
 from tests.helpers.values import scenario
@@ -144,14 +143,10 @@ def test_a_server_in_a_container_is_asked_there(tmp_path: Path, monkeypatch: pyt
     program = program_of(job, Watcher())
     assert program.version == "1.3.0rc27"
     assert "--report_addr" in program.options
-    plan = OpenAiEngine().script(replace(job, scenario=served(job.scenario, print_iter_log=True)))
+    engine = OpenAi.of(job.scenario).model_copy(update={"llm_api": LlmApiOptions(print_iter_log=True)})
+    planned = replace(job, scenario=job.scenario.model_copy(update={"engine": engine}))
+    plan = OpenAiEngine().script(planned)
     assert plan.startswith("# newest known dialect 1.3: ")
-
-
-def served(given: Scenario, **llm_api: bool) -> Scenario:
-    """Return the scenario with options of TensorRT-LLM."""
-    engine = OpenAi.of(given).model_copy(update={"llm_api": LlmApiOptions(**llm_api)})
-    return given.model_copy(update={"engine": engine})
 
 
 def test_another_command_in_a_container_is_not_asked(tmp_path: Path) -> None:
