@@ -26,8 +26,8 @@ _SWITCHES = frozenset({"", "0", "1", "true", "false", "on", "off", "yes", "no", 
 """Values of switches, such as HF_HUB_DISABLE_IMPLICIT_TOKEN=1."""
 _REFERENCE = re.compile(r"(?:\$\{[A-Za-z_]\w*(?::?\?[^}]*)?\})+|\$[A-Z_][A-Z0-9_]*", re.ASCII)
 """Names of variables, for a shell also with the message for an unset one: ``${NAME:?export it first}``."""
-ENVIRONMENT = "option.engine.environment."
-"""The start of the names of facts about the variables of an engine's environment."""
+_VARIABLE = re.compile(r"option\.engine\.(?:.+\.)?environment\.(\w+)")
+"""The name of a fact about a variable of an engine's environment, or of one of its servers."""
 _MARK = re.compile(r"\$\{\w+\}|\(not shown\)")
 _NAMES = ("name", "key", "header")
 """The keys of a mapping whose text names what its key ``value`` has."""
@@ -248,8 +248,8 @@ def _replaced(text: str, shown: str) -> Iterator[tuple[str, str]]:
 
 def masked_fact(key: str, value: Any) -> Any:
     """Return the value of a fact of a fingerprint without secrets; earlier versions saved them."""
-    if key.startswith(ENVIRONMENT) and value is not None:
-        name = key.removeprefix(ENVIRONMENT)
+    if (found := _VARIABLE.fullmatch(key)) and value is not None:
+        name = found[1]
         return variable(name) if hides(name, str(value)) else without_secrets(str(value), exported)
     name = next(filter(names_secret, _free_keys(key)), "")
     words = isinstance(value, list) and not name

@@ -329,6 +329,9 @@ def test_what_is_masked_stays_as_it_is(text: str) -> None:
 def test_facts_and_overrides() -> None:
     assert masked_fact("option.engine.environment.HF_TOKEN", "x") == "${HF_TOKEN}"
     assert masked_fact("option.engine.environment.MODE", None) is None
+    of_role = "option.engine.disaggregated.context.environment"
+    assert masked_fact(f"{of_role}.HF_TOKEN", "x") == "${HF_TOKEN}"
+    assert masked_fact(f"{of_role}.NCCL_PROXY", "https://a:pass@b") == "https://(not shown)@b"
     assert masked_fact("option.engine.body.auth.value", "x") == "(not shown)"
     assert masked_fact("file.my-tokens.yaml.a", "x") == "x"
     assert masked_fact("file.o.yaml.api_keys.alice", "x") == "(not shown)"

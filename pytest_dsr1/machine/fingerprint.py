@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from typing import TypeVar
 
@@ -56,14 +56,16 @@ def fingerprint(
         "python.path": environ.get("PYTHONPATH", ""),
     }
     if scenario.engine.attached_url is None:
-        facts[INHERITED] = _inherited(environ, scenario.engine.process_environment)
+        facts[INHERITED] = _inherited(environ, scenario.engine.process_environments)
     return Fingerprint({**facts, **_libraries(), **setup_facts})
 
 
-def _inherited(environ: Mapping[str, str], own: Mapping[str, str]) -> list[str]:
-    """Return the variables that are recorded, without secrets, and without those that the scenario sets."""
-    words = [f"{name}={environ[name]}" for name in sorted(environ) if VARIABLES.fullmatch(name)]
-    return masked_words(writable(word) for word in words if word.partition("=")[0] not in own)
+def _inherited(environ: Mapping[str, str], own: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the variables that are recorded, without secrets, and without those that no process inherits."""
+    names = (name for name in sorted(environ) if VARIABLES.fullmatch(name))
+    return masked_words(
+        writable(f"{name}={environ[name]}") for name in names if not all(name in each for each in own)
+    )
 
 
 def slurm_facts(scenario: Scenario, site: Site, environ: Mapping[str, str]) -> dict[str, FactValue]:

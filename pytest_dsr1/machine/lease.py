@@ -137,7 +137,9 @@ class Machine:
         """
         if not (gpus := self.probed[""]):
             return {"": unprobed((gpu.index for gpu in self.gpus), UNREADABLE)}
-        environ = {**self._environ, **self._scenario.engine.process_environment}
+        environ = dict(self._environ)
+        for own in self._scenario.engine.process_environments:
+            environ |= own
         return {"": probe(gpus, environ, log, stopped=stopped)}
 
     @contextmanager

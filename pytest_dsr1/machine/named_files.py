@@ -95,7 +95,7 @@ def absolute_words(words: Sequence[str], folder: Path) -> list[str]:
     return found
 
 
-def left_relative(words: Sequence[str], environment: Mapping[str, str], folder: Path) -> list[str]:
+def left_relative(words: Sequence[str], variables: Iterable[tuple[str, str]], folder: Path) -> list[str]:
     """Return the relative paths that the engine takes for paths in its own folder, each with its place.
 
     They exist in ``folder``, which is probably meant: a path in a shell's script after ``cd``, in a file of
@@ -107,7 +107,7 @@ def left_relative(words: Sequence[str], environment: Mapping[str, str], folder: 
             left.append(f"{named.text} in word {named.index + 1} of the command")
         for key, value in _texts_of(named.path):
             left += [f"{text} in {named.text} ({key})" for _, text, _ in _whole_or_parts(value, folder)]
-    for name, value in environment.items():
+    for name, value in variables:
         left += [f"{text} in the variable {name}" for _, text, _ in _whole_or_parts(value, folder)]
     return list(dict.fromkeys(left))
 

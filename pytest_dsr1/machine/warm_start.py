@@ -36,7 +36,7 @@ import json
 import os
 import pwd
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,16 +144,17 @@ class Snapshot:
     too_large: tuple[str, ...] = ()
 
 
-def snapshot(environ: Mapping[str, str], engine: EngineSettings) -> Snapshot:
+def snapshot(environs: Iterable[Mapping[str, str]], engine: EngineSettings) -> Snapshot:
     """Return the compiled code in the caches now.
 
     Args:
-        environ: the engine's environment variables.
+        environs: the environment variables of each kind of the engine's processes.
         engine: the engine's settings, which know its own caches.
     """
     sizes: dict[str, Mapping[str, int]] = {}
     too_large: list[str] = []
-    for folder in {str(folder): None for folder in (*_folders(environ), *engine.compile_caches(environ))}:
+    folders = (each for environ in environs for each in (*_folders(environ), *engine.compile_caches(environ)))
+    for folder in dict.fromkeys(map(str, folders)):
         found = _files(folder)
         if found is None:
             too_large.append(folder)

@@ -174,12 +174,8 @@ def _word(value: Any) -> Any:
 
 
 def _compiled(scenario: Scenario) -> warm_start.Snapshot:
-    return warm_start.snapshot(_environ(scenario), scenario.engine)
-
-
-def _environ(scenario: Scenario) -> dict[str, str]:
-    """Return the environment of the engine."""
-    return {**os.environ, **scenario.engine.process_environment}
+    engine = scenario.engine
+    return warm_start.snapshot([{**os.environ, **own} for own in engine.process_environments], engine)
 
 
 def _of_the_run(

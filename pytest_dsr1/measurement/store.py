@@ -107,7 +107,7 @@ class ResultFolder:
         self.path = path
         self.engine = path / "engine"
         # Secrets are masked, but who else reads an environment is the owner's decision.
-        self._private = bool(scenario.engine.process_environment)
+        self._private = any(scenario.engine.process_environments)
         self._head = {
             **MEASUREMENT.head,
             "profile": scenario.name,

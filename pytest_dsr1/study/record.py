@@ -172,4 +172,4 @@ def keep_scenario(path: Path, scenario: Scenario, place: str) -> None:
     """
     text = f"# As it ran, from {place}.\n{dump(without_secrets(scenario))}"
     with saving(path.parent):
-        write_atomically(scenario_of(path), text, private=bool(scenario.engine.process_environment))
+        write_atomically(scenario_of(path), text, private=any(scenario.engine.process_environments))

@@ -104,7 +104,7 @@ POINTS = {
 def test_a_point_has_the_options_of_its_script(scenarios: dict[str, LoadedScenario], name: str) -> None:
     options, environment = POINTS[name]
     assert written_options(scenarios[name]) == options
-    assert scenarios[name].scenario.engine.process_environment == environment
+    assert scenarios[name].scenario.engine.process_environments == (environment,)
 
 
 def test_every_search_space_is_a_sweep(scenarios: dict[str, LoadedScenario]) -> None:

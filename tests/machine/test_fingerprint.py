@@ -153,6 +153,12 @@ def test_inherited_variables_of_engines_are_a_fact(machine_scenario: Make) -> No
         "SGLANG_X=broken ?",
         "TRTLLM_ENABLE_PDL=1",
     ]
+    roles = {"context": {"environment": own}, "generation": {"environment": {"NCCL_P2P_DISABLE": "0"}}}
+    disaggregated = {"server": "trtllm-serve", "disaggregated": roles}
+    assert "NCCL_P2P_DISABLE=1" in str(inherited(**disaggregated)), "the front end inherits it"
+    of_all = str(inherited(**disaggregated, environment=own))
+    assert "NCCL_P2P_DISABLE" not in of_all
+    assert "VLLM_ATTENTION_BACKEND=TRITON_MLA" in of_all, "the generation servers inherit it"
     assert inherited(server="other", url="http://localhost:8000") is None, "the server has other variables"
 
 

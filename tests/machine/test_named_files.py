@@ -161,7 +161,7 @@ def test_a_path_that_would_have_to_be_quoted_is_left_and_named(tmp_path: Path) -
     write(folder, "opts.yml", "a: 1")
     words = ["bash", "-c", "exec vllm --config ./opts.yml"]
     assert absolute_words(words, folder) == words
-    assert left_relative(words, {}, folder) == ["./opts.yml in word 3 of the command"]
+    assert left_relative(words, (), folder) == ["./opts.yml in word 3 of the command"]
     assert absolute_words(["--config", "./opts.yml"], folder) == ["--config", f"{folder}/opts.yml"]
 
 
@@ -171,13 +171,13 @@ def test_relative_paths_in_files_and_variables_are_named(tmp_path: Path) -> None
     text = f"draft: {{path: ./lora}}\nlist: [lora/a.json, other]\nname: lora\nabs: {tmp_path}/lora\n"
     write(tmp_path, "opts.yml", text)
     variables = {"CFG": "opts.yml", "PATH": f"./lora:{tmp_path}", "MODE": "lora", "HOME": str(tmp_path)}
-    assert left_relative(["--config", "opts.yml", "--port", "1"], variables, tmp_path) == [
+    assert left_relative(["--config", "opts.yml", "--port", "1"], variables.items(), tmp_path) == [
         "./lora in opts.yml (draft.path)",
         "lora/a.json in opts.yml (list)",
         "opts.yml in the variable CFG",
         "./lora in the variable PATH",
     ]
-    assert left_relative(["vllm", "serve"], {}, tmp_path) == []
+    assert left_relative(["vllm", "serve"], (), tmp_path) == []
 
 
 def test_secrets_in_a_file_are_no_facts(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 def snapshot(environ: dict[str, str]) -> Snapshot:
     """The compiled code in the caches of an engine that may run any server."""
-    return warm_start.snapshot(environ, OpenAi(type="openai"))
+    return warm_start.snapshot([environ], OpenAi(type="openai"))
 
 
 def put(path: Path, size: int = 8) -> None:
@@ -175,11 +175,21 @@ def test_caches_of_servers_do_not_count_for_an_engine_without_one(
     tmp_path: Path, environ: dict[str, str]
 ) -> None:
     engine = Transformers(type="transformers")
-    empty = warm_start.snapshot(environ, engine)
+    empty = warm_start.snapshot([environ], engine)
     put(tmp_path / "home" / ".cache" / "vllm" / "a.so")
     put(tmp_path / "home" / ".triton" / "cache" / "a.so")
-    after = warm_start.snapshot(environ, engine)
+    after = warm_start.snapshot([environ], engine)
     assert filled(empty, after) == (str(tmp_path / "home" / ".triton" / "cache"),)
+
+
+def test_the_caches_of_each_kind_of_process(tmp_path: Path, environ: dict[str, str]) -> None:
+    engine, other = OpenAi(type="openai"), tmp_path / "of generation"
+    environs = [environ, {**environ, "TRITON_CACHE_DIR": str(other)}]
+    empty = warm_start.snapshot(environs, engine)
+    put(other / "a.so")
+    put(tmp_path / "home" / ".triton" / "cache" / "a.so")
+    found = filled(empty, warm_start.snapshot(environs, engine))
+    assert found == (str(tmp_path / "home" / ".triton" / "cache"), str(other))
 
 
 @pytest.mark.parametrize("variable", VARIABLES)

@@ -166,9 +166,20 @@ def test_an_old_result_without_streaming_is_read_with_the_definition_of_now(tmp_
     assert history(tmp_path).runs[1].metrics["steady_output_throughput"] == 4.0
 
 
-@pytest.mark.parametrize(("environment", "mode"), [({"NCCL_DEBUG": "INFO"}, 0o600), ({}, 0o644)])
-def test_only_the_owner_reads_an_environment(tmp_path: Path, environment: dict[str, str], mode: int) -> None:
-    engine = {"type": "openai", "server": "vllm", "environment": environment}
+OWN = {"environment": {"NCCL_DEBUG": "INFO"}}
+
+
+@pytest.mark.parametrize(
+    ("more", "mode"),
+    [
+        (OWN, 0o600),
+        ({}, 0o644),
+        ({"disaggregated": {"context": {}, "generation": OWN}}, 0o600),
+        ({"disaggregated": {"context": {}, "generation": {}}}, 0o644),
+    ],
+)
+def test_only_the_owner_reads_an_environment(tmp_path: Path, more: dict[str, Any], mode: int) -> None:
+    engine = {"type": "openai", "server": "trtllm-serve", **more}
     of = scenario(engine=engine, model={"name": "m", "path": "/m"})
     umask = os.umask(0o022)
     try:

@@ -244,9 +244,9 @@ class OpenAi(EngineSettings):
         return False
 
     @property
-    def process_environment(self) -> Mapping[str, str]:
-        """The scenario's value."""
-        return self.environment
+    def process_environments(self) -> tuple[Mapping[str, str], ...]:
+        """The scenario's value; of disaggregated servers, that of the front end and of each role."""
+        return (self.environment, *(each.environment for each in self.roles.values()))
 
     @property
     def command_words(self) -> tuple[str, ...]:

@@ -138,9 +138,9 @@ class TensorRtLlm(EngineSettings):
         return self.eos_id < 0
 
     @property
-    def process_environment(self) -> Mapping[str, str]:
+    def process_environments(self) -> tuple[Mapping[str, str], ...]:
         """The scenario's value."""
-        return self.environment
+        return (self.environment,)
 
     def cannot_force(self, acceptance_length: float) -> str | None:
         """Return the answer of TensorRT-LLM's variable."""

@@ -76,7 +76,8 @@ def speculation(look: Preflight) -> Iterator[Finding]:
 def files(look: Preflight) -> Iterator[Finding]:
     """The relative paths that the engine is given mean files in the folder in which pytest was started."""
     engine, folder = look.scenario.engine, Path.cwd()
-    if left := left_relative(engine.command_words, engine.process_environment, folder):
+    variables = [pair for each in engine.process_environments for pair in each.items()]
+    if left := left_relative(engine.command_words, variables, folder):
         more = f" and {len(left) - _MOST_PATHS} more" if len(left) > _MOST_PATHS else ""
         message = (
             f"the engine looks for these relative paths in a folder of its own, but {folder} has them: "

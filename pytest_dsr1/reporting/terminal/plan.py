@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -220,18 +221,24 @@ def _sbatch(scenario: Scenario, at: Site) -> str:
     """Return the command that runs the printed script, saved as a file, on the scenario's nodes."""
     nodes, limit_s = scenario.hardware.nodes, job_timeout_s(scenario)
     made = sbatch_options(nodes, max(scenario.gpus_by_node), at.slurm.sbatch, limit_s)
-    return shell_command(["sbatch", *made, "--wrap=sh SCRIPT"])
+    return shell_command(["sbatch", *made, "--wrap=exec sh SCRIPT"])
 
 
 def _setup(scenario: Scenario) -> Iterable[str]:
     """Yield the setup of the GPUs as shell lines, for every node."""
-    hardware = scenario.hardware
-    for line in shell_lines(scenario.gpu_setup, max(scenario.gpus_by_node)):
-        if hardware.nodes == 1 or line.startswith("#"):
-            yield line
-        else:
-            tasks = [f"--nodes={hardware.nodes}", f"--ntasks={hardware.nodes}", "--ntasks-per-node=1"]
-            yield shell_command(["srun", "--overlap", *tasks, "sh", "-c", line])
+    if scenario.hardware.nodes == 1:
+        yield from shell_lines(scenario.gpu_setup, scenario.hardware.count)
+        return
+    first, alike = 0, [(count, len(list(same))) for count, same in groupby(scenario.gpus_by_node)]
+    for count, nodes in alike:
+        where = [f"--relative={first}"] if len(alike) > 1 else []
+        tasks = [*where, f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
+        for line in shell_lines(scenario.gpu_setup, count):
+            if not line.startswith("#"):
+                yield shell_command(["srun", "--overlap", *tasks, "sh", "-c", line])
+            elif not first:
+                yield line
+        first += nodes
 
 
 def _with_point(options: PlanOptions, scenario: Scenario) -> PlanOptions:

@@ -181,9 +181,9 @@ class EngineSettings(Part):
         return True
 
     @property
-    def process_environment(self) -> Mapping[str, str]:
-        """Environment variables of its processes, in addition to those of pytest."""
-        return {}
+    def process_environments(self) -> tuple[Mapping[str, str], ...]:
+        """Environment variables of each kind of its processes, in addition to those of pytest."""
+        return ({},)
 
     @property
     def command_words(self) -> tuple[str, ...]:

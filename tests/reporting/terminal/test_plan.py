@@ -696,7 +696,7 @@ def test_a_scenario_on_two_nodes_says_what_runs_where(tmp_path: Path) -> None:
     assert line == (
         "# Slurm: this script runs on the first node: sbatch --no-requeue --signal=B:TERM@120 "
         f"--gpus-per-node=8 --exclusive --time={minutes} --partition=batch "
-        "'--comment=it'\"'\"'s here' --nodes=2 '--wrap=sh SCRIPT'"
+        "'--comment=it'\"'\"'s here' --nodes=2 '--wrap=exec sh SCRIPT'"
     )
     assert [line for line in lines if "nvidia-smi" in line] == [
         "# GPU setup, as root; first note the settings: nvidia-smi -q, nvidia-smi boost-slider -l",
@@ -705,6 +705,23 @@ def test_a_scenario_on_two_nodes_says_what_runs_where(tmp_path: Path) -> None:
     ]
     assert "# machine: 16 x NVIDIA H200 on 2 nodes" in lines
     subprocess.run(["bash", "-n"], input="\n".join(lines), text=True, check=True)
+
+
+def test_each_node_sets_up_the_gpus_that_the_run_uses(tmp_path: Path) -> None:
+    text = GOOD.replace("  count: 8\n", "  count: 12\n  nodes: 2\n")
+    cache = "llm_api: {cache_transceiver_config: {backend: NIXL}}"
+    engine = (
+        "engine: {type: openai, server: trtllm-serve, disaggregated: "
+        f"{{context: {{tp: 4, {cache}}}, generation: {{tp: 8, {cache}}}}}}}\n"
+    )
+    text = re.sub(r"engine:\n(?:  .*\n)+", engine, text) + "gpu_setup:\n  vboost: 4\n"
+    lines = list(plan([load_text(tmp_path, text)], PlanOptions("check")))
+    assert [line for line in lines if "nvidia-smi" in line][1:] == [
+        f"srun --overlap --relative={node} --nodes=1 --ntasks=1 --ntasks-per-node=1 sh -c 'for i in {gpus}; do "
+        "nvidia-smi boost-slider -i $i --vboost 4; done'"
+        for node, gpus in enumerate(("0 1 2 3 4 5 6 7", "0 1 2 3"))
+    ]
+    assert lines[-1] == "exec pytest --dsr1-profile=mine"
 
 
 def test_one_node_needs_no_slurm(tmp_path: Path) -> None:
