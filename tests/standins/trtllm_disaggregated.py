@@ -6,7 +6,8 @@ need the same backend in `cache_transceiver_config`. The server that passes requ
 and has no page of models.
 
 Variables of a server: with DSR1_STANDIN_DIES_AFTER it ends after this number of requests, of an error of CUDA
-or of DSR1_STANDIN_DIES_OF; with DSR1_STANDIN_SICK it is never healthy. Of the one that passes requests on:
+or of DSR1_STANDIN_DIES_OF; with DSR1_STANDIN_SICK it is never healthy; a generation server answers when the file
+DSR1_STANDIN_HELD is gone. Of the one that passes requests on:
 with DSR1_STANDIN_NO_TOKENS it answers without a token; with DSR1_STANDIN_PLAIN it sends requests as any
 client does.
 """
@@ -85,6 +86,7 @@ class RoleHandler(Handler):
         elif given and given.get("encoded_opaque_state") != self.backend:
             self.answer(400, {"error": f"no KV cache from {given.get('encoded_opaque_state')}"})
         else:
+            _wait_until_let_go()
             time.sleep(0.005 * asked["max_tokens"])  # a rate that GPUs could reach
             self.counted["tokens"] += asked["max_tokens"]
             self._say(asked, asked["max_tokens"], {})
@@ -145,6 +147,14 @@ class FrontHandler(Handler):
             while piece := response.read1(1 << 16):
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
             self.wfile.write(b"0\r\n\r\n")
+
+
+def _wait_until_let_go() -> None:
+    held = Path(os.environ.get("DSR1_STANDIN_HELD", ""))
+    if held.is_file():
+        print("held", flush=True)
+    while held.is_file():
+        time.sleep(0.02)
 
 
 def _post(address: str, path: str, asked: dict[str, Any]) -> tuple[int, bytes]:
