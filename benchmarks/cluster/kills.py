@@ -3,11 +3,11 @@
     python -m benchmarks.cluster.kills [--kills 100] [--first 1] [--clusters 1]
 
 Needs Slurm and root, as the tests of ``tests/cluster`` do. Each run sets up the GPUs of both nodes, which are
-stand-ins, and is hit once: at a random time by a random kill, which the seed decides. The engine is one program
-over both nodes, or servers of two roles. Prints each kill as it
-ends, then a table: how often, how often nothing was there any more, on how many nodes ``restore`` or the next
-run had to put the GPUs back because their agent was killed, and after how many kills something was left or
-pytest ended wrongly. The exit status is 1 if there was any. ``--clusters`` run side by side.
+stand-ins, and is hit once: at a random time by a random kill, which the seed decides. The engine is one
+program over both nodes, or servers of two roles. Prints each kill as it ends, then a table: how often, how
+often nothing was there any more, on how many nodes ``restore`` or the next run had to put the GPUs back
+because their agent was killed, and after how many kills something was left or pytest ended wrongly. The exit
+status is 1 if there was any. ``--clusters`` run side by side.
 """
 
 from __future__ import annotations

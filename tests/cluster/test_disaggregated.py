@@ -24,7 +24,7 @@ def apart(runs: Runs) -> Runs:
 
 def assert_all_ended(cluster: Cluster) -> None:
     """Nothing is left of a run on either node."""
-    cluster.until(lambda: not any(node.processes() for node in cluster.nodes), "the end of all processes")
+    cluster.until_empty()
     assert_put_back(*cluster.nodes, gpus=(8, 4))
 
 

@@ -73,9 +73,8 @@ def test_a_wrong_gpu_anywhere_voids_the_run(
 @pytest.mark.parametrize(
     ("end", "script", "apart"),
     [
-        pytest.param(Cluster.cancel, f"exec {PYTEST}", False, id="scancel"),
-        pytest.param(Cluster.cancel, PYTEST, False, id="scancel, in a shell"),
         pytest.param(Cluster.cancel, f"exec {PYTEST}", True, id="scancel, two roles"),
+        pytest.param(Cluster.cancel, PYTEST, False, id="scancel, in a shell"),
         pytest.param(Cluster.time_out, f"exec {PYTEST}", False, id="time limit"),
         pytest.param(Cluster.time_out, PYTEST, True, id="time limit, two roles, in a shell"),
     ],
@@ -92,7 +91,7 @@ def test_each_end_of_the_job_puts_both_nodes_back(
         assert node.machine.settings() == SET_UP[:count] + PUT_BACK[count:]
     end(cluster, job)
     cluster.wait(job)
-    cluster.until(lambda: not any(node.processes() for node in cluster.nodes), "the end of all processes")
+    cluster.until_empty()
     assert_put_back(*cluster.nodes, gpus=gpus)
 
 

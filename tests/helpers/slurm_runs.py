@@ -83,7 +83,7 @@ class Runs:
         (self.folder / "small.yaml").write_text(text, encoding="utf-8")
 
     def write_disaggregated(self, **environment: dict[str, str]) -> None:
-        """Write a scenario with a generation server on the first node and a context server on half of the second.
+        """Write a scenario with a generation server on one node, and a context server on half of the other.
 
         Each role has its variables of ``environment``, and so has the server that passes requests on
         (``front_end``).

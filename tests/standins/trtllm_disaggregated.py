@@ -6,10 +6,9 @@ need the same backend in `cache_transceiver_config`. The server that passes requ
 and has no page of models.
 
 Variables of a server: with DSR1_STANDIN_DIES_AFTER it ends after this number of requests, of an error of CUDA
-or of DSR1_STANDIN_DIES_OF; with DSR1_STANDIN_SICK it is never healthy; a generation server answers when the file
-DSR1_STANDIN_HELD is gone. Of the one that passes requests on:
-with DSR1_STANDIN_NO_TOKENS it answers without a token; with DSR1_STANDIN_PLAIN it sends requests as any
-client does.
+or of DSR1_STANDIN_DIES_OF; with DSR1_STANDIN_SICK it is never healthy; a generation server answers when the
+file DSR1_STANDIN_HELD is gone. Of the one that passes requests on: with DSR1_STANDIN_NO_TOKENS it answers
+without a token; with DSR1_STANDIN_PLAIN it sends requests as any client does.
 """
 
 from __future__ import annotations
