@@ -93,8 +93,15 @@ class Runs:
             role: {"tp": gpus, "llm_api": cache, "environment": environment.get(role, {})}
             for role, gpus in {"context": 4, "generation": 8}.items()
         }
-        own = {"streaming": False, "environment": environment.get("front_end", {})}
-        self.write(nodes=2, gpus=6, type="openai", server="trtllm-serve", disaggregated=roles, **own)
+        self.write(
+            nodes=2,
+            gpus=6,
+            type="openai",
+            server="trtllm-serve",
+            streaming=False,
+            disaggregated=roles,
+            environment=environment.get("front_end", {}),
+        )
 
     def submit(self, script: str = f"exec {PYTEST}", *options: str, **variables: str) -> int:
         """Submit a script for one whole node, unless options say otherwise; return the job's id."""
