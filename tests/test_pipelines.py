@@ -1,9 +1,10 @@
-"""The example pipelines: valid by their schemas, and every command in them is understood."""
+"""The example pipelines, valid by their schemas and with commands that are understood; and our own gate."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -107,3 +108,62 @@ def test_what_is_written_is_kept() -> None:
         for file in re.findall(r"(?:--dsr1-report|--junitxml)=(\S+)", text):
             later = text.partition(file)[2]
             assert file in later or f"{Path(file).stem}.*" in later, (name, file)
+
+
+_TOX = """\
+#!/bin/bash
+echo "tox $*"
+[[ "$*" != *"-e slurm" || -e can-run-slurm ]] || { echo "need cgroup v1's freezer"; exit 1; }
+"""
+_PYTHON = """\
+#!/bin/bash
+[ "$1 $2" != "-m venv" ] || cp -r venv "$3"
+[ "$1" != -c ] || echo "12 $0"
+"""
+_NOT_RUN = ["lowest", "oldest", "newest"]
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """A folder with our gate, of which each program only says its name; there is one Python, 3.12."""
+    (tmp_path / ".ci").mkdir()
+    (tmp_path / ".tox").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
+    for name, text in {
+        "venv/bin/tox": _TOX,
+        "venv/bin/pip": "#!/bin/bash",
+        "programs/python3": _PYTHON,
+        "programs/python3.12": _PYTHON,
+        **dict.fromkeys(("programs/dpkg", "programs/ln"), "#!/bin/bash"),
+    }.items():
+        program = tmp_path / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text(text, encoding="utf-8")
+        program.chmod(0o755)
+    for tool in ("bash", "cat", "cp", "dirname", "head", "rm", "seq", "tail"):
+        (tmp_path / "programs" / tool).symlink_to(str(shutil.which(tool)))
+    return tmp_path
+
+
+def run_gate(gate: Path) -> subprocess.CompletedProcess[str]:
+    environ = {"PATH": str(gate / "programs"), "HOME": str(gate)}
+    return subprocess.run(
+        ["bash", ".ci/run"], cwd=gate, env=environ, capture_output=True, text=True, check=False
+    )
+
+
+def test_our_gate_fails_where_slurm_cannot_run(gate: Path) -> None:
+    done = run_gate(gate)
+    assert done.returncode == 1, done
+    assert "tox run -e slurm\nneed cgroup v1's freezer\n" in done.stdout
+    assert done.stderr == "failed: slurm, for the reason above; it is needed here, so it cannot be left out\n"
+    assert "tox run -e coverage" not in done.stdout
+
+
+def test_our_gate_names_what_it_could_not_run(gate: Path) -> None:
+    """Versions of Python that are not installed are no failure."""
+    (gate / "can-run-slurm").touch()
+    done = run_gate(gate)
+    assert done.returncode == 0, done
+    last = done.stdout[done.stdout.index("tox run -e coverage") :].splitlines()[1:]
+    assert [line.split(":")[:2] for line in last] == [["not run", f" {name}"] for name in _NOT_RUN]

@@ -3,10 +3,11 @@
     python -m benchmarks.cluster.kills [--kills 100] [--first 1] [--clusters 1]
 
 Needs Slurm and root, as the tests of ``tests/cluster`` do. Each run sets up the GPUs of both nodes, which are
-stand-ins, and is hit once: at a random time by a random kill, which the seed decides. Prints each kill as it
-ends, then a table: how often, how often nothing was there any more, on how many nodes ``restore`` or the next
-run had to put the GPUs back because their agent was killed, and after how many kills something was left or
-pytest ended wrongly. The exit status is 1 if there was any. ``--clusters`` run side by side.
+stand-ins, and is hit once: at a random time by a random kill, which the seed decides. The engine is one
+program over both nodes, or servers of two roles. Prints each kill as it ends, then a table: how often, how
+often nothing was there any more, on how many nodes ``restore`` or the next run had to put the GPUs back
+because their agent was killed, and after how many kills something was left or pytest ended wrongly. The exit
+status is 1 if there was any. ``--clusters`` run side by side.
 """
 
 from __future__ import annotations
@@ -54,10 +55,10 @@ def print_table(found: Iterable[tuple[int, Outcome]]) -> None:
     for seed, outcome in found:
         rows[drawn(seed).name].append(outcome)
     rows["all"] = [outcome for row in list(rows.values()) for outcome in row]
-    print(f"{'kill':<28}{'times':>7}{'too late':>10}{'nodes restored later':>22}{'wrong':>7}")
+    print(f"{'kill':<44}{'times':>7}{'too late':>10}{'nodes restored later':>22}{'wrong':>7}")
     for name, row in sorted(rows.items(), key=lambda item: (item[0] == "all", item[0])):
         late, restored = sum(not one.hit for one in row), sum(one.restored for one in row)
-        print(f"{name:<28}{len(row):>7}{late:>10}{restored:>22}{sum(bool(one.wrong) for one in row):>7}")
+        print(f"{name:<44}{len(row):>7}{late:>10}{restored:>22}{sum(bool(one.wrong) for one in row):>7}")
 
 
 def main() -> None:

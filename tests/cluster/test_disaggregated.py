@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from typing import Any
 
 import pytest
 
@@ -13,34 +11,20 @@ from tests.helpers.slurm_node import assert_put_back
 from tests.helpers.slurm_runs import PYTEST, Runs
 from tests.helpers.waiting import written
 from tests.standins.trtllm_disaggregated import ILLEGAL
-from tests.standins.trtllm_serve import install
 
 TWO = "--nodes=2"
-CACHE = {"cache_transceiver_config": {"backend": "NIXL"}}
 
 
 @pytest.fixture
 def apart(runs: Runs) -> Runs:
     """Runs with a generation server on the first node and a context server on half of the second one."""
-    write(runs)
-    programs = install(runs.folder / "serve", "1.3.0rc27")
-    runs.environment["PATH"] = f"{programs}{os.pathsep}{runs.environment['PATH']}"
+    runs.write_disaggregated()
     return runs
-
-
-def write(runs: Runs, **environment: dict[str, str]) -> None:
-    """Write the scenario; each role has these variables."""
-    sizes: dict[str, dict[str, Any]] = {"context": {"tp": 4}, "generation": {"tp": 8}}
-    roles = {
-        role: {**size, "llm_api": CACHE, "environment": environment.get(role, {})}
-        for role, size in sizes.items()
-    }
-    runs.write(nodes=2, gpus=6, type="openai", server="trtllm-serve", streaming=False, disaggregated=roles)
 
 
 def assert_all_ended(cluster: Cluster) -> None:
     """Nothing is left of a run on either node."""
-    cluster.until(lambda: not any(node.processes() for node in cluster.nodes), "the end of all processes")
+    cluster.until_empty()
     assert_put_back(*cluster.nodes, gpus=(8, 4))
 
 
@@ -69,8 +53,17 @@ def test_servers_of_two_roles_answer_together(cluster: Cluster, apart: Runs) -> 
     assert "127.0.0.1:" in config
 
 
+def test_an_answer_without_tokens_is_no_measurement(cluster: Cluster, apart: Runs) -> None:
+    apart.write_disaggregated(front_end={"DSR1_STANDIN_NO_TOKENS": "1"})
+    job = apart.submit(f"exec {PYTEST}", TWO)
+    assert cluster.wait(job) == "FAILED", cluster.output(job)
+    assert cluster.status(job) == 10
+    assert "INVALID small: 2 of 2 warm-up requests failed, the first: " in told(cluster, job)
+    assert_all_ended(cluster)
+
+
 def test_a_server_that_ends_is_named_with_its_node(cluster: Cluster, apart: Runs) -> None:
-    write(apart, context={"DSR1_STANDIN_DIES_AFTER": "3"})
+    apart.write_disaggregated(context={"DSR1_STANDIN_DIES_AFTER": "3"})
     job = apart.submit(f"exec {PYTEST}", TWO)
     assert cluster.wait(job) == "FAILED", cluster.output(job)
     assert cluster.status(job) == 10
@@ -82,7 +75,7 @@ def test_a_server_that_ends_is_named_with_its_node(cluster: Cluster, apart: Runs
 
 
 def test_a_server_whose_step_is_cancelled_is_named(cluster: Cluster, apart: Runs) -> None:
-    write(apart, context={"DSR1_STANDIN_SICK": "0"})
+    apart.write_disaggregated(context={"DSR1_STANDIN_SICK": "0"})
     job = apart.submit(f"exec {PYTEST}", TWO)
     log = ".dsr1/small/*/engine/context-1.log"
     cluster.until(lambda: written(apart.folder, log, "serving"), "a context server", job)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import shutil
 import socket
 
 import pytest
 
 from tests.helpers.slurm_cluster import Cluster
+from tests.helpers.slurm_node import assert_put_back
 from tests.helpers.slurm_runs import ALL_GPUS, PYTEST, Runs
 
 TWO = "--nodes=2"
+SHARED = ("--oversubscribe", "--ntasks-per-node=8")
+"""Options of a job that other jobs may share its nodes with; the processors must be asked for."""
 PUT_BACK = [("1", "700000", "0", "none")] * 8
 
 
@@ -79,6 +83,47 @@ def test_a_failing_node_ends_the_run_at_once(cluster: Cluster, wide: Runs) -> No
         assert "boost-slider -i 7 --vboost 4" in node.machine.commands()
         assert node.machine.settings() == PUT_BACK
         assert (node.journals, node.locks) == ([], [])
+
+
+def test_a_job_from_the_queue_that_shares_a_draining_node(cluster: Cluster, wide: Runs) -> None:
+    """A run that is put back into the queue leaves nothing; the second one goes on, with three warnings."""
+    second = cluster.node(2)
+    wide.write_disaggregated()
+    job = wide.submit_held(f"exec {PYTEST}", TWO, "--requeue", *SHARED)
+    cluster.until(wide.measures, "a measurement", job)
+    cluster.run("scontrol", "requeue", str(job))
+    cluster.until(lambda: cluster.state(job) == "PENDING", "a job in the queue", job)
+    cluster.until_empty()
+    assert_put_back(*cluster.nodes, gpus=(8, 4))
+    shutil.rmtree(wide.folder / ".dsr1")
+    cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+    cluster.until(lambda: cluster.state(job) == "RUNNING", "a second run", job)
+    update = ("scontrol", "update", f"NodeName={second.name}")
+    try:
+        cluster.run(*update, "State=DRAIN", "Reason=dust")
+        draining = f"{second.name} is DRAINING in Slurm: dust; this job may end on it"
+        cluster.until(lambda: draining in words(cluster.output(job)), "a warning", job)
+        wide.held.unlink()
+        assert cluster.wait(job) == "COMPLETED", cluster.output(job)
+    finally:
+        cluster.run(*update, "State=RESUME")
+    output = words(cluster.output(job))
+    assert "Slurm requeue: this job is back from the queue (SLURM_RESTART_COUNT=1): a node " in output
+    assert "Slurm job: it is not exclusive, so other jobs may slow this one on its nodes; add: " in output
+    assert output.count(draining) > 1, "at once, and with the result"
+    cluster.until_empty()
+    assert_put_back(*cluster.nodes, gpus=(8, 4))
+
+
+def test_a_node_that_is_down_ends_the_run(cluster: Cluster, wide: Runs) -> None:
+    """As an administrator sets it: Slurm ends the job itself, and nothing is left on either node."""
+    second = cluster.node(2)
+    job = wide.submit_endless(f"exec {PYTEST}", TWO, "--no-requeue")
+    cluster.run("scontrol", "update", f"NodeName={second.name}", "State=DOWN", "Reason=smoke")
+    assert cluster.wait(job) == "NODE_FAIL", cluster.output(job)
+    cluster.until_empty()
+    assert " DUE TO NODE FAILURE" in words(cluster.output(job)), cluster.output(job)
+    assert_put_back(*cluster.nodes)
 
 
 def test_a_node_that_dies_ends_the_run(cluster: Cluster, wide: Runs) -> None:

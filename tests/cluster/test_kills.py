@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.slurm_cluster import Cluster
 from tests.helpers.slurm_kills import carried_out, drawn
 
-SEEDS = (2, 4, 7, 10, 14, 22, 24, 28, 40, 80)
+SEEDS = (4, 7, 10, 22, 23, 25, 28, 30, 40, 470)
 """Each target at least once, in all parts of a run."""
 
 

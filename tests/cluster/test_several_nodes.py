@@ -9,14 +9,12 @@ import sys
 import pytest
 
 from tests.helpers.slurm_cluster import Cluster
-from tests.helpers.slurm_runs import Runs
+from tests.helpers.slurm_node import assert_put_back
+from tests.helpers.slurm_runs import PYTEST, Runs
 from tests.standins import llmapi_launch
 
-PYTEST = f"{sys.executable} -m pytest -p no:cacheprovider small.yaml --dsr1-allow-mismatch"
-"""GPUs of other nodes than pytest's own are not looked at yet."""
 MISLEADING = "export SLURM_NTASKS=1 SLURM_DISTRIBUTION=cyclic SLURM_EXPORT_ENV=NONE PMIX_RANK=7"
 """What sbatch and another step may have set."""
-
 
 IMPORTED = "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI"
 
@@ -77,6 +75,26 @@ def test_a_step_that_is_cancelled_ends_the_run(cluster: Cluster, spread: Runs) -
     told = " ".join(cluster.output(job).split())
     assert "small: trtllm-bench was cancelled in Slurm: " in told
     assert "ask `scontrol show job` whether scancel, preemption or another task's end did it" in told
+
+
+def test_one_server_spans_both_nodes(cluster: Cluster, spread: Runs) -> None:
+    """Its first rank answers, and the others wait for its end."""
+    # With this option the stand-in writes as many tokens as are asked for.
+    options = {"cache_transceiver_config": {"backend": "NIXL"}}
+    spread.write(
+        nodes=2, mpi=True, type="openai", server="trtllm-serve", tp=16, streaming=False, llm_api=options
+    )
+    job = spread.submit(f"exec {PYTEST}", "--nodes=2")
+    assert cluster.wait(job) == "COMPLETED", cluster.output(job)
+    output = cluster.output(job)
+    assert "small  (16 x NVIDIA H200 on 2 nodes, engine openai" in output
+    assert "  PASS    total output throughput " in output
+    (log,) = spread.folder.glob(".dsr1/small/*/engine/server.log")
+    served = log.read_text(encoding="utf-8")
+    assert f"Rank0 of 16 on {[node.name for node in cluster.nodes for _ in range(8)]}" in served
+    assert served.count("\nserving ") == 1
+    cluster.until_empty()
+    assert_put_back(*cluster.nodes)
 
 
 def test_too_few_nodes_are_named(cluster: Cluster, spread: Runs) -> None:

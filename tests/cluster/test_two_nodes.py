@@ -95,17 +95,29 @@ def test_a_wrong_gpu_anywhere_voids_the_run(
         assert (node.journals, node.locks, node.processes()) == ([], [], [])
 
 
-@pytest.mark.parametrize("end", [Cluster.cancel, Cluster.time_out])
-@pytest.mark.parametrize("script", [f"exec {PYTEST}", PYTEST], ids=["exec", "plain"])
+@pytest.mark.parametrize(
+    ("end", "script", "apart"),
+    [
+        pytest.param(Cluster.cancel, f"exec {PYTEST}", True, id="scancel, two roles"),
+        pytest.param(Cluster.cancel, PYTEST, False, id="scancel, in a shell"),
+        pytest.param(Cluster.time_out, f"exec {PYTEST}", False, id="time limit"),
+        pytest.param(Cluster.time_out, PYTEST, True, id="time limit, two roles, in a shell"),
+    ],
+)
 def test_each_end_of_the_job_puts_both_nodes_back(
-    cluster: Cluster, wide: Runs, end: Callable[[Cluster, int], None], script: str
+    cluster: Cluster, wide: Runs, end: Callable[[Cluster, int], None], script: str, *, apart: bool
 ) -> None:
+    """Also with servers of two roles, each in a step of its own."""
+    gpus = (8, 4) if apart else (8, 8)
+    if apart:
+        wide.write_disaggregated()
     job = wide.submit_endless(script, TWO)
-    assert [node.machine.settings() for node in cluster.nodes] == [SET_UP, SET_UP]
+    for node, count in zip(cluster.nodes, gpus, strict=True):
+        assert node.machine.settings() == SET_UP[:count] + PUT_BACK[count:]
     end(cluster, job)
     cluster.wait(job)
-    cluster.until(lambda: not any(node.processes() for node in cluster.nodes), "the end of all processes")
-    assert_put_back(*cluster.nodes)
+    cluster.until_empty()
+    assert_put_back(*cluster.nodes, gpus=gpus)
 
 
 def test_a_job_with_one_node_is_too_small(cluster: Cluster, wide: Runs) -> None:

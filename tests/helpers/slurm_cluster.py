@@ -129,6 +129,10 @@ class Cluster:
                 raise AssertionError(f"{what} did not happen within {_PATIENCE_S:g} s{told}")
             time.sleep(0.05)
 
+    def until_empty(self) -> None:
+        """Wait until no process of a job is left on any node, not even Slurm's own."""
+        self.until(lambda: not any(node.processes() for node in self.nodes), "the end of all processes")
+
     def printed(self, job: int, text: str) -> None:
         """Wait until a job has printed this text."""
         self.until(lambda: text in self.output(job), f"job {job} printing {text!r}", job)

@@ -17,14 +17,23 @@ import psutil
 from tests.helpers.slurm_cluster import FINAL, Cluster
 from tests.helpers.slurm_node import Node
 from tests.helpers.slurm_runs import PYTEST, Runs
-from tests.helpers.waiting import written
 
 Phase = Literal["starting", "setting up", "measuring", "putting back"]
-Target = Literal["pytest", "supervisor", "agent", "srun of an agent", "engine", "slurmd", "job", "step"]
+Target = Literal[
+    "pytest",
+    "supervisor",
+    "agent",
+    "srun of an agent",
+    "engine",
+    "step of the engine",
+    "slurmd",
+    "job",
+    "step",
+]
 
 _ANYWHERE: tuple[Target, ...] = ("pytest", "agent", "srun of an agent", "slurmd", "job", "step")
-_WITH_ENGINE: tuple[Target, ...] = ("supervisor", "engine")
-_HOWS: dict[Target, tuple[str, ...]] = {"job": ("scancel",), "step": ("scancel",)}
+_WITH_ENGINE: tuple[Target, ...] = ("supervisor", "engine", "step of the engine")
+_HOWS: dict[Target, tuple[str, ...]] = dict.fromkeys(("job", "step", "step of the engine"), ("scancel",))
 _SIGNALS = ("SIGKILL", "SIGTERM")
 _AGENT = "pytest_dsr1.machine.nodes.agent"
 _PATIENCE_S = 60.0
@@ -46,7 +55,8 @@ class Kill:
         node: the number of the node of the agent or slurmd.
         shell: whether the script's shell waits for pytest, and is not replaced by it.
         by_run: whether what is left for the next run or for ``restore`` is left for a run.
-        choice: chooses one of several steps, 0 to 1.
+        choice: chooses one of several steps, or parts of a disaggregated engine, 0 to 1.
+        disaggregated: whether the engine is servers of two roles, each in a step of its own.
     """
 
     target: Target
@@ -57,11 +67,12 @@ class Kill:
     shell: bool
     by_run: bool
     choice: float
+    disaggregated: bool
 
     @property
     def name(self) -> str:
         """The kill in a table."""
-        return f"{self.how} of {self.target}"
+        return f"{self.how} of {self.target}{', two roles' if self.disaggregated else ''}"
 
     @property
     def ends_an_agent(self) -> bool:
@@ -89,6 +100,7 @@ def drawn(seed: int) -> Kill:
         shell=draw.random() < 0.5,
         by_run=draw.random() < 0.3,
         choice=draw.random(),
+        disaggregated=draw.random() < 0.4,
     )
 
 
@@ -111,16 +123,14 @@ class Outcome:
 
 def carried_out(kill: Kill, cluster: Cluster, folder: Path) -> Outcome:
     """Start a run, kill, and look at what is left. The folder is empty; the cluster idle and clean."""
-    held = folder / "held"
     runs = Runs(cluster, folder)
-    runs.write(nodes=2)
-    if kill.phase == "measuring":
-        held.touch()
-    job = runs.submit(f"{'' if kill.shell else 'exec '}{PYTEST}", "--nodes=2", DSR1_STANDIN_HELD=str(held))
-    _reach(kill, cluster, folder, job)
+    _write(kill, runs)
+    submit = runs.submit_held if kill.phase == "measuring" else runs.submit
+    job = submit(f"{'' if kill.shell else 'exec '}{PYTEST}", "--nodes=2")
+    _reach(kill, cluster, runs, job)
     time.sleep(kill.after_s)
     hit = _hit(kill, cluster, job)
-    held.unlink(missing_ok=True)
+    runs.held.unlink(missing_ok=True)
     state = cluster.wait(job)
     end = f"{state}:{cluster.facts(job)['ExitCode']}"
     wrong = [*_still_running(cluster), *_said(kill, end, cluster.output(job), hit=hit)]
@@ -135,14 +145,21 @@ def carried_out(kill: Kill, cluster: Cluster, folder: Path) -> Outcome:
     return Outcome(hit, end, len(changed), tuple(wrong))
 
 
-def _reach(kill: Kill, cluster: Cluster, folder: Path, job: int) -> None:
+def _write(kill: Kill, runs: Runs) -> None:
+    """Write the scenario of the run."""
+    if kill.disaggregated:
+        runs.write_disaggregated()
+    else:
+        runs.write(nodes=2)
+
+
+def _reach(kill: Kill, cluster: Cluster, runs: Runs, job: int) -> None:
     """Wait until the phase has begun, and the target is there; or the job has ended."""
     machine = cluster.node(kill.node).machine
-    log = ".dsr1/small/*/engine/trtllm-bench.log"
     begun: dict[Phase, Callable[[], object]] = {
         "starting": lambda: _processes(kill, cluster, "pytest"),
         "setting up": machine.commands,
-        "measuring": lambda: written(folder, log, "Starting benchmark"),
+        "measuring": runs.measures,
         "putting back": lambda: any("--vboost 0" in command for command in machine.commands()),
     }
     reached = begun[kill.phase]
@@ -159,6 +176,10 @@ def _there(kill: Kill, cluster: Cluster, job: int) -> Sequence[psutil.Process | 
     if kill.target == "step":
         own = [step for step in cluster.steps() if step.startswith(f"{job}.")]
         return [step for step in own if not step.endswith(".batch")]
+    if kill.target == "step of the engine":
+        named = cluster.run("squeue", "--steps", "--noheader", f"--jobs={job}", "--format=%i %j").splitlines()
+        steps = dict(line.split() for line in named)
+        return [step for step, name in steps.items() if name.startswith("dsr1-") and name != "dsr1-agent"]
     return _processes(kill, cluster, kill.target)
 
 
@@ -183,7 +204,10 @@ def _hit(kill: Kill, cluster: Cluster, job: int) -> bool:
 
 
 def _processes(kill: Kill, cluster: Cluster, target: Target) -> list[psutil.Process]:
-    """Return the process of the job that is this target; of several the first, which started the others."""
+    """Return the process of the job that is this target; of several the first, which started the others.
+
+    The parts of a disaggregated engine start none of each other, so of them it returns each.
+    """
     numbers = (kill.node,) if target == "agent" else (1, 2)
     found = []
     for process in (one for number in numbers for one in cluster.node(number).processes()):
@@ -192,7 +216,8 @@ def _processes(kill: Kill, cluster: Cluster, target: Target) -> list[psutil.Proc
                 found.append(process)
         except psutil.NoSuchProcess:
             continue
-    return sorted(found, key=psutil.Process.create_time)[:1]
+    apart = kill.disaggregated and target in _WITH_ENGINE
+    return sorted(found, key=psutil.Process.create_time)[: None if apart else 1]
 
 
 def _is(command: list[str], target: Target, node: str) -> bool:
@@ -208,7 +233,8 @@ def _is(command: list[str], target: Target, node: str) -> bool:
         case "srun of an agent":
             return program == "srun" and _AGENT in command and f"--nodelist={node}" in command
         case _:
-            return program != "srun" and not supervisor and any("trtllm-bench" in word for word in command)
+            ours = any("trtllm-bench" in word or "trtllm-serve" in word for word in command)
+            return program != "srun" and not supervisor and ours
 
 
 def _words(text: str) -> str:
@@ -255,7 +281,6 @@ def _said(kill: Kill, end: str, output: str, *, hit: bool) -> Iterator[str]:
 def _put_back_later(kill: Kill, cluster: Cluster, runs: Runs, changed: list[Node]) -> Iterator[str]:
     """Let the next run or ``pytest-dsr1 restore`` put GPUs back; yield what it says if it fails."""
     if kill.by_run:
-        runs.write(nodes=2)
         job = runs.submit(f"exec {PYTEST}", "--nodes=2")
         if cluster.wait(job) != "COMPLETED":
             yield f"the next run failed: {cluster.output(job)}"

@@ -1,10 +1,11 @@
-"""Runs of pytest in jobs of a Slurm cluster, with the stand-in of trtllm-bench."""
+"""Runs of pytest in jobs of a Slurm cluster, with the stand-ins of trtllm-bench and trtllm-serve."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -13,6 +14,7 @@ from tests.helpers.nodes import LEADER
 from tests.helpers.paths import ROOT
 from tests.helpers.slurm_cluster import Cluster
 from tests.helpers.waiting import written
+from tests.standins import trtllm_serve
 from tests.standins.trtllm_bench.install import install
 
 PYTEST = f"{sys.executable} -m pytest -p no:cacheprovider small.yaml --dsr1-gpu-setup=apply"
@@ -20,6 +22,9 @@ PYTEST = f"{sys.executable} -m pytest -p no:cacheprovider small.yaml --dsr1-gpu-
 ALL_GPUS = ("--exclusive", "--gpus-per-node=8")
 """Options of sbatch for whole nodes."""
 _VERSION = "1.2.1"
+_OF_SERVERS = "1.3.0rc27"
+_MEASURES = {"trtllm-bench": "Starting benchmark", "generation-1": "held"}
+"""What the log of an engine says when it measures, by the name of the log."""
 
 
 class Runs:
@@ -35,8 +40,11 @@ class Runs:
         self.folder = folder
         self._checkpoint = small_checkpoint(folder / "models" / "DeepSeek-R1")
         program = install(folder / "trtllm", _VERSION)
+        servers = trtllm_serve.install(folder / "serve", _OF_SERVERS)
+        self.held = folder / "held"
+        """While this file exists, a run that was submitted with its name goes on."""
         self.environment = {
-            "PATH": f"{program.parent}{os.pathsep}{cluster.environment['PATH']}",
+            "PATH": os.pathsep.join([str(program.parent), str(servers), cluster.environment["PATH"]]),
             "PYTHONPATH": f"{program.parents[1] / 'site'}{os.pathsep}{ROOT}",
             "XDG_CACHE_HOME": str(folder / "cache"),
             "DSR1_STANDIN_VERSION": _VERSION,
@@ -74,14 +82,44 @@ class Runs:
         text = yaml.safe_dump(scenario, sort_keys=False)
         (self.folder / "small.yaml").write_text(text, encoding="utf-8")
 
+    def write_disaggregated(self, **environment: dict[str, str]) -> None:
+        """Write a scenario with a generation server on one node, and a context server on half of the other.
+
+        Each role has its variables of ``environment``, and so has the server that passes requests on
+        (``front_end``).
+        """
+        cache = {"cache_transceiver_config": {"backend": "NIXL"}}
+        roles: dict[str, dict[str, Any]] = {
+            role: {"tp": gpus, "llm_api": cache, "environment": environment.get(role, {})}
+            for role, gpus in {"context": 4, "generation": 8}.items()
+        }
+        self.write(
+            nodes=2,
+            gpus=6,
+            type="openai",
+            server="trtllm-serve",
+            streaming=False,
+            disaggregated=roles,
+            environment=environment.get("front_end", {}),
+        )
+
     def submit(self, script: str = f"exec {PYTEST}", *options: str, **variables: str) -> int:
         """Submit a script for one whole node, unless options say otherwise; return the job's id."""
         variables = {**self.environment, **variables}
         return self.cluster.sbatch(script, *ALL_GPUS, *options, folder=self.folder, **variables)
 
+    def submit_held(self, script: str = f"exec {PYTEST}", *options: str) -> int:
+        """Submit a run that measures as long as ``held`` exists; return the job's id."""
+        self.held.touch()
+        return self.submit(script, *options, DSR1_STANDIN_HELD=str(self.held))
+
     def submit_endless(self, script: str = f"exec {PYTEST}", *options: str) -> int:
         """Submit a run that would never end, and wait until the engine measures; return the job's id."""
-        job = self.submit(script, *options, DSR1_STANDIN_FAIL="hang-run")
-        log = ".dsr1/small/*/engine/trtllm-bench.log"
-        self.cluster.until(lambda: written(self.folder, log, "Starting benchmark"), "a measurement", job)
+        job = self.submit_held(script, *options)
+        self.cluster.until(self.measures, "a measurement", job)
         return job
+
+    def measures(self) -> bool:
+        """Return whether the engine of a run has begun to measure."""
+        logs = ((f".dsr1/small/*/engine/{name}.log", said) for name, said in _MEASURES.items())
+        return any(written(self.folder, log, said) for log, said in logs)

@@ -34,7 +34,7 @@ def test_names_and_globs_choose_in_the_order_asked(tmp_path: Path) -> None:
         suites / "cpu" / "min-latency.yaml",
         suites / "cpu" / "max-throughput.yaml",
     ]
-    assert len(catalogue.select("*")) == 60
+    assert len(catalogue.select("*")) == 62
 
 
 @pytest.mark.parametrize(

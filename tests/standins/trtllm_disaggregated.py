@@ -3,12 +3,14 @@
 What they accept is that of TensorRT-LLM's llmapi/disagg_utils.py (0228a712) and of commands/serve.py: a
 context server answers with one token and the id of its KV cache, which a generation server needs, and both
 need the same backend in `cache_transceiver_config`. The server that passes requests on waits for all others,
-and has no page of models.
+and has no page of models. Of its file it refuses what the real one refuses: two values of an option that all
+servers have, addresses without a port, another number of them. The real one takes each key that it does not
+know as such an option, and looks no further; here a key that no server has is refused, too.
 
 Variables of a server: with DSR1_STANDIN_DIES_AFTER it ends after this number of requests, of an error of CUDA
-or of DSR1_STANDIN_DIES_OF; with DSR1_STANDIN_SICK it is healthy for that number of requests. Of the one that
-passes requests on: with DSR1_STANDIN_NO_TOKENS it answers without a token; with DSR1_STANDIN_PLAIN it sends
-requests as any client does.
+or of DSR1_STANDIN_DIES_OF; with DSR1_STANDIN_SICK it is healthy for that number of requests; a generation
+server answers when the file DSR1_STANDIN_HELD is gone. Of the one that passes requests on: with
+DSR1_STANDIN_NO_TOKENS it answers without a token; with DSR1_STANDIN_PLAIN it sends requests as any client does.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from typing import Any, ClassVar, NoReturn
 import yaml
 
 from tests.standins.started_server import Handler
+from tests.standins.trtllm_bench.options_file import allowed
 
 ILLEGAL = "RuntimeError: CUDA error: an illegal memory access was encountered"
 _OPTIONS = {
@@ -37,6 +40,20 @@ _OPTIONS = {
     **dict.fromkeys(("-l", "--log_level"), "level"),
 }
 _ROLES = ("context_servers", "generation_servers")
+_OWN_KEYS = {
+    *("hostname", "port", "max_retries", "perf_metrics_max_requests", "return_perf_metrics", *_ROLES),
+    *("perf_metrics_output_dir", "conditional_disagg_config", "otlp_config", "disagg_cluster", "node_id"),
+    *("schedule_style", "allow_request_chat_template", "gen_strip_message_history", "gen_tokids_ctxbytes"),
+    *("num_workers", "disagg_coordinator_url", "internal_request_auth_key"),
+}
+"""The keys of the file: extract_disagg_cfg, and that of examples/disaggregated/slurm/benchmark."""
+_OF_A_ROLE = {"num_instances", "urls", "router"}
+_OF_SERVERS = {
+    *("backend", "tensor_parallel_size", "pipeline_parallel_size", "moe_expert_parallel_size"),
+    *("max_batch_size", "max_num_tokens", "max_seq_len", *allowed("1.3.0rc27")),
+}
+"""Options of a server, in the file or in one of its roles."""
+_REQUESTS = ("context_only", "generation_only")
 _METRICS = """\
 # TYPE trtllm_num_requests_running gauge
 trtllm_num_requests_running {running}
@@ -79,13 +96,18 @@ class RoleHandler(Handler):
             os._exit(1)
         if given and self.backend is None:
             self.answer(400, {"error": "cache_transceiver_config is not set"})
+        elif given and given.get("request_type") not in _REQUESTS:
+            self.answer(400, {"error": f"request_type is {given.get('request_type')}"})
         elif given.get("request_type") == "context_only":
             self.counted["prompts"] += len(asked["prompt"])
             passed = {**given, "ctx_request_id": next(self.caches), "encoded_opaque_state": self.backend}
             self._say(asked, 1, {"disaggregated_params": passed})
+        elif given and "ctx_request_id" not in given:
+            self.answer(400, {"error": "ctx_request_id is not set"})
         elif given and given.get("encoded_opaque_state") != self.backend:
             self.answer(400, {"error": f"no KV cache from {given.get('encoded_opaque_state')}"})
         else:
+            _wait_until_let_go()
             time.sleep(0.005 * asked["max_tokens"])  # a rate that GPUs could reach
             self.counted["tokens"] += asked["max_tokens"]
             self._say(asked, asked["max_tokens"], {})
@@ -148,6 +170,14 @@ class FrontHandler(Handler):
             self.wfile.write(b"0\r\n\r\n")
 
 
+def _wait_until_let_go() -> None:
+    held = Path(os.environ.get("DSR1_STANDIN_HELD", ""))
+    if held.is_file():
+        print("held", flush=True)
+    while held.is_file():
+        time.sleep(0.02)
+
+
 def _post(address: str, path: str, asked: dict[str, Any]) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection(address, timeout=60)
     with contextlib.closing(connection):
@@ -169,6 +199,35 @@ def _healthy(address: str) -> bool:
     return False
 
 
+def _addresses(config: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the addresses of the servers by role; refuse a file that is not right."""
+    roles = {role: config.get(role) or {} for role in _ROLES}
+    shared = {key: value for key, value in config.items() if key not in _OWN_KEYS}
+    unknown = [key for key in shared if key not in _OF_SERVERS]
+    for role, servers in roles.items():
+        unknown += [f"{role}.{key}" for key in servers if key not in _OF_A_ROLE | _OF_SERVERS]
+        for key in shared.keys() & servers.keys():
+            if shared[key] != servers[key]:
+                raise SystemExit(
+                    f"ValueError: Parameter {key} is specified both in the top-level and in the {role} "
+                    "section, but with different values"
+                )
+    if unknown:
+        raise SystemExit(f"no server has these keys: {', '.join(unknown)}")
+    for servers in roles.values():
+        urls, number = servers.get("urls") or [], servers.get("num_instances", 1)
+        for url in urls:
+            host, port = url.split(":")
+            assert host
+            int(port)
+        if len(urls) != number:
+            raise SystemExit(
+                f"ValueError: Number of hostnames ({len(urls)}) should be equal to the number of instances "
+                f"({number})"
+            )
+    return {role: servers["urls"] for role, servers in roles.items()}
+
+
 def main(arguments: list[str]) -> None:
     """Run `trtllm-serve disaggregated` with these arguments."""
     given, todo = dict[str, str](), list(arguments)
@@ -176,18 +235,13 @@ def main(arguments: list[str]) -> None:
         word = todo.pop(0)
         if word not in _OPTIONS:
             _usage_error(f"No such option: {word}")
+        if not todo:
+            _usage_error(f"Option '{word}' requires an argument.")
         given[_OPTIONS[word]] = todo.pop(0)
     config = yaml.safe_load(Path(given["config"]).read_text(encoding="utf-8"))
-    addresses: list[str] = []
-    for role in _ROLES:
-        urls, number = config[role]["urls"], config[role]["num_instances"]
-        if len(urls) != number:
-            raise SystemExit(
-                f"ValueError: Number of hostnames ({len(urls)}) should be equal to the number of instances "
-                f"({number})"
-            )
-        addresses += urls
-        FrontHandler.servers[role] = itertools.cycle(urls)
+    by_role = _addresses(config)
+    addresses = [url for urls in by_role.values() for url in urls]
+    FrontHandler.servers = {role: itertools.cycle(urls) for role, urls in by_role.items()}
     until_s = time.monotonic() + int(given["start"])
     while not all(map(_healthy, addresses)):
         if time.monotonic() > until_s:

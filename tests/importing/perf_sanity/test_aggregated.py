@@ -212,7 +212,7 @@ def test_what_is_no_run_of_deepseek_r1_is_refused_by_name() -> None:
         "load, and "
         "put the options into engine.llm_api",
     ]
-    assert len(found.cases) == 28 + 4 + 9
+    assert len(found.cases) == 28 + 4 + 10
 
 
 SMALL = """\

@@ -31,7 +31,8 @@ LOADS = {
     "b200_deepseek-r1-fp4_1k1k_con1_": (12, 2, 1, 10, 1024, 1024, None),
     "b200_deepseek-r1-fp4_1k1k_con256_": (12, 2, 256, 10, 1024, 1024, None),
     "b200_deepseek-r1-fp4_1k1k_con2048_": (12, 2, 2048, 5, 1024, 1024, 2.0),
-    "b200_deepseek-r1-fp4_8k1k_con256_": (12, 2, 256, 10, 8192, 1024, None),
+    "b200_deepseek-r1-fp4_8k1k_con1_": (12, 2, 1, 10, 8192, 1024, None),
+    "b200_deepseek-r1-fp4_8k1k_con256_": (12, 2, 256, 10, 8192, 1024, 2.0),
     "b200_deepseek-r1-fp4_8k1k_con1536_": (12, 2, 1536, 10, 8192, 1024, None),
     "gb200_deepseek-r1-fp4_128k8k_con1_": (16, 4, 1, 10, 131072, 8192, None),
     "gb200_deepseek-r1-fp4_1k1k_con1024_": (36, 9, 1024, 10, 1024, 1024, None),
@@ -48,7 +49,7 @@ def scenarios(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoadedScena
 
 def test_each_file_is_one_scenario_of_its_name(scenarios: dict[str, LoadedScenario]) -> None:
     assert list(scenarios) == [file.stem for file in FILES]
-    assert len(LOADS) == len(FILES) == 9
+    assert len(LOADS) == len(FILES) == 10
 
 
 def theirs(server: dict[str, Any]) -> dict[str, Any]:
@@ -114,6 +115,8 @@ SHIPPED = {
     "1024-1024-c1": "b200_deepseek-r1-fp4_1k1k_con1_",
     "1024-1024-c256": "b200_deepseek-r1-fp4_1k1k_con256_",
     "1024-1024-c2048": "b200_deepseek-r1-fp4_1k1k_con2048_",
+    "8192-1024-c1": "b200_deepseek-r1-fp4_8k1k_con1_",
+    "8192-1024-c256": "b200_deepseek-r1-fp4_8k1k_con256_",
     "8192-1024-c1536": "b200_deepseek-r1-fp4_8k1k_con1536_",
 }
 

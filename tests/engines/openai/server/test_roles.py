@@ -27,7 +27,7 @@ from tests.helpers.openai_jobs import make_job
 from tests.helpers.paths import ROOT
 from tests.helpers.values import scenario
 from tests.helpers.watcher import Watcher
-from tests.standins import srun, started_server
+from tests.standins import srun, started_server, trtllm_disaggregated
 from tests.standins.trtllm_disaggregated import ILLEGAL
 from tests.standins.trtllm_serve import install
 
@@ -367,6 +367,30 @@ def test_the_plan_has_each_server_with_its_nodes_and_its_file(
     assert "# generation server 1, on node 1 of the job:" in lines
     assert "#   - NODE2:8002" in lines
     assert lines[-1] == "pytest --dsr1-profile=small"
+
+
+ROLES = (
+    "context_servers: {num_instances: 1, urls: ['a:1']}, generation_servers: {num_instances: 1, urls: [%s]}"
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (f"hostnam: a, {ROLES % 'b:1'}", "no server has these keys: hostnam"),
+        (f"{ROLES % 'b:1'}".replace("urls: [b", "url: [], urls: [b"), "these keys: generation_servers.url"),
+        (ROLES % "b:1, c:1", r"Number of hostnames \(2\) should be equal to the number of instances \(1\)"),
+        (
+            f"backend: pytorch, {ROLES % 'b:1'}".replace("urls: [b", "backend: tensorrt, urls: [b"),
+            "Parameter backend is specified both in the top-level and in the generation_servers section",
+        ),
+    ],
+)
+def test_the_stand_in_refuses_a_wrong_file(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "disaggregated.yaml"
+    path.write_text(f"{{{content}}}", encoding="utf-8")
+    with pytest.raises(SystemExit, match=said):
+        trtllm_disaggregated.main(["-c", str(path), "-t", "1"])
 
 
 SERVES = f"""\
