@@ -29,6 +29,7 @@ from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.schema.scenario import Scenario, Speculation
 from pytest_dsr1.workload.workload import Workload
 from tests.helpers import values
+from tests.helpers.events import SAYS
 from tests.helpers.metrics import from_records
 from tests.helpers.paths import ROOT
 from tests.helpers.waiting import ever_longer
@@ -269,15 +270,16 @@ def test_only_the_first_requests_of_a_longer_file_are_sent(api: Api) -> None:
     assert sorted(record.id for record in result.records) == [0, 1, 2]
 
 
-LOSES = """
-import json, os, sys
-events, orders = os.fdopen(int(os.environ["DSR1_EVENTS_FD"]), "w"), os.fdopen(int(os.environ["DSR1_COMMANDS_FD"]))
-orders.readline()
+LOSES = (
+    SAYS
+    + """
+sys.stdin.readline()
 for id in 0, 1:
     record = dict(id=id, submitted_s=1.0, first_token_s=None, last_token_s=2.0, input_tokens=8, output_tokens=16)
-    events.write(json.dumps({"event": "record", "record": record}) + "\\n")
-events.write(json.dumps({"event": "result", "versions": {}, "facts": {}}) + "\\n")
+    say(json.dumps({"event": "record", "record": record}))
+say(json.dumps({"event": "result", "versions": {}, "facts": {}}))
 """
+)
 
 
 @pytest.mark.parametrize("enough", [None, lambda _: False])
