@@ -12,7 +12,8 @@ lines of a log from 16 ranks. The price is that a progress bar, which ends no li
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,10 @@ from pytest_dsr1.process.slurm import outside_steps
 
 NAME = "dsr1-engine"
 """The name of the step, for ``squeue --steps``."""
+ORDERS = 3
+"""The descriptor with our orders in a step. It is not standard input, which trtllm-llmapi-launch takes away:
+its shell runs the command in the background."""
+_KEEPS_INPUT = ("sh", "-c", f'exec "$@" {ORDERS}<&0', "sh")
 _BY_INTERFACE = ("NCCL_SOCKET_IFNAME", "UCX_NET_DEVICES")
 
 
@@ -42,13 +47,16 @@ class Place:
     per_node: int
 
 
-def step_words(job: Job, place: Place | None = None, without: str | None = None) -> tuple[str, ...]:
+def step_words(
+    job: Job, place: Place | None = None, without: str | None = None, *, ordered: bool = False
+) -> tuple[str, ...]:
     """Return what stands before the command of an engine; nothing on one node.
 
     Args:
         job: the job.
         place: of a program that does not run on all nodes of the scenario.
         without: a variable that the command must not see, even if a container has it.
+        ordered: whether the first rank reads our orders, from descriptor ``ORDERS``.
     """
     hardware, slurm = job.scenario.hardware, job.site.slurm
     if hardware.nodes == 1:
@@ -59,11 +67,26 @@ def step_words(job: Job, place: Place | None = None, without: str | None = None)
         *(f"--ntasks-per-node={at.per_node}", "--distribution=block", "--export=ALL"),
         *("--wait=0", "--kill-on-bad-exit=1", f"--job-name={at.name}"),
         *([f"--relative={at.first}"] if place else []),
+        *(["--input=0"] if ordered else []),
         *_folder_words(job),
         *slurm.srun,
         *(["env", "-u", without] if without else []),
+        *(_KEEPS_INPUT if ordered else []),
         *slurm.launcher,
     )
+
+
+def worker_command(job: Job, worker: Sequence[str], request: Path) -> tuple[str, ...]:
+    """Return the command of a worker of ours (:mod:`pytest_dsr1.process.worker`), for the folder of the job.
+
+    Args:
+        job: the job.
+        worker: the command without arguments; a container has its own Python.
+        request: the job file, in that folder; a path may have a space, where trtllm-llmapi-launch splits it.
+    """
+    words = step_words(job, ordered=True)
+    inside = ["python3" if word == sys.executable and in_container(job) else word for word in worker]
+    return (*words, *inside, request.name, *([str(ORDERS)] if words else []))
 
 
 def beside_words(job: Job, name: str) -> tuple[str, ...]:

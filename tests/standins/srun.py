@@ -17,7 +17,7 @@ from tests.standins.program import write_program
 
 _VALUED = {
     *("--mpi", "--nodes", "--ntasks", "--ntasks-per-node", "--distribution", "--export", "--wait"),
-    *("--kill-on-bad-exit", "--job-name", "--relative"),
+    *("--kill-on-bad-exit", "--job-name", "--relative", "--input"),
 }
 _OF_PYXIS = {"--container-image", "--container-mounts", "--container-workdir"}
 
@@ -53,16 +53,20 @@ def main() -> NoReturn:
     if image := options.get("--container-image"):
         os.environ["PATH"] = f"{image}/bin{os.pathsep}{os.environ['PATH']}"
         os.chdir(options.get("--container-workdir", "/"))
-    raise SystemExit(_run(words, ntasks, ntasks // nodes))
+    raise SystemExit(_run(words, ntasks, ntasks // nodes, options.get("--input")))
 
 
-def _run(command: list[str], ntasks: int, per_node: int) -> int:
-    """Run the tasks; return the exit status of the one that failed first by rank."""
+def _run(command: list[str], ntasks: int, per_node: int, reader: str | None) -> int:
+    """Run the tasks, of which one may be the only reader; return the exit status of the first that failed."""
     if shutil.which(command[0]) is None:
         sys.stderr.write(f"slurmstepd: error: execve(): {command[0]}: No such file or directory\n")
         return 2
     tasks = [
-        subprocess.Popen(command, env={**os.environ, **_variables(rank, ntasks, per_node)})
+        subprocess.Popen(
+            command,
+            env={**os.environ, **_variables(rank, ntasks, per_node)},
+            stdin=None if reader in {None, str(rank)} else subprocess.DEVNULL,
+        )
         for rank in range(ntasks)
     ]
     for rank, task in enumerate(tasks):

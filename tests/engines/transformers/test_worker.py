@@ -198,10 +198,10 @@ def test_on_stop_it_gives_up_the_current_batch(
 
     with Events.opened() as events:
         worker.Run(job, events, told).run()
-    events = events_in(capfdbinary.readouterr().out)
-    ids = [event["record"]["id"] for event in events if event["event"] == "record"]
+    sent = events_in(capfdbinary.readouterr().out)
+    ids = [event["record"]["id"] for event in sent if event["event"] == "record"]
     assert ids == list(range(ended))
-    assert events[-1]["event"] == "result"
+    assert sent[-1]["event"] == "result"
 
 
 def test_a_real_run_that_has_shown_enough_is_stopped(tmp_path: Path) -> None:
