@@ -12,7 +12,8 @@ lines of a log from 16 ranks. The price is that a progress bar, which ends no li
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -24,6 +25,10 @@ from pytest_dsr1.process.slurm import outside_steps
 NAME = "dsr1-engine"
 """The name of the step, for ``squeue --steps``."""
 _KEEP = "--container-env="
+ORDERS = 3
+"""The descriptor with our orders in a step. It is not standard input, which trtllm-llmapi-launch takes away:
+its shell runs the command in the background."""
+_KEEPS_INPUT = ("sh", "-c", f'exec "$@" {ORDERS}<&0', "sh")
 _BY_INTERFACE = ("NCCL_SOCKET_IFNAME", "UCX_NET_DEVICES")
 
 
@@ -45,7 +50,12 @@ class Place:
 
 
 def step_words(
-    job: Job, variables: Iterable[str], place: Place | None = None, without: str | None = None
+    job: Job,
+    variables: Iterable[str],
+    place: Place | None = None,
+    without: str | None = None,
+    *,
+    ordered: bool = False,
 ) -> tuple[str, ...]:
     """Return what stands before the command of an engine; nothing on one node.
 
@@ -54,6 +64,7 @@ def step_words(
         variables: the names of those that the command is given, which must win over those of an image.
         place: of a program that does not run on all nodes of the scenario.
         without: a variable that the command must not see, even if a container has it.
+        ordered: whether the first rank reads our orders, from descriptor ``ORDERS``.
     """
     hardware, slurm = job.scenario.hardware, job.site.slurm
     if hardware.nodes == 1:
@@ -64,11 +75,29 @@ def step_words(
         *(f"--ntasks-per-node={at.per_node}", "--distribution=block", "--export=ALL"),
         *("--wait=0", "--kill-on-bad-exit=1", f"--job-name={at.name}"),
         *([f"--relative={at.first}"] if place else []),
+        *(["--input=0"] if ordered else []),
         *_folder_words(job),
         *_site_words(job, variables),
         *(["env", "-u", without] if without else []),
+        *(_KEEPS_INPUT if ordered else []),
         *slurm.launcher,
     )
+
+
+def worker_command(
+    job: Job, variables: Iterable[str], worker: Sequence[str], request: Path
+) -> tuple[str, ...]:
+    """Return the command of a worker of ours (:mod:`pytest_dsr1.process.worker`), for the folder of the job.
+
+    Args:
+        job: the job.
+        variables: as in :func:`step_words`.
+        worker: the command without arguments; a container has its own Python.
+        request: the job file, in that folder; a path may have a space, where trtllm-llmapi-launch splits it.
+    """
+    words = step_words(job, variables, ordered=True)
+    inside = ["python3" if word == sys.executable and in_container(job) else word for word in worker]
+    return (*words, *inside, request.name, *([str(ORDERS)] if words else []))
 
 
 def beside_words(job: Job, variables: Iterable[str], name: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +23,11 @@ from typing import Literal
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.masking import secrets_of
 from pytest_dsr1.process import supervisor
+from pytest_dsr1.process.event_lines import EventSplitter
 from pytest_dsr1.process.kept_log import KeptLog
 from pytest_dsr1.process.line_budget import RATE, LineBudget
 from pytest_dsr1.process.secret_filter import SecretFilter
 
-EVENTS_FD = "DSR1_EVENTS_FD"
-"""The environment variable with the descriptor that a command writes its events to."""
-COMMANDS_FD = "DSR1_COMMANDS_FD"
-"""The environment variable with the descriptor that it reads commands from; at end of file it must finish."""
 MAX_LINE = 1_000_000
 """The most bytes kept of a line."""
 _READ = 1 << 20
@@ -94,10 +91,9 @@ class Child:
     """A command and everything it starts, as a context manager.
 
     Standard output and error of the command are merged, appended to ``log`` as they arrive, and returned by
-    :meth:`read`. With ``events`` the environment variable ``DSR1_EVENTS_FD`` names a descriptor that the
-    command writes to; :meth:`read` returns these lines as kind ``event``, and they are not logged. With
-    ``commands`` the variable ``DSR1_COMMANDS_FD`` names a descriptor where the command reads what
-    :meth:`send` writes. It also gets the descriptors in ``inherited``. Standard input is empty.
+    :meth:`read`. With ``events`` its standard output may have events (:mod:`.event_lines`); :meth:`read`
+    returns them as kind ``event``, and they are not logged. With ``commands`` its standard input is what
+    :meth:`send` writes, else empty. It also gets the descriptors in ``inherited``.
 
     The secrets in its environment and its command are replaced in all of this output, also in the log.
 
@@ -153,19 +149,15 @@ class Child:
             with contextlib.suppress(OSError, AttributeError):  # a lower limit of the system, or not Linux
                 fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, _READ)
             status, status_write = pipe()
-            passed = [status_write, *self._inherited]
             sources: dict[int, _Source] = {output: "log", status: "status"}
+            events_write, commands_read = output_write, subprocess.DEVNULL
             if self._events:
                 events, events_write = pipe()
                 sources[events] = "event"
-                passed.append(events_write)
-                self._env[EVENTS_FD] = str(events_write)
             if self._with_commands:
                 commands_read, self._commands = os.pipe()
                 theirs.callback(os.close, commands_read)
                 lifeline_owner.callback(self.end_commands)
-                passed.append(commands_read)
-                self._env[COMMANDS_FD] = str(commands_read)
             lifeline_read, self._lifeline = os.pipe()
             theirs.callback(os.close, lifeline_read)
             lifeline_owner.callback(os.close, self._lifeline)
@@ -176,10 +168,10 @@ class Child:
                 ],
                 env=self._env,
                 cwd=self._cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=output_write,
-                stderr=subprocess.STDOUT,
-                pass_fds=[lifeline_read, *passed],
+                stdin=commands_read,
+                stdout=events_write,
+                stderr=output_write,
+                pass_fds=[lifeline_read, status_write, *self._inherited],
                 start_new_session=True,
             )
             self._cut_lifeline = lifeline_owner.pop_all().close
@@ -303,28 +295,29 @@ class Child:
 
     def _read_all(self, sources: Mapping[int, _Source], log: KeptLog, owned: ExitStack) -> None:
         """Split the output into lines and write the log until the supervisor has ended."""
-        splitters = {source: LineSplitter() for source in sources}
+        statuses, logged, events = LineSplitter(), LineSplitter(), EventSplitter()
         secrets = secrets_of(self._env, self.argv)
         filters = {source: SecretFilter(secrets) for source in sources}
+        of_events = SecretFilter(secrets)
 
-        def take(source: int, lines: list[str]) -> None:
-            kind, now_s = sources[source], time.monotonic()
+        def put(kind: Literal["log", "event"], lines: Iterable[str]) -> None:
+            now_s = time.monotonic()
             for text in lines:
-                if kind == "status":
-                    word, _, rest = text.partition(" ")
-                    self._report[word] = rest
-                else:
-                    self._lines.put(Line(kind, text, now_s))
+                self._lines.put(Line(kind, text, now_s))
 
         def pass_on(source: int, data: bytes) -> None:
-            if sources[source] == "log":
-                log.write(data)
-                data = self._budget.take(data, time.monotonic())
-            take(source, splitters[source].feed(data))
+            if sources[source] == "status":
+                self._report |= {word: rest for word, _, rest in map(_words, statuses.feed(data))}
+                return
+            log.write(data)
+            put("log", logged.feed(self._budget.take(data, time.monotonic())))
 
         def chunk(source: int) -> bytes:
-            data = os.read(source, _READ)
-            pass_on(source, filters[source].feed(data))
+            data = rest = os.read(source, _READ)
+            if sources[source] == "event":
+                whole, rest = events.feed(data)
+                put("event", ((of_events.feed(event) + of_events.end()).decode() for event in whole))
+            pass_on(source, filters[source].feed(rest))
             return data
 
         try:
@@ -348,14 +341,18 @@ class Child:
                     with contextlib.suppress(BlockingIOError):
                         while chunk(source):
                             pass
-                    pass_on(source, filters[source].end())
-                    if sources[source] == "log":
-                        take(source, splitters[source].feed(self._budget.rest()))
-                    take(source, splitters[source].end())
+                    rest = events.end() if sources[source] == "event" else b""
+                    pass_on(source, filters[source].feed(rest) + filters[source].end())
+                put("log", logged.feed(self._budget.rest()))
+                put("log", logged.end())
                 log.finish()
         finally:
             self._lines.put(None)
             self._ended.set()
+
+
+def _words(text: str) -> tuple[str, str, str]:
+    return text.partition(" ")
 
 
 def signal_name(number: int) -> str:

@@ -160,9 +160,7 @@ def main(arguments: list[str]) -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     supervisor = _Supervisor(lifeline, grace_s)
     supervisor.command = _start(arguments[4:])
-    for name in ("DSR1_EVENTS_FD", "DSR1_COMMANDS_FD"):  # only the command may have them open
-        if descriptor := os.environ.get(name):
-            os.close(int(descriptor))
+    os.close(0)  # who writes to the command must notice its end
     while supervisor.wait_status is None and not supervisor.stop:
         supervisor.wait(None)
     left = supervisor.end_all()

@@ -1,9 +1,10 @@
 """The shared part of the engines' worker programs: events, commands and requests.
 
-A worker reads a job file and writes events, one JSON object per line, to the descriptor in the environment
-variable ``DSR1_EVENTS_FD``, or to standard output if it is not set. It reads commands, one per line, from the
-descriptor in ``DSR1_COMMANDS_FD``; the line ``stop`` ends a measurement before all its requests, and the line
-``ask`` after a measurement asks the job's questions. Only the standard library is used.
+A worker reads a job file and writes events, JSON objects, to its standard output
+(:mod:`pytest_dsr1.process.event_lines`); what else is printed goes to standard error. It reads commands, one
+per line, from standard input or another descriptor; the line ``stop`` ends a measurement before all its
+requests, and the line ``ask`` after a measurement asks the job's questions. Only the standard library is
+used.
 
 Events (key ``event``; ``time_s`` is ``time.monotonic``):
 
@@ -23,14 +24,13 @@ import contextlib
 import json
 import os
 import select
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO
 
-from pytest_dsr1.process.child import COMMANDS_FD, EVENTS_FD
+from pytest_dsr1.process.event_lines import event_lines
 
 PROGRESS_S = 0.2
 STOP = "stop"
@@ -53,25 +53,30 @@ class Item:
 
 
 class Events:
-    """The stream that takes events."""
+    """The stream that takes events, without a buffer."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._next_progress_s = 0.0
 
     @classmethod
-    def open(cls) -> Events:
-        """Open the descriptor that the engine gave us; the processes we start do not inherit it."""
-        descriptor = os.environ.pop(EVENTS_FD, None)
-        if descriptor is None:
-            return cls(sys.stdout)
-        os.set_inheritable(int(descriptor), False)
-        return cls(os.fdopen(int(descriptor), "w", encoding="utf-8"))
+    @contextlib.contextmanager
+    def opened(cls) -> Iterator[Events]:
+        """Take standard output: what else is printed meanwhile goes to standard error.
+
+        The processes we start do not inherit it.
+        """
+        with os.fdopen(os.dup(1), "wb", buffering=0) as stream:
+            os.dup2(2, 1)
+            try:
+                yield cls(stream)
+            finally:
+                os.dup2(stream.fileno(), 1)
 
     def send(self, event: str, **fields: Any) -> None:
         """Write one event."""
-        self._stream.write(json.dumps({"event": event, "time_s": time.monotonic(), **fields}) + "\n")
-        self._stream.flush()
+        for line in event_lines(json.dumps({"event": event, "time_s": time.monotonic(), **fields})):
+            self._stream.write(line)
 
     def progress(self, requests: int, output_tokens: int) -> None:
         """Write a progress event, unless the last one is younger than ``PROGRESS_S``."""
@@ -82,44 +87,37 @@ class Events:
 
 
 @contextlib.contextmanager
-def commands() -> Iterator[BinaryIO | None]:
-    """Yield the stream of the engine's commands; None if a person started the worker.
-
-    The processes we start do not inherit it.
-    """
-    descriptor = os.environ.pop(COMMANDS_FD, None)
-    if descriptor is None:
-        yield None
-        return
-    os.set_inheritable(int(descriptor), False)
-    with os.fdopen(int(descriptor), "rb", buffering=0) as stream:
+def commands(descriptor: int = 0) -> Iterator[BinaryIO]:
+    """Yield the stream of the engine's commands; the processes we start do not inherit it."""
+    with os.fdopen(os.dup(descriptor), "rb", buffering=0) as stream, Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), descriptor)
         yield stream
 
 
 class StopLine:
     """A check whether the line ``stop`` has arrived, or ``ask``; the end of the stream does not count."""
 
-    def __init__(self, stream: BinaryIO | None) -> None:
+    def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._received = b""
         self._ended = False
 
     def __call__(self) -> bool:
         """Return whether it has arrived, without waiting."""
-        while self._stream is not None and select.select([self._stream], [], [], 0)[0]:
-            if data := os.read(self._stream.fileno(), 1 << 12):
-                self._received += data
-            else:
-                self._stream, self._ended = None, True
+        while not self._ended and select.select([self._stream], [], [], 0)[0]:
+            self._read()
         return self._has(STOP)
 
     def asked(self) -> bool:
-        """Wait for the line ``ask`` and return whether it came before the end; True without an engine."""
-        if self._stream is None:
-            return not self._ended
-        while not self._has(ASK) and (data := os.read(self._stream.fileno(), 1 << 12)):
-            self._received += data
+        """Wait for the line ``ask`` and return whether it came before the end."""
+        while not (self._ended or self._has(ASK)):
+            self._read()
         return self._has(ASK)
+
+    def _read(self) -> None:
+        data = os.read(self._stream.fileno(), 1 << 12)
+        self._received += data
+        self._ended = not data
 
     def _has(self, command: str) -> bool:
         return command.encode() in self._received.split(b"\n")[:-1]
@@ -127,14 +125,14 @@ class StopLine:
 
 def main(
     argv: Sequence[str],
-    work: Callable[[Path, Events, BinaryIO | None], None],
+    work: Callable[[Path, Events, BinaryIO], None],
     explain: Callable[[Exception], str],
 ) -> int:
     """Run a worker program: do the job named on the command line, and report an error as an event.
 
     Args:
-        argv: the arguments; the first is the job file.
-        work: does the job; called with the job file, the events, and the stream of commands or None.
+        argv: the arguments: the job file, and the descriptor of the commands if it is not standard input.
+        work: does the job; called with the job file, the events, and the stream of commands.
         explain: describes an error that is not a :class:`WorkerError` in one sentence.
 
     Returns:
@@ -142,18 +140,18 @@ def main(
     """
     import traceback
 
-    events = Events.open()
-    try:
-        with commands() as stream:
-            work(Path(argv[0]), events, stream)
-    except WorkerError as error:
-        events.send("error", message=str(error))
-        return 1
-    except Exception as error:  # noqa: BLE001  # the log gets the traceback, the user one sentence
-        traceback.print_exc()
-        events.send("error", message=explain(error))
-        return 1
-    return 0
+    with Events.opened() as events:
+        try:
+            with commands(*map(int, argv[1:])) as stream:
+                work(Path(argv[0]), events, stream)
+        except WorkerError as error:
+            events.send("error", message=str(error))
+            return 1
+        except Exception as error:  # noqa: BLE001  # the log gets the traceback, the user one sentence
+            traceback.print_exc()
+            events.send("error", message=explain(error))
+            return 1
+        return 0
 
 
 def first_line(error: BaseException) -> str:

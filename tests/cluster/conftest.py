@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from pytest_dsr1.machine.nodes.allocation import Allocation
 from tests.helpers.slurm_cluster import PROGRAMS, Cluster, slurm_cluster
-from tests.helpers.slurm_runs import Runs
+from tests.helpers.slurm_runs import ALL_GPUS, Runs
 from tests.helpers.slurm_settings import has_freezer
 from tests.standins.nvml.control import build
 
@@ -73,3 +74,13 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def runs(cluster: Cluster, tmp_path: Path) -> Runs:
     """Jobs that run pytest with the stand-in of trtllm-bench on the cluster."""
     return Runs(cluster, tmp_path)
+
+
+@pytest.fixture
+def allocation(cluster: Cluster, tmp_path: Path) -> Iterator[Allocation]:
+    """Both nodes; this process is outside, with the clock of the first one."""
+    job = cluster.sbatch("exec sleep 600", *ALL_GPUS, "--nodes=2", folder=tmp_path)
+    cluster.until(lambda: cluster.state(job) == "RUNNING", "an allocation", job)
+    yield Allocation(str(job), tuple(node.name for node in cluster.nodes))
+    cluster.cancel(job)
+    cluster.wait(job)

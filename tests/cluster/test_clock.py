@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from pytest_dsr1.machine.nodes.allocation import Allocation
 from pytest_dsr1.machine.nodes.clock import compared
@@ -15,21 +12,11 @@ from pytest_dsr1.machine.nodes.nodes import Nodes
 from pytest_dsr1.machine.nodes.remote import RemoteNode, srun_agent
 from pytest_dsr1.scenario.loading import load
 from tests.helpers.slurm_cluster import Cluster
-from tests.helpers.slurm_runs import ALL_GPUS, Runs
+from tests.helpers.slurm_runs import Runs
 from tests.standins.nvml.control import GIB
 
 CHANGES = 5
 LOOK = "nvmlDeviceGetPowerUsage 7"
-
-
-@pytest.fixture
-def allocation(cluster: Cluster, tmp_path: Path) -> Iterator[Allocation]:
-    """Both nodes; this process is outside, with the clock of the first one."""
-    job = cluster.sbatch("exec sleep 600", *ALL_GPUS, "--nodes=2", folder=tmp_path)
-    cluster.until(lambda: cluster.state(job) == "RUNNING", "an allocation", job)
-    yield Allocation(str(job), tuple(node.name for node in cluster.nodes))
-    cluster.cancel(job)
-    cluster.wait(job)
 
 
 def test_the_clock_of_a_node_is_wrong_by_no_more_than_is_said(

@@ -12,6 +12,7 @@ from tests.helpers.slurm_cluster import Cluster
 from tests.helpers.slurm_node import assert_put_back
 from tests.helpers.slurm_runs import PYTEST, Runs
 from tests.standins import llmapi_launch
+from tests.standins.tensorrt_llm.install import install
 
 MISLEADING = "export SLURM_NTASKS=1 SLURM_DISTRIBUTION=cyclic SLURM_EXPORT_ENV=NONE PMIX_RANK=7"
 """What sbatch and another step may have set."""
@@ -36,9 +37,9 @@ def spread(runs: Runs, mpi: None) -> Runs:
     return runs
 
 
-def log_of(runs: Runs) -> str:
+def log_of(runs: Runs, name: str = "trtllm-bench.log") -> str:
     """Return the log of the engine."""
-    (log,) = runs.folder.glob(".dsr1/small/*/engine/trtllm-bench.log")
+    (log,) = runs.folder.glob(f".dsr1/small/*/engine/{name}")
     return log.read_text(encoding="utf-8")
 
 
@@ -50,6 +51,18 @@ def test_each_gpu_of_two_nodes_has_a_rank(cluster: Cluster, spread: Runs) -> Non
     assert "  PASS    total output throughput " in output
     first, second = (node.name for node in cluster.nodes)
     assert f"Rank0 of 4 on {[first, first, second, second]}" in log_of(spread)
+
+
+def test_the_llm_api_has_its_script_on_the_first_rank(cluster: Cluster, spread: Runs) -> None:
+    site = install(spread.folder / "api", "1.2.1")
+    spread.environment["PYTHONPATH"] = f"{site}{os.pathsep}{spread.environment['PYTHONPATH']}"
+    spread.write(gpus=2, nodes=2, mpi=True, type="trtllm", tp=4, streaming=True)
+    job = spread.submit(f"{MISLEADING}\nexec {PYTEST}", "--nodes=2", DSR1_STANDIN_STEP_S="0.005")
+    assert cluster.wait(job) == "COMPLETED", cluster.output(job)
+    assert "small  (4 x NVIDIA H200 on 2 nodes, engine trtllm" in cluster.output(job)
+    assert "  PASS    total output throughput " in cluster.output(job)
+    first, second = (node.name for node in cluster.nodes)
+    assert f"Rank0 of 4 on {[first, first, second, second]}" in log_of(spread, "engine.log")
 
 
 def test_a_rank_that_fails_ends_the_run(cluster: Cluster, spread: Runs) -> None:

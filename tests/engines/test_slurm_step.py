@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pytest_dsr1.engines.slurm_step import (
     step_environment,
     step_variables,
     step_words,
+    worker_command,
 )
 from pytest_dsr1.workload.workload import Workload
 from tests.helpers.nodes import OF_A_STEP, on_two_nodes
@@ -36,6 +38,18 @@ def test_ranks_are_stated_whatever_sbatch_has_set(job: Job) -> None:
     assert " ".join(step_words(several, ())) == f"{WORDS} --label trtllm-llmapi-launch"
     assert step_words(on_two_nodes(job, mpi="pmi2", launcher=[]), ())[1] == "--mpi=pmi2"
     assert step_words(job, ()) == ()
+
+
+def test_a_worker_gets_its_orders_past_the_launcher(job: Job, tmp_path: Path) -> None:
+    worker = (sys.executable, "-m", "module")
+    request = tmp_path / "with space" / "job.json"
+    assert worker_command(job, (), worker, request) == (*worker, "job.json")
+    several = on_two_nodes(job, launcher=["trtllm-llmapi-launch"], srun=["--label"])
+    words = f"{WORDS} --input=0 --label".split()
+    keeps = ("sh", "-c", 'exec "$@" 3<&0', "sh", "trtllm-llmapi-launch")
+    assert worker_command(several, (), worker, request) == (*words, *keeps, *worker, "job.json", "3")
+    contained = worker_command(on_two_nodes(job, srun=IMAGE), ("A",), worker, request)
+    assert contained[-5:] == ("python3", "-m", "module", "job.json", "3")
 
 
 def test_help_is_asked_without_srun_outside_of_a_container(job: Job) -> None:

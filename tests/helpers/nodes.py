@@ -25,6 +25,7 @@ def on_two_nodes(job: Job, **slurm: Any) -> Job:
 def program(folder: Path, name: str, script: str) -> None:
     """Write a program: a shell script."""
     path = folder / name
+    folder.mkdir(parents=True, exist_ok=True)
     path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
     path.chmod(0o755)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pytest_dsr1.machine.probe.run import COMMAND
 from pytest_dsr1.machine.probe.values import Probe, Probes
+from tests.helpers.events import SAYS
 
 
 def probe(name: str, *values: float) -> Probe:
@@ -36,12 +37,10 @@ def probes(*found: Probe, model: str = "NVIDIA H200") -> Probes:
     return Probes(model, tuple(range(count)), found, {}, 20.0)
 
 
-CHILD = """\
-import json, os, sys
-file = os.fdopen(int(os.environ["DSR1_EVENTS_FD"]), "w")
+CHILD = f"""\
+{SAYS}
 def send(**event):
-    file.write(json.dumps(event) + "\\n")
-    file.flush()
+    say(json.dumps(event))
 def begin(*names, limit_s=60.0):
     send(event="begin", names=names, limit_s=limit_s)
 def found(name="memory_bandwidth_gb_s", values=(4258.0, 4259.0), gpus=((0,), (1,)), seconds=1.5):

@@ -82,16 +82,29 @@ def test_log_is_appended_to(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "before\nafter\n"
 
 
-def test_events_come_on_a_pipe_of_their_own(tmp_path: Path) -> None:
-    code = "import os; os.write(int(os.environ['DSR1_EVENTS_FD']), b'{}\\n'); print('text')"
+def test_events_come_between_other_lines(tmp_path: Path) -> None:
+    code = "import os; os.write(1, b'a prolog\\nno end\\x1e{}\\nlast\\x1e{'); os.write(2, b'text\\n')"
     with started(tmp_path, python(code), events=True) as child:
-        assert {(line.kind, line.text) for line in finish(child)} == {("event", "{}"), ("log", "text")}
-    assert (tmp_path / "log").read_text() == "text\n"
+        lines = {(line.kind, line.text) for line in finish(child)}
+    assert ("event", "{}") in lines
+    logged = (tmp_path / "log").read_text()
+    assert sorted(logged.replace("text\n", "", 1).split("\n")) == ["a prolog", "no endlast\x1e{"]
+    assert {text for kind, text in lines if kind == "log"} == {*logged.rstrip().split("\n")}
 
 
-def test_without_events_no_descriptor_is_offered(tmp_path: Path) -> None:
-    with started(tmp_path, python("import os; print(os.environ.get('DSR1_EVENTS_FD'))")) as child:
-        assert [line.text for line in finish(child)] == ["None"]
+def test_a_flood_next_to_events_costs_none_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_dsr1.process.line_budget.BURST", 100_000)
+    monkeypatch.setattr("pytest_dsr1.process.line_budget.TAIL", 10_000)
+    code = "for i in range(10_000): print(f'{\"x\" * 99}\\n\\x1e{i}')"
+    with started(tmp_path, python(code), events=True) as child:
+        lines = finish(child)
+        assert child.unsearched is not None
+    assert [line.text for line in lines if line.kind == "event"] == [str(i) for i in range(10_000)]
+
+
+def test_without_events_they_are_lines(tmp_path: Path) -> None:
+    with started(tmp_path, python("print('\\x1e{}')")) as child:
+        assert [(line.kind, line.text) for line in finish(child)] == [("log", "\x1e{}")]
 
 
 def test_only_standard_descriptors_are_passed_on(tmp_path: Path) -> None:
@@ -295,7 +308,7 @@ def test_lines_do_not_depend_on_how_the_stream_is_chopped(chunks: list[bytes]) -
 
 
 def test_commands_reach_the_child_until_they_end(tmp_path: Path) -> None:
-    code = "import os; print(*os.fdopen(int(os.environ['DSR1_COMMANDS_FD'])).read().split())"
+    code = "import sys; print(*sys.stdin.read().split())"
     with started(tmp_path, python(code), commands=True) as child:
         child.send("measure")
         child.send("stop")
@@ -348,7 +361,8 @@ def test_the_secrets_of_a_command_are_not_in_its_output(tmp_path: Path) -> None:
     import os, sys
     print("token", os.environ["MY_TOKEN"][:5], end="", flush=True)
     print(os.environ["MY_TOKEN"][5:], sys.argv[2], os.environ["PROXY"], os.environ["MODE"])
-    os.write(int(os.environ["DSR1_EVENTS_FD"]), (os.environ["MY_TOKEN"] + chr(10)).encode())
+    token = os.environ["MY_TOKEN"].encode()
+    os.write(1, bytes([31, *token[:5], 10, 30, *token[5:], 10]))
     """
     env = {
         **os.environ,

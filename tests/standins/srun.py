@@ -18,7 +18,7 @@ from tests.standins.program import write_program
 
 _VALUED = {
     *("--mpi", "--nodes", "--ntasks", "--ntasks-per-node", "--distribution", "--export", "--wait"),
-    *("--kill-on-bad-exit", "--job-name", "--relative"),
+    *("--kill-on-bad-exit", "--job-name", "--relative", "--input"),
 }
 _OF_PYXIS = {"--container-image", "--container-mounts", "--container-workdir", "--container-env"}
 
@@ -55,7 +55,7 @@ def main() -> NoReturn:
         os.environ["PATH"] = f"{image}/bin{os.pathsep}{os.environ['PATH']}"
         os.environ |= _of_image(Path(image), options.get("--container-env", "").split(","))
         os.chdir(options.get("--container-workdir", "/"))
-    raise SystemExit(_run(words, ntasks, ntasks // nodes))
+    raise SystemExit(_run(words, ntasks, ntasks // nodes, options.get("--input")))
 
 
 def _of_image(image: Path, kept: list[str]) -> dict[str, str]:
@@ -65,13 +65,17 @@ def _of_image(image: Path, kept: list[str]) -> dict[str, str]:
     return {name: value for name, value in pairs if name not in kept or name not in os.environ}
 
 
-def _run(command: list[str], ntasks: int, per_node: int) -> int:
-    """Run the tasks; return the exit status of the one that failed first by rank."""
+def _run(command: list[str], ntasks: int, per_node: int, reader: str | None) -> int:
+    """Run the tasks, of which one may be the only reader; return the exit status of the first that failed."""
     if shutil.which(command[0]) is None:
         sys.stderr.write(f"slurmstepd: error: execve(): {command[0]}: No such file or directory\n")
         return 2
     tasks = [
-        subprocess.Popen(command, env={**os.environ, **_variables(rank, ntasks, per_node)})
+        subprocess.Popen(
+            command,
+            env={**os.environ, **_variables(rank, ntasks, per_node)},
+            stdin=None if reader in {None, str(rank)} else subprocess.DEVNULL,
+        )
         for rank in range(ntasks)
     ]
     for rank, task in enumerate(tasks):

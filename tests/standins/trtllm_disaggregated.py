@@ -10,7 +10,7 @@ know as such an option, and looks no further; here a key that no server has is r
 Variables of a server: with DSR1_STANDIN_DIES_AFTER it ends after this number of requests, of an error of CUDA
 or of DSR1_STANDIN_DIES_OF; with DSR1_STANDIN_SICK it is healthy for that number of requests; a generation
 server answers when the file DSR1_STANDIN_HELD is gone. Of the one that passes requests on: with
-DSR1_STANDIN_NO_TOKENS it answers without a token; with DSR1_STANDIN_PLAIN it sends requests as any client does.
+DSR1_STANDIN_NO_TOKENS it answers without a token; with DSR1_STANDIN_PLAIN it sends requests as any client.
 """
 
 from __future__ import annotations

@@ -44,9 +44,7 @@ class OpenAiEngine:
             UserError: the server does not have some of the scenario's options.
         """
         engine = OpenAi.of(job.scenario)
-        # In a job of Slurm the end of the shell would be the end of pytest, before it has saved anything.
-        replacing = "exec " if job.scenario.hardware.nodes > 1 else ""
-        line = f"{replacing}pytest --dsr1-profile={job.scenario.name}\n"
+        line = f"pytest --dsr1-profile={job.scenario.name}\n"
         if engine.url is not None:
             servers = "the server" if len(engine.urls) == 1 else "the servers"
             at = " and ".join(map(without_secrets, engine.urls))

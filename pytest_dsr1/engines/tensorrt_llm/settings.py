@@ -97,6 +97,11 @@ class TensorRtLlm(EngineSettings):
         return self.tp * self.pp * (self.llm_api.context_parallel_size or 1)
 
     @property
+    def spans_nodes(self) -> Literal["evenly"]:
+        """Evenly: each GPU is a rank."""
+        return "evenly"
+
+    @property
     def chunks(self) -> bool:
         """Whether long inputs are split over steps; the LLM API's own key takes precedence."""
         asked = self.llm_api.enable_chunked_prefill
@@ -212,11 +217,6 @@ class TrtllmBench(TensorRtLlm):
     }
 
     @property
-    def spans_nodes(self) -> Literal["evenly"]:
-        """Evenly: each GPU is a rank."""
-        return "evenly"
-
-    @property
     def command_words(self) -> tuple[str, ...]:
         """The scenario's command."""
         return tuple(self.command)
@@ -275,7 +275,7 @@ class Trtllm(TensorRtLlm):
     """TensorRT-LLM's LLM API in a child process, with records of every request and early verdicts. Takes `model.path` or `model.random_weights`."""  # noqa: E501
 
     type: Literal["trtllm"]
-    """`tensorrt_llm.LLM` of this Python environment (1.0 or newer)."""
+    """`tensorrt_llm.LLM` of this Python environment, or of the site's container (1.0 or newer)."""
     request_timings: bool = False
     """Ask for each request's times inside the engine (`return_perf_metrics`), which separate queue and prefill."""  # noqa: E501
 

@@ -358,7 +358,7 @@ def explain(error: Exception) -> str:
     return f"the transformers engine failed: {type(error).__name__}: {text}"
 
 
-def work(job: Path, events: Events, stream: BinaryIO | None) -> None:
+def work(job: Path, events: Events, stream: BinaryIO) -> None:
     """Run the job of the job file."""
     commands = StopLine(stream)
     Run(WorkerJob.load(job), events, commands, commands.asked).run()

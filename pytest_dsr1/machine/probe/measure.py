@@ -1,7 +1,7 @@
 """The child program of the probes: measures what the GPUs that CUDA shows it can do.
 
-`python -m pytest_dsr1.machine.probe.measure` writes one JSON object per line, as soon as it is known, to the
-descriptor in ``DSR1_EVENTS_FD``, or to standard output if that is not set:
+`python -m pytest_dsr1.machine.probe.measure` writes events (:mod:`pytest_dsr1.process.event_lines`), each as
+soon as it is known:
 
 * ``software``: the versions of ``torch`` and ``cuda``, and the ``model`` of each GPU;
 * ``begin``: the ``names`` of the next probes, and ``limit_s``, after which they hang;
@@ -314,7 +314,11 @@ def report(events: Events, names: Sequence[str], group: Group) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Measure everything."""
-    events = Events.open()
+    with Events.opened() as events:
+        return _measure(argv, events)
+
+
+def _measure(argv: Sequence[str], events: Events) -> int:
     try:
         import torch
     except (ImportError, OSError) as error:

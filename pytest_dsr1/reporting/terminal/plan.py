@@ -166,7 +166,9 @@ def _script(loaded: LoadedScenario, options: PlanOptions, *, is_new: bool = Fals
         gate += [f"--dsr1-against={masked_setting(each)}" for each in options.against]
         gate += ["--dsr1-probe"] if options.probe else []
         gate += [f"--dsr1-site={options.own_site}"] if options.own_site else []
-        words = ["pytest", *selected, *gate, *_options(options, "--dsr1-")]
+        # The end of a batch script's shell is the end of pytest, before it has saved anything.
+        replacing = ["exec"] if scenario.hardware.nodes > 1 else []
+        words = [*replacing, "pytest", *selected, *gate, *_options(options, "--dsr1-")]
         yield from shell_command(words).split("\n")
         return
     if scenario.dataset.path is None:

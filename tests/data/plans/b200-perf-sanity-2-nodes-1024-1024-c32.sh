@@ -1,7 +1,7 @@
 # newest known dialect 1.3: tensorrt_llm is not installed
 # scenario: b200-perf-sanity-2-nodes-1024-1024-c32 (suites/b200/perf-sanity-2-nodes-1024-1024-c32.yaml)
 # machine: 16 x NVIDIA B200 on 2 nodes, at least 178 GiB each
-# Slurm: this script runs on the first node: sbatch --no-requeue --signal=B:TERM@120 --gpus-per-node=8 --exclusive --nodes=2 '--wrap=sh SCRIPT'
+# Slurm: this script runs on the first node: sbatch --no-requeue --signal=B:TERM@120 --gpus-per-node=8 --exclusive --nodes=2 '--wrap=exec sh SCRIPT'
 # load: 384 requests of random tokens, 1,024 tokens in and 1,024 out, 32 in flight, streamed
 # expected: unknown, because the scenario has no targets
 # acceptance length 4 forced: compare no figure with one of natural acceptance
@@ -24,4 +24,4 @@
 #   max_draft_len: 3
 # attn_backend: TRTLLM
 # DSR1_OPTIONS
-pytest --dsr1-profile=b200-perf-sanity-2-nodes-1024-1024-c32
+exec pytest --dsr1-profile=b200-perf-sanity-2-nodes-1024-1024-c32

@@ -1,7 +1,7 @@
 # disaggregated servers: each is a step of Slurm on nodes of its own
 # scenario: b200-perf-sanity-disaggregated-1024-1024-c2048 (suites/b200/perf-sanity-disaggregated-1024-1024-c2048.yaml)
 # machine: 12 x NVIDIA B200 on 2 nodes, at least 178 GiB each
-# Slurm: this script runs on the first node: sbatch --no-requeue --signal=B:TERM@120 --gpus-per-node=8 --exclusive --nodes=2 '--wrap=sh SCRIPT'
+# Slurm: this script runs on the first node: sbatch --no-requeue --signal=B:TERM@120 --gpus-per-node=8 --exclusive --nodes=2 '--wrap=exec sh SCRIPT'
 # load: 10,240 requests of random tokens, 1,024 tokens in and 1,024 out, 2,048 in flight, streamed
 # expected: unknown, because the scenario has no targets
 # acceptance length 2 forced: compare no figure with one of natural acceptance
@@ -60,7 +60,7 @@
 #   backend: NIXL
 #   max_tokens_in_buffer: 16384
 # DSR1_OPTIONS
-# the server that passes requests on, on node 1:
+# the front end, which passes requests on, on node 1:
 # pytest-dsr1 starts and stops this server: TRTLLM_SERVER_DISABLE_GC=1 srun --mpi=none --nodes=1 --ntasks=1 --relative=0 --overlap --export=ALL --wait=0 --job-name=dsr1-front-end trtllm-serve disaggregated -c disaggregated.yaml -t 3600 -r 7200
 # cat > disaggregated.yaml <<'DSR1_OPTIONS'
 # hostname: 127.0.0.1
@@ -75,4 +75,4 @@
 #   urls:
 #   - NODE1:8001
 # DSR1_OPTIONS
-pytest --dsr1-profile=b200-perf-sanity-disaggregated-1024-1024-c2048
+exec pytest --dsr1-profile=b200-perf-sanity-disaggregated-1024-1024-c2048

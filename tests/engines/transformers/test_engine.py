@@ -17,22 +17,24 @@ from pytest_dsr1.errors import EngineError, UserError
 from pytest_dsr1.records import Answer, Phase, Question, QuestionSet
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.workload import Workload
+from tests.helpers.events import SAYS
 from tests.helpers.values import scenario
 from tests.helpers.waiting import ever_longer, written
 from tests.helpers.watcher import Impatient, Watcher
 
-PREAMBLE = """
-import json, os, signal, sys, time
-events = os.fdopen(int(os.environ["DSR1_EVENTS_FD"]), "w")
+PREAMBLE = (
+    SAYS
+    + """
+import signal, time
 def send(event, **fields):
-    events.write(json.dumps({"event": event, "time_s": send.time_s, **fields}) + "\\n")
-    events.flush()
+    say(json.dumps({"event": event, "time_s": send.time_s, **fields}))
 send.time_s = 9.5
 def record(id, start, end):
     send("record", record=dict(id=id, submitted_s=start, first_token_s=start + 0.1, last_token_s=end,
                                input_tokens=8, output_tokens=4, decoding_iterations=4))
 open("pid", "w").write(str(os.getpid()))
 """
+)
 FOUR_RECORDS = """
 send("phase", phase="measuring")
 send.time_s = 12.0
@@ -202,7 +204,7 @@ def test_a_worker_that_talks_all_the_time_is_stopped_too(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("line", ["no JSON", '{"event": "party"}', '{"event": "progress", "requests": "x"}'])
 def test_an_event_that_is_none(tmp_path: Path, line: str) -> None:
-    message = failure(f"events.write({line!r} + chr(10)); events.flush(); signal.pause()", make_job(tmp_path))
+    message = failure(f"say({line!r}); signal.pause()", make_job(tmp_path))
     assert f"small: the transformers engine's worker wrote an invalid event: {line!r}\n" in message
 
 
@@ -216,7 +218,7 @@ def test_a_run_that_has_shown_enough_is_stopped(tmp_path: Path) -> None:
     program = """
 record(0, 10.0, 12.0)
 record(1, 10.0, 12.5)
-assert os.fdopen(int(os.environ["DSR1_COMMANDS_FD"])).readline() == "stop\\n"
+assert sys.stdin.readline() == "stop\\n"
 send("result", versions={}, facts={})
 """
     job = replace(make_job(tmp_path), enough=lambda record: record.id == 1)
@@ -316,7 +318,7 @@ send("result", versions={}, facts={"device": "NVIDIA H200"})
 
 
 RESULT = 'send("result", versions={}, facts={"device": "cpu"})\n'
-ASKED = 'assert os.read(int(os.environ["DSR1_COMMANDS_FD"]), 100) == b"ask\\n"\n'
+ASKED = 'assert os.read(0, 100) == b"ask\\n"\n'
 QUESTIONS = (QuestionSet(tuple(Question(f"same_answers/{n}", (n, 1), 2, ends=False) for n in range(3)), 1),)
 
 

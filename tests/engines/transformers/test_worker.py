@@ -28,6 +28,7 @@ from pytest_dsr1.process.worker import Events, WorkerError, main
 from pytest_dsr1.records import Answer, Question, QuestionSet, RequestRecord
 from pytest_dsr1.workload.deepseek import parameter_count, resolve_config
 from pytest_dsr1.workload.workload import Workload
+from tests.helpers.events import events_in
 from tests.helpers.tiny_model import TINY
 from tests.helpers.values import scenario
 from tests.helpers.watcher import Watcher
@@ -164,30 +165,29 @@ def job(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> WorkerJob:
     """A job for the worker in this process."""
     for name in ("HF_HUB_OFFLINE", "USE_HUB_KERNELS"):  # which the worker sets
         monkeypatch.setenv(name, "")
-    monkeypatch.delenv("DSR1_EVENTS_FD", raising=False)
     return WorkerJob(str(dataset), concurrency=4, num_requests=10, config=TINY)
 
 
-def last_event(job: WorkerJob, folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+def last_event(job: WorkerJob, folder: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> dict[str, Any]:
     """Run the worker's program here; its last event."""
     job.save(folder / "job.json")
     status = main([str(folder / "job.json")], worker.work, worker.explain)
-    event: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    event: dict[str, Any] = events_in(capfdbinary.readouterr().out)[-1]
     assert status == (event["event"] == "error")
     return event
 
 
 def test_events_go_to_standard_output_by_hand(
-    job: WorkerJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    job: WorkerJob, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    event = last_event(replace(job, num_requests=1, threads=1), tmp_path, capsys)
+    event = last_event(replace(job, num_requests=1, threads=1), tmp_path, capfdbinary)
     assert event["event"] == "result"
     assert event["facts"]["threads"] == 1
 
 
 @pytest.mark.parametrize(("looks", "ended"), [(1, 0), (2, 0), (3, 4), (5, 8), (6, 10)])
 def test_on_stop_it_gives_up_the_current_batch(
-    looks: int, ended: int, job: WorkerJob, capsys: pytest.CaptureFixture[str]
+    looks: int, ended: int, job: WorkerJob, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     """It looks before each of three batches, and in the first and the third when some answers have ended."""
     looked: list[None] = []
@@ -196,11 +196,12 @@ def test_on_stop_it_gives_up_the_current_batch(
         looked.append(None)
         return len(looked) >= looks
 
-    worker.Run(job, Events(sys.stdout), told).run()
-    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    ids = [event["record"]["id"] for event in events if event["event"] == "record"]
+    with Events.opened() as events:
+        worker.Run(job, events, told).run()
+    sent = events_in(capfdbinary.readouterr().out)
+    ids = [event["record"]["id"] for event in sent if event["event"] == "record"]
     assert ids == list(range(ended))
-    assert events[-1]["event"] == "result"
+    assert sent[-1]["event"] == "result"
 
 
 def test_a_real_run_that_has_shown_enough_is_stopped(tmp_path: Path) -> None:
@@ -225,53 +226,55 @@ def test_a_real_run_that_has_shown_enough_is_stopped(tmp_path: Path) -> None:
 
 
 def test_only_the_first_requests_of_a_longer_file_are_sent(
-    job: WorkerJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    job: WorkerJob, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     replace(job, num_requests=3).save(tmp_path / "job.json")
     assert main([str(tmp_path / "job.json")], worker.work, worker.explain) == 0
-    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    events = events_in(capfdbinary.readouterr().out)
     assert [event["record"]["id"] for event in events if event["event"] == "record"] == [0, 1, 2]
 
 
-def test_bad_fields_are_all_named(job: WorkerJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_fields_are_all_named(
+    job: WorkerJob, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
     config = {**TINY, "hiden_size": 64, "topk_group": 2, "qk_rope_head_dim": 7}
-    assert last_event(replace(job, config=config), tmp_path, capsys)["message"] == (
+    assert last_event(replace(job, config=config), tmp_path, capfdbinary)["message"] == (
         "model.random_weights.config: unknown field hiden_size (did you mean 'hidden_size'?); "
         "qk_rope_head_dim is 7, expected an even number; topk_group is 2, expected at most n_group (1)"
     )
 
 
 def test_a_field_transformers_refuses(
-    job: WorkerJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    job: WorkerJob, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     config = {**TINY, "hidden_act": "swoosh"}
-    message = last_event(replace(job, config=config), tmp_path, capsys)["message"]
+    message = last_event(replace(job, config=config), tmp_path, capfdbinary)["message"]
     assert message.startswith("model.random_weights.config: transformers refused it: ")
     assert "swoosh" in message
 
 
 def test_a_token_outside_the_vocabulary(
-    job: WorkerJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    job: WorkerJob, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    message = last_event(replace(job, config={**TINY, "vocab_size": 4}), tmp_path, capsys)["message"]
+    message = last_event(replace(job, config={**TINY, "vocab_size": 4}), tmp_path, capfdbinary)["message"]
     assert f"{job.dataset}:1: token id " in message
     assert "is outside the model's vocabulary of 4" in message
 
 
 def test_logits_that_are_not_finite(
-    job: WorkerJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    job: WorkerJob, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     config = {**TINY, "initializer_range": 1e38}
-    assert last_event(replace(job, config=config), tmp_path, capsys)["message"] == (
+    assert last_event(replace(job, config=config), tmp_path, capfdbinary)["message"] == (
         "the model's logits are not finite, so the run does not count; use dtype bfloat16 or float32 and "
         "DeepSeek-R1's own rope and scaling fields"
     )
 
 
 def test_a_model_too_large_for_memory(
-    job: WorkerJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    job: WorkerJob, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    message = last_event(replace(job, config={}, dtype="float32"), tmp_path, capsys)["message"]
+    message = last_event(replace(job, config={}, dtype="float32"), tmp_path, capfdbinary)["message"]
     assert message.startswith("the model's weights take 2499.8 GiB, but cpu has ")
     assert message.endswith(
         " GiB free; lower num_hidden_layers or n_routed_experts in model.random_weights.config"
@@ -279,27 +282,29 @@ def test_a_model_too_large_for_memory(
 
 
 def test_no_cuda_device(
-    job: WorkerJob, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    job: WorkerJob, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch, "__version__", "2.13.0+cpu")
     monkeypatch.setattr(torch.version, "cuda", None)
-    assert last_event(replace(job, device="cuda"), tmp_path, capsys)["message"] == (
+    assert last_event(replace(job, device="cuda"), tmp_path, capfdbinary)["message"] == (
         "engine.device is cuda, but torch 2.13.0+cpu (the CPU build) finds no CUDA device; look at "
         "`nvidia-smi` and CUDA_VISIBLE_DEVICES, install a CUDA build of torch, or set engine.device=cpu"
     )
 
 
-def test_compile_is_for_the_gpu(job: WorkerJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert last_event(replace(job, compile=True), tmp_path, capsys)["message"] == (
+def test_compile_is_for_the_gpu(
+    job: WorkerJob, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert last_event(replace(job, compile=True), tmp_path, capfdbinary)["message"] == (
         "engine.compile makes a CUDA graph of the decode step: set engine.device=cuda too"
     )
 
 
 def test_a_decode_step_that_cannot_be_captured_is_a_warning(
-    job: WorkerJob, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    job: WorkerJob, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
 
@@ -310,7 +315,7 @@ def test_a_decode_step_that_cannot_be_captured_is_a_warning(
     monkeypatch.setattr(torch.cuda, "Stream", refuse)
     replace(job, compile=True, num_requests=2).save(tmp_path / "job.json")
     assert main([str(tmp_path / "job.json")], worker.work, worker.explain) == 0
-    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    events = events_in(capfdbinary.readouterr().out)
     assert [event["message"] for event in events if event["event"] == "warning"] == [
         f"decode step of batch 2: {way} failed (RuntimeError: no graphs here), so a slower one is used"
         for way in ("torch.compile in a CUDA graph", "CUDA graph, not compiled")
@@ -332,7 +337,7 @@ def test_out_of_memory_on_the_gpu() -> None:
 
 
 def test_an_unexpected_error_is_a_sentence_and_a_traceback_in_the_log(
-    job: WorkerJob, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    job: WorkerJob, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def surprise(*_: object) -> None:
         raise RuntimeError("cosmic ray\nmore")
@@ -340,11 +345,11 @@ def test_an_unexpected_error_is_a_sentence_and_a_traceback_in_the_log(
     monkeypatch.setattr(worker, "check_memory", surprise)
     job.save(tmp_path / "job.json")
     assert main([str(tmp_path / "job.json")], worker.work, worker.explain) == 1
-    captured = capsys.readouterr()
-    assert json.loads(captured.out.splitlines()[-1])["message"] == (
+    captured = capfdbinary.readouterr()
+    assert events_in(captured.out)[-1]["message"] == (
         "the transformers engine failed: RuntimeError: cosmic ray"
     )
-    assert "in surprise" in captured.err
+    assert b"in surprise" in captured.err
 
 
 INSTALL_TORCH = (

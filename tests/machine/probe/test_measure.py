@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pytest_dsr1.machine.probe import all_reduce, measure
 from pytest_dsr1.machine.probe.run import COMMAND, probe
 from pytest_dsr1.machine.probe.values import KINDS, expected
 from pytest_dsr1.process.worker import Events
+from tests.helpers.events import events_in
 from tests.helpers.paths import ROOT
 from tests.standins.nvml.control import FakeMachine
 
@@ -72,9 +72,9 @@ FP8 = ["fp8_tflops", "fp8_sm_clock_mhz"]
 
 
 def sent(group: Any, names: list[str]) -> list[dict[str, Any]]:
-    stream = io.StringIO()
+    stream = io.BytesIO()
     measure.report(Events(stream), names, group)
-    return [json.loads(line) for line in stream.getvalue().splitlines()]
+    return events_in(stream.getvalue())
 
 
 def test_a_group_that_fails_keeps_what_it_had() -> None:
@@ -208,7 +208,7 @@ def test_without_a_clock_there_is_still_a_rate(cuda: MagicMock) -> None:
 
 
 def test_the_program_measures_group_by_group(
-    cuda: MagicMock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cuda: MagicMock, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     cuda.cuda.device_count.return_value = 1
     cuda.cuda.get_device_properties.return_value.name = "NVIDIA H200"
@@ -216,14 +216,14 @@ def test_the_program_measures_group_by_group(
     one = (["fp8_tflops"], lambda: iter([("fp8_tflops", [1250.0], [[0]])]))
     monkeypatch.setattr(measure, "groups", lambda *_: [one, (["bf16_tflops"], lambda: iter([1 / 0]))])
     assert measure.main([]) == 0
-    software, begin, probe, other, missing = map(json.loads, capsys.readouterr().out.splitlines())
+    software, begin, probe, other, missing = events_in(capfdbinary.readouterr().out)
     assert (begin["names"], other["names"]) == (["fp8_tflops"], ["bf16_tflops"])
     assert (software["torch"], software["cuda"], software["models"]) == ("2.11.0", "13.0", ["NVIDIA H200"])
     assert (probe["name"], probe["values"]) == ("fp8_tflops", [1250.0])
     assert (missing["names"], missing["why"]) == (["bf16_tflops"], "division by zero")
     assert cuda.cuda.empty_cache.call_count == 2
     assert measure.main(["fp8_tflops", "memory_read_gb_s"]) == 0
-    _, begin, probe = map(json.loads, capsys.readouterr().out.splitlines())
+    _, begin, probe = events_in(capfdbinary.readouterr().out)
     assert (begin["names"], probe["name"]) == (["fp8_tflops"], "fp8_tflops")
 
 

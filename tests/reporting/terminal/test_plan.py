@@ -717,11 +717,11 @@ def test_each_node_sets_up_the_gpus_that_the_run_uses(tmp_path: Path) -> None:
     text = re.sub(r"engine:\n(?:  .*\n)+", engine, text) + "gpu_setup:\n  vboost: 4\n"
     lines = list(plan([load_text(tmp_path, text)], PlanOptions("check")))
     assert [line for line in lines if "nvidia-smi" in line][1:] == [
-        f"srun --overlap --relative={node} --nodes=1 --ntasks=1 --ntasks-per-node=1 sh -c 'for i in {gpus}; do "
-        "nvidia-smi boost-slider -i $i --vboost 4; done'"
+        f"srun --overlap --relative={node} --nodes=1 --ntasks=1 --ntasks-per-node=1 sh -c 'for i in {gpus}; "
+        "do nvidia-smi boost-slider -i $i --vboost 4; done'"
         for node, gpus in enumerate(("0 1 2 3 4 5 6 7", "0 1 2 3"))
     ]
-    assert lines[-1] == "exec pytest --dsr1-profile=mine"
+    assert lines[-1] == f"exec pytest {tmp_path}/s.yaml"
 
 
 def test_one_node_needs_no_slurm(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def _by_hand(
 
 
 def _shell_script(job: Job, addresses: Sequence[str], program: Program) -> str:
-    """Return a script that runs all servers by hand until one is ended, and then ends the others."""
+    """Return a script that runs all servers by hand until Ctrl-C, and then ends them."""
     *servers, (_, front) = _by_hand(job, addresses, program)
     files = dict.fromkeys(line for _, command in servers for line in command.file_lines())
     started = (f"{command.shell()} &" for _, command in servers)

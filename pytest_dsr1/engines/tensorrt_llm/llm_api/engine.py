@@ -20,6 +20,12 @@ from collections.abc import Iterator, Sequence
 
 from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.protocol import AskingInterruptedError, EngineResult, Job
+from pytest_dsr1.engines.slurm_step import (
+    in_container,
+    step_environment,
+    step_variables,
+    worker_command,
+)
 from pytest_dsr1.engines.tensorrt_llm.failures import next_steps
 from pytest_dsr1.engines.tensorrt_llm.llm_api.arguments import asked, worker_job, write_model
 from pytest_dsr1.engines.tensorrt_llm.llm_api.job import Order
@@ -30,7 +36,7 @@ from pytest_dsr1.engines.trtllm_options.dialects import choose_dialect, newer_th
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.machine.host import installed_version
 from pytest_dsr1.masking import masked_tree
-from pytest_dsr1.process.child import Child, Line, environment
+from pytest_dsr1.process.child import Child, Line
 from pytest_dsr1.process.listener import Stopper, WorkerListener, WorkerReport
 from pytest_dsr1.process.log.lines import plain_line
 from pytest_dsr1.process.questions import save as save_questions
@@ -45,6 +51,7 @@ ENDING_S = 60.0
 PATIENCE_S = 30.0
 """The time without events after which the loss of one of TensorRT-LLM's processes counts as a failure."""
 
+_NO_WORKER = "No module named 'pytest_dsr1'"
 _LOADING = re.compile(r"[Ll]oad|\d+%\|")
 
 
@@ -66,7 +73,7 @@ class TrtllmEngine:
         Raises:
             UserError: the version does not have some of the scenario's options.
         """
-        engine, version = Trtllm.of(job.scenario), installed_version(PACKAGE)
+        engine, version = Trtllm.of(job.scenario), _version(job)
         dialect, because = choose_dialect(engine.dialect, version)
         made = worker_job(job, dialect)
         forced = forcing_variables(job.scenario, version, dialect)
@@ -101,8 +108,8 @@ class TrtllmEngine:
             UserError: the version does not have some of the scenario's options.
             EngineError: TensorRT-LLM is not installed.
         """
-        engine, version = Trtllm.of(job.scenario), installed_version(PACKAGE)
-        if version is None:
+        engine, version = Trtllm.of(job.scenario), _version(job)
+        if version is None and not in_container(job):
             raise EngineError(
                 f"{job.scenario.name}: tensorrt_llm is not installed in {sys.executable}; run pytest in "
                 "NVIDIA's container (tensorrt-llm/release) or where TensorRT-LLM is installed"
@@ -111,29 +118,38 @@ class TrtllmEngine:
         request = job.artifacts / "job.json"
         asked = save_questions(job.artifacts, job.questions)
         dataclasses.replace(worker_job(job, dialect), questions=asked).save(request)
-        forced = forcing_variables(job.scenario, version, dialect)
+        variables = {
+            **step_variables(job),
+            **engine.environment,
+            **forcing_variables(job.scenario, version, dialect),
+        }
         write_model(job)
         listener = _Listener(job, observer, startup_timeout_s=engine.startup_timeout_s)
         listener.patience_s = self._patience_s
-        observer.phase("starting", f"TensorRT-LLM {version}")
+        observer.phase("starting", f"TensorRT-LLM {version or 'of the container'}")
         with Child(
-            [*self._worker, str(request)],
-            env=environment({**engine.environment, **forced}),
+            worker_command(job, variables, self._worker, request),
+            env=step_environment(job, variables),
             cwd=job.artifacts,
             log=listener.log,
             events=True,
             commands=True,
         ) as child:
-            yield LoadedModel(listener, child, version)
+            yield LoadedModel(listener, child)
             child.end_commands()
             listener.read_to_end(child, ENDING_S)
+
+
+def _version(job: Job) -> str | None:
+    """Return the version that is installed here; None if there is none, or the engine runs elsewhere."""
+    return None if in_container(job) else installed_version(PACKAGE)
 
 
 class LoadedModel:
     """A model that is loaded or loading."""
 
-    def __init__(self, listener: _Listener, child: Child, version: str) -> None:
-        self._listener, self._child, self._version = listener, child, version
+    def __init__(self, listener: _Listener, child: Child) -> None:
+        self._listener, self._child = listener, child
         self._measured = 0
 
     def measure(self, enough: Enough | None = None) -> EngineResult:
@@ -190,7 +206,7 @@ class LoadedModel:
             gpus=engine.gpus,
             versions=report.result.versions,
             facts=facts,
-            warnings=(*report.warnings, *self._warnings()),
+            warnings=(*report.warnings, *self._warnings(report.result.versions.get("tensorrt_llm"))),
             series=report.series,
             stopped=stopped,
         )
@@ -210,12 +226,12 @@ class LoadedModel:
                 "cannot give: it ran other options than the scenario's"
             )
 
-    def _warnings(self) -> Iterator[str]:
+    def _warnings(self, version: str | None) -> Iterator[str]:
         engine = Trtllm.of(self._listener.job.scenario)
         if engine.eos_id >= 0:
             yield "answers end at the end token (engine.eos_id), so output lengths were not checked"
-        yield from remarks(asked(engine), self._version)
-        if not engine.dialect and (warning := newer_than_known(self._version)):
+        yield from remarks(asked(engine), version)
+        if not engine.dialect and version and (warning := newer_than_known(version)):
             yield warning
 
     def _facts(self, report: WorkerReport) -> EngineFacts:
@@ -256,7 +272,16 @@ class _Listener(WorkerListener):
         self.job = job
 
     def logged(self, line: Line, report: WorkerReport) -> None:
-        """Report the log while the weights load, because there are no events then."""
+        """Report the log while the weights load, because there are no events then.
+
+        Raises:
+            EngineError: a container lacks our worker; a launcher may wait for ever after that.
+        """
+        if _NO_WORKER in line.text:
+            raise self.failure(
+                "the container has no pytest-dsr1, whose worker runs there; install it in the image: "
+                f"pip install --no-deps pytest-dsr1=={installed_version('pytest-dsr1')}"
+            )
         if report.phase == "loading" and _LOADING.search(line.text):
             self.observer.phase("loading", plain_line(line.text).text.strip()[:100])
 

@@ -1,9 +1,9 @@
 """The child program of the engine trtllm: ``tensorrt_llm.LLM``, and a closed loop over the requests.
 
 ``python -m pytest_dsr1.engines.tensorrt_llm.llm_api.worker JOB.json`` reads a `TrtllmJob` and loads the model
-once. It reads orders, one `Order` per line, from the descriptor in ``DSR1_COMMANDS_FD`` (or standard input),
-and measures once per order. The line ``stop`` ends a measurement early, and ``ask`` asks the job's questions;
-the end of the orders ends the program. It writes the events of :mod:`pytest_dsr1.process.worker`.
+once. It reads orders, one `Order` per line, from standard input, and measures once per order. The line
+``stop`` ends a measurement early, and ``ask`` asks the job's questions; the end of the orders ends the
+program. It writes the events of :mod:`pytest_dsr1.process.worker`.
 
 Requests are sent and timed as in trtllm-bench (tensorrt_llm/bench/benchmark/utils/asynchronous.py): all wait
 for a semaphore of ``concurrency`` slots. The time of a request starts when it has its slot, just before
@@ -330,11 +330,11 @@ async def _serve(server: Server, stream: Any) -> None:
         transport.close()
 
 
-def work(job: Path, events: Events, stream: BinaryIO | None) -> None:
+def work(job: Path, events: Events, stream: BinaryIO) -> None:
     """Run the job of the job file."""
     server = Server(TrtllmJob.load(job), events)
     try:
-        asyncio.run(_serve(server, stream or sys.stdin))
+        asyncio.run(_serve(server, stream))
     finally:
         server.shutdown()
 

@@ -10,6 +10,7 @@ import sys
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,13 @@ from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.schema.scenario import Scenario, Speculation
 from pytest_dsr1.workload.workload import Workload
 from tests.helpers import values
+from tests.helpers.events import SAYS
 from tests.helpers.metrics import from_records
+from tests.helpers.nodes import OF_A_STEP, on_two_nodes, program
 from tests.helpers.paths import ROOT
 from tests.helpers.waiting import ever_longer
 from tests.helpers.watcher import Watcher
+from tests.standins import srun
 from tests.standins.tensorrt_llm.install import install
 
 MTP = {"speculative_config": {"decoding_type": "MTP", "max_draft_len": 3}}
@@ -269,15 +273,16 @@ def test_only_the_first_requests_of_a_longer_file_are_sent(api: Api) -> None:
     assert sorted(record.id for record in result.records) == [0, 1, 2]
 
 
-LOSES = """
-import json, os, sys
-events, orders = os.fdopen(int(os.environ["DSR1_EVENTS_FD"]), "w"), os.fdopen(int(os.environ["DSR1_COMMANDS_FD"]))
-orders.readline()
+LOSES = (
+    SAYS
+    + """
+sys.stdin.readline()
 for id in 0, 1:
     record = dict(id=id, submitted_s=1.0, first_token_s=None, last_token_s=2.0, input_tokens=8, output_tokens=16)
-    events.write(json.dumps({"event": "record", "record": record}) + "\\n")
-events.write(json.dumps({"event": "result", "versions": {}, "facts": {}}) + "\\n")
+    say(json.dumps({"event": "record", "record": record}))
+say(json.dumps({"event": "result", "versions": {}, "facts": {}}))
 """
+)
 
 
 @pytest.mark.parametrize("enough", [None, lambda _: False])
@@ -659,6 +664,61 @@ def test_secrets_are_only_in_the_file_that_the_worker_reads(api: Api) -> None:
     assert api.artifact("job.json")["options"]["env_overrides"] == {"HF_TOKEN": "planted"}
     assert (job.artifacts / "job.json").stat().st_mode & 0o777 == 0o600
     assert "planted" not in TrtllmEngine().script(job)
+
+
+LAUNCHER = (
+    "sh",
+    "-c",
+    '[ "$SLURM_PROCID" != 0 ] && echo rank $SLURM_PROCID || exec "$@" </dev/null',
+    "launcher",
+)
+"""Runs the command in the first rank, without input, as trtllm-llmapi-launch does it."""
+
+
+def test_a_run_over_two_nodes(api: Api, tmp_path: Path) -> None:
+    api.monkeypatch.setenv("PATH", str(srun.install(tmp_path / "slurm")), prepend=os.pathsep)
+    for name, value in OF_A_STEP.items():
+        api.monkeypatch.setenv(name, value)
+    job = on_two_nodes(api.installed("1.2.1").job(environment={"UCX_TLS": "rc"}), launcher=list(LAUNCHER))
+    job = replace(job, questions=(QuestionSet(SAME, 2),))
+    result = TrtllmEngine().run(job, api.watcher)
+    assert {record.id for record in result.records} == set(range(6))
+    assert [answer.error for answer in result.answers] == [None] * 4
+    log = (job.artifacts / "engine.log").read_text()
+    assert sorted(re.findall(r"^rank (\d)$", log, re.MULTILINE)) == list("1234567")
+
+
+def test_a_run_over_two_nodes_is_stopped_early(api: Api, tmp_path: Path) -> None:
+    api.monkeypatch.setenv("PATH", str(srun.install(tmp_path / "slurm")), prepend=os.pathsep)
+    job = on_two_nodes(api.installed("1.2.1").job(), launcher=list(LAUNCHER))
+    assert TrtllmEngine().run(replace(job, enough=lambda _: True), api.watcher).stopped
+
+
+def image(api: Api, path: str) -> Job:
+    """Return a job in a container whose Python finds packages only in these folders."""
+    folder = api.folder / "image"
+    program(folder / "bin", "python3", f'PYTHONPATH={path} exec {sys.executable} -S "$@"')
+    api.monkeypatch.setenv("PATH", str(srun.install(api.folder / "slurm")), prepend=os.pathsep)
+    return on_two_nodes(api.job(), launcher=list(LAUNCHER), srun=[f"--container-image={folder}"])
+
+
+def test_a_container_has_its_own_library(api: Api) -> None:
+    job = image(api, f"{install(api.folder / 'site', '1.3.0')}:{ROOT}:{Path(psutil.__file__).parents[1]}")
+    result = TrtllmEngine().run(job, api.watcher)
+    assert result.versions == {"tensorrt_llm": "1.3.0"}
+    assert api.watcher.steps[0] == ("starting", "TensorRT-LLM of the container")
+    assert TrtllmEngine().script(job).startswith("# newest known dialect 1.3: ")
+
+
+def test_a_container_without_our_worker_is_named(api: Api) -> None:
+    """A launcher may wait for ever after that."""
+    job = image(api, str(install(api.folder / "site", "1.3.0")))
+    with pytest.raises(EngineError) as caught:
+        TrtllmEngine().run(job, api.watcher)
+    assert str(caught.value).splitlines()[0] == (
+        "small: the container has no pytest-dsr1, whose worker runs there; install it in the image: pip install --no-deps "
+        f"pytest-dsr1=={version('pytest-dsr1')}"
+    )
 
 
 SAME = tuple(Question(f"same_answers/{n}", (n, 1, 2), 40, ends=False) for n in range(4))
