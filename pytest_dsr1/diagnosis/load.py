@@ -64,7 +64,7 @@ def low_concurrency(measurement: Measurement) -> str | None:
 def engine_queue(measurement: Measurement) -> str | None:
     """Requests that wait in the engine because it takes fewer at once than are sent."""
     scenario, load = measurement.scenario, measurement.scenario.load
-    most, slots = scenario.engine.slots, scenario.engine.settings_for.get("slots", "")
+    most, slots = scenario.engine.slots, scenario.engine.setting_for("slots")
     # If all requests are sent at once, the scenario asks for a queue.
     if load.arrival is None and most is not None and most < load.at_once < load.num_requests:
         limit = f" ({scenario.engine.slots_reason})" if scenario.engine.slots_reason else ""

@@ -12,6 +12,7 @@ H200 made 10,600 tok/s with 64 requests; with the experts of uniform routing the
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -63,12 +64,14 @@ class Roofline:
     Attributes:
         model: the model served.
         peaks: the peaks of each GPU.
-        gpus: number of GPUs.
+        gpus: number of GPUs that compute a step together.
+        servers: number of such groups; each computes steps of its own requests.
     """
 
     model: RunModel
     peaks: KnownGpu
     gpus: int
+    servers: int = 1
 
     def step(self, batch: int, context: float) -> Step:
         """Return the least time of a decode step.
@@ -147,7 +150,9 @@ def roofline(measurement: Measurement) -> Roofline:
             raise NotKnownError(
                 f"{name} has no {stored.tensor_core} tensor cores and computes in another format"
             )
-    return Roofline(model, peaks, gpus)
+    # Of disaggregated servers only these decode, each with weights of its own.
+    writing = [each.gpus for each in measurement.result.facts.roles if each.role == "generation"]
+    return Roofline(model, peaks, max(writing), len(writing)) if writing else Roofline(model, peaks, gpus)
 
 
 def why_no_bounds(measurement: Measurement) -> str | None:
@@ -172,20 +177,24 @@ def bounds(measurement: Measurement) -> tuple[Bound, ...]:
         return ()
     accepted, context = _accepted(measurement, least.model), _least_context(measurement, least.model)
     batch = min(measurement.scenario.load.at_once, measurement.workload.requests)
+    servers = min(least.servers, batch)
+    largest = math.ceil(batch / servers)
     return tuple(
-        _bound(measurement, metric, least.step(size, context), size * accepted, per)
-        for metric, size, per in (
-            ("per_user_output_throughput", 1, 1),
-            ("total_output_throughput", batch, 1),
-            ("per_gpu_output_throughput", batch, least.gpus),
+        _bound(measurement, metric, least.step(size, context), size * at_once * accepted, per, at_once)
+        for metric, size, at_once, per in (
+            ("per_user_output_throughput", 1, 1, 1),
+            ("total_output_throughput", largest, servers, 1),
+            ("per_gpu_output_throughput", largest, servers, measurement.result.gpus),
         )
         if metric in measurement.metrics
     )
 
 
-def _bound(measurement: Measurement, metric: str, step: Step, tokens: float, per: int) -> Bound:
+def _bound(measurement: Measurement, metric: str, step: Step, tokens: float, per: int, servers: int) -> Bound:
+    """Return a bound: ``tokens`` of all ``servers`` in each step, divided by ``per`` GPUs."""
     value, measured = tokens / step.seconds / per, measurement.metrics[metric].value
     split = f" / {per} GPUs" if per > 1 else ""
+    on_each = f" on each of {servers} servers" if servers > 1 else ""
     return Bound(
         metric=metric,
         value=value,
@@ -193,7 +202,7 @@ def _bound(measurement: Measurement, metric: str, step: Step, tokens: float, per
         share=measured / value,
         limit=step.limit,
         arithmetic=(
-            f"{step.arithmetic}: {_count(tokens, 'token')} / {step.seconds * 1e3:.3f} ms{split} = "
+            f"{step.arithmetic}{on_each}: {_count(tokens, 'token')} / {step.seconds * 1e3:.3f} ms{split} = "
             f"{value:,.1f} {METRICS[metric].unit}"
         ),
     )

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_dsr1.engines.facts import RoleServer
 from pytest_dsr1.engines.tensorrt_llm.settings import TensorRtLlm
 from pytest_dsr1.engines.trtllm_options.options import KvCacheConfig
 from pytest_dsr1.machine.gpu.known import KNOWN_GPUS
@@ -98,6 +99,26 @@ def test_the_arithmetic_can_be_checked() -> None:
         f"{bf16 / 1e12:.2f} TFLOP at 8 x 989 TFLOPS (BF16), in {seconds * 1e3:.3f} ms: 1,024 tokens / "
         f"{seconds * 1e3:.3f} ms / 8 GPUs = {found.value:,.1f} tok/s/GPU"
     )
+
+
+def test_of_disaggregated_servers_those_that_write_decide() -> None:
+    """Each has weights of its own, and reads them for its requests alone."""
+    names = ("total_output_throughput", "per_gpu_output_throughput", "per_user_output_throughput")
+    run = measured(shipped("h200/max-throughput"), dict.fromkeys(names, 9.0))
+    alone = {one.metric: one.value for one in bounds(run)}
+    writing = (RoleServer("generation", number, [f"n{number}"], 8) for number in (1, 2))
+    roles = (*writing, RoleServer("context", 1, ["n3"], 4))
+    facts = replace(run.result.facts, roles=roles)
+    apart = replace(run, result=replace(run.result, gpus=20, facts=facts))
+    found = {one.metric: one for one in bounds(apart)}
+    assert found["per_user_output_throughput"].value == pytest.approx(alone["per_user_output_throughput"])
+    half = changed("h200/max-throughput", load={"concurrency": 512})
+    of_half = bound(measured(half, {"total_output_throughput": 1.0})).value
+    total = found["total_output_throughput"]
+    assert total.value == pytest.approx(2 * of_half)
+    assert found["per_gpu_output_throughput"].value == pytest.approx(2 * of_half / 20)
+    assert total.arithmetic.startswith("a step of 512 requests computes ")
+    assert " ms on each of 2 servers: 1,024 tokens / " in total.arithmetic
 
 
 def test_a_slice_in_bf16_is_bound_by_its_weights() -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Discriminator, Field, Tag
 
 from pytest_dsr1.engines.openai import acceptance
-from pytest_dsr1.engines.openai.disaggregated import Disaggregated, of_role
+from pytest_dsr1.engines.openai.disaggregated import WRITES, Disaggregated, of_role
 from pytest_dsr1.engines.trtllm_options.acceptance import cannot_force, forced_by_hand
 from pytest_dsr1.engines.trtllm_options.answers import (
     DECIDED_BY,
@@ -220,7 +220,7 @@ class OpenAi(EngineSettings):
         Of disaggregated servers those that write the answers decide.
         """
         if self.disaggregated is not None:
-            return self.roles["generation"].draft_tokens
+            return self.roles[WRITES].draft_tokens
         return None if self._answers is None else self._answers.draft_tokens
 
     @property
@@ -323,7 +323,12 @@ class OpenAi(EngineSettings):
         yield folder_named(environ, "SGLANG_JIT_CACHE_DIR", sglang)
 
     def setting_for(self, purpose: Purpose) -> str | None:
-        """Return the setting; with TensorRT-LLM's options also one of them."""
+        """Return the setting; with TensorRT-LLM's options also one of them.
+
+        Of disaggregated servers it is that of those that write the answers.
+        """
+        if self.disaggregated is not None and purpose in SETTINGS_FOR and purpose != "streaming":
+            return of_role(WRITES, SETTINGS_FOR[purpose])
         found = super().setting_for(purpose)
         return SETTINGS_FOR.get(purpose) if found is None and self._answers is not None else found
 

@@ -28,7 +28,7 @@ DECIDED_BY: Mapping[Answer, tuple[str, ...]] = {
 
 SETTINGS_FOR: Mapping[Purpose, str] = {
     "attention_dp": "engine.llm_api.enable_attention_dp",
-    "kv_cache_in_fp8": "kv_cache_config.dtype",
+    "kv_cache_in_fp8": "engine.llm_api.kv_cache_config.dtype",
     "slots": "engine.max_batch_size",
     "speculation": "engine.llm_api.speculative_config",
     "streaming": "engine.streaming: true",

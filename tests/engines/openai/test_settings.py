@@ -61,6 +61,9 @@ def test_the_settings_that_messages_name_are_those_of_the_options() -> None:
     serve, other = OpenAi.model_validate(SERVE), OpenAi.model_validate({**SERVE, "server": "vllm"})
     assert serve.setting_for("attention_dp") == "engine.llm_api.enable_attention_dp"
     assert serve.setting_for("kv_cache_memory") == "engine.gpu_memory_fraction"
+    apart = OpenAi.model_validate({**SERVE, "disaggregated": {"context": {}, "generation": {}}})
+    assert apart.setting_for("slots") == "engine.disaggregated.generation.max_batch_size"
+    assert apart.setting_for("streaming") == "engine.streaming: true"
     assert (serve.setting_for("output_over_time"), other.setting_for("attention_dp")) == (None, None)
 
 
