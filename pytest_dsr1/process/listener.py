@@ -242,7 +242,8 @@ class WorkerListener:
             lines = child.read(waiting.poll_s)
             self._unsearched = child.unsearched
             for line in lines:
-                waiting.heard(line.text)
+                if queued := waiting.heard(line.text):
+                    self.observer.phase("starting", queued)
                 self._take(line, report, ended)
             if report.last:
                 break

@@ -679,11 +679,14 @@ def test_a_run_over_two_nodes(api: Api, tmp_path: Path) -> None:
     api.monkeypatch.setenv("PATH", str(srun.install(tmp_path / "slurm")), prepend=os.pathsep)
     for name, value in OF_A_STEP.items():
         api.monkeypatch.setenv(name, value)
-    job = on_two_nodes(api.installed("1.2.1").job(environment={"UCX_TLS": "rc"}), launcher=list(LAUNCHER))
+    waits = 'echo "srun: Job 7 step creation temporarily disabled, retrying (busy)" >&2; exec "$@"'
+    launcher = ["sh", "-c", waits, "sh", *LAUNCHER]
+    job = on_two_nodes(api.installed("1.2.1").job(environment={"UCX_TLS": "rc"}), launcher=launcher)
     job = replace(job, questions=(QuestionSet(SAME, 2),))
     result = TrtllmEngine().run(job, api.watcher)
     assert {record.id for record in result.records} == set(range(6))
     assert [answer.error for answer in result.answers] == [None] * 4
+    assert any(said.startswith("srun waits for another step of job 7: ") for said in api.watcher.details)
     log = (job.artifacts / "engine.log").read_text()
     assert sorted(re.findall(r"^rank (\d)$", log, re.MULTILINE)) == list("1234567")
 
