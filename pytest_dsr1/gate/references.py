@@ -279,9 +279,17 @@ def _elsewhere(references: References, node: str) -> str:
     return f"; on other nodes: {by_node(others)}" if others else ""
 
 
+_SAME_BUT_FOR_THE_GPUS = {"total_output_throughput", "per_gpu_output_throughput"}
+
+
+def _differ_alike(metric: str, other: str) -> bool:
+    """Return whether two metrics are the same but for a factor that no run changes."""
+    return metric == other or {metric, other} == _SAME_BUT_FOR_THE_GPUS
+
+
 def noise_by(references: References | None, scenario: Scenario, facts: Facts, metric: str) -> Noise:
     """Return how much engine starts differ in a metric, from its references; without them, as presumed."""
-    if references is None or metric != references.metric:
+    if references is None or not _differ_alike(metric, references.metric):
         return Noise(scenario.gate.presumed_noise_percent)
     alike = not differences(references.facts, facts, references.under_test)
     if not alike or references.noise_percent is None:

@@ -191,6 +191,7 @@ def test_the_noise_of_a_metric_is_that_of_like_references_or_presumed() -> None:
     assert noise(found) == Noise(found.noise_percent, 16)
     assert noise(found, {**FACTS, "driver": "580"}) == Noise(found.noise_percent, 16), "a gate judges it"
     assert noise(None) == noise(found, name="average_ttft") == presumed
+    assert noise(found, name="per_gpu_output_throughput") == noise(found), "the same but for a factor"
     assert noise(found, {**FACTS, "gpu.power_limit_w": 500.0}) == presumed
     assert noise(references(1)) == presumed
 

@@ -94,9 +94,9 @@ def comparison_pictures(case: Case, context: ReportContext) -> Iterator[Picture]
     here = comparability.node(measurement.fingerprint.facts)
     runs = [run for run in context.history.runs if run.node == here and run.folder != measurement.folder]
     yield from _against_references(case)
-    yield from _plane(measurement, runs, context.published)
     yield from _over_runs(case, measurement, case.background.past)
     yield from _steady_over_runs(case, measurement)
+    yield from _plane(measurement, runs, context.published)
 
 
 def _against_references(case: Case) -> Iterator[Picture]:
@@ -213,7 +213,7 @@ def _plane(
         f"{len(others)} other runs of this model on this machine; {published_text}. Up and to the right is "
         "better; both scales are logarithmic"
     )
-    yield Picture("Throughput per GPU vs. speed per user", f"{caption}.", picture([marks, labels]))
+    yield Picture("Throughput per GPU vs. speed per user", f"{caption}.", picture([marks, labels]), wide=True)
 
 
 def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) -> Iterator[Picture]:
@@ -242,7 +242,7 @@ def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) 
         f"{metric.label} of {len(values)} whole runs of this profile on this machine, of as many requests: "
         f"{number(min(values))} to {number(max(values))} {metric.unit}, this one {number(own.value)}."
     )
-    yield Picture("Trend across runs", caption, picture(layers))
+    yield Picture("Trend across runs", caption, picture(layers), wide=True)
 
 
 def _steady_over_runs(case: Case, measurement: Measurement) -> Iterator[Picture]:
@@ -258,7 +258,8 @@ def _steady_over_runs(case: Case, measurement: Measurement) -> Iterator[Picture]
         f"{len(accepted)} accepted references, {number(references.mean)} {metric.unit} on average; "
         f"this run {number(figure)}."
     )
-    yield Picture("Trend of steady figures", caption, picture([_by_date(groups, metric.unit)]))
+    drawn = picture([_by_date(groups, metric.unit)])
+    yield Picture("Trend of steady figures", caption, drawn, wide=True)
 
 
 _Dated = Sequence[tuple[datetime, float]]

@@ -44,6 +44,8 @@ from pytest_dsr1.reporting.charts.vega import (
 )
 from pytest_dsr1.text import clock, number
 
+OVER_TIME = "Output throughput over time"
+"""The title of the picture that answers when a run was slow."""
 TIMES: Mapping[str, tuple[str, str]] = {
     "latency": ("Request latency", "request latency in ms"),
     "ttft": ("Time to first token (TTFT)", "time to first token in ms"),
@@ -119,6 +121,15 @@ def of_measurement(measurement: Measurement) -> Iterator[Picture]:
         yield _gpus(name, series, slow, measurement.measured_s, doubts)
 
 
+def not_drawn(measurement: Measurement) -> Iterator[str]:
+    """Yield which pictures of a run are missing for want of data."""
+    if not output_rate(measurement):
+        why = _untimed(measurement) or "the engine gave no times of requests"
+        yield f"Throughput over time and the spread of latencies are not drawn: {why}."
+    if measurement.scenario.hardware.gpu is not None and not gpu_spans(measurement):
+        yield "Clocks, power and temperatures are not drawn: no samples of the GPUs were recorded."
+
+
 def _untimed(measurement: Measurement) -> str:
     """Return why the engine did not measure when tokens came; empty if it did, or does not know why."""
     return measurement.result.facts.not_measured.get("average_ttft", "")
@@ -157,7 +168,7 @@ def _throughput(measurement: Measurement, rate: list[Point], window: Steady | st
         line(rate, seconds_axis(measurement.measured_s), value_axis(unit)),
         *(layer for target in targets for layer in level(target.value, "target")),
     ]
-    return Picture("Output throughput over time", f"{'; '.join(caption)}.", picture(layers))
+    return Picture(OVER_TIME, f"{'; '.join(caption)}.", picture(layers))
 
 
 def _in_flight(measurement: Measurement, flying: list[Point], window: Steady | str) -> Picture:

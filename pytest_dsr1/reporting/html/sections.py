@@ -31,7 +31,8 @@ from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS, metric_named
 from pytest_dsr1.metrics.in_flight import FULL
 from pytest_dsr1.reporting.charts.history import ReportContext, comparison_pictures
-from pytest_dsr1.reporting.charts.run import Picture, of_measurement
+from pytest_dsr1.reporting.charts.run import OVER_TIME, Picture, not_drawn, of_measurement
+from pytest_dsr1.reporting.html.head import Bar, Figure, bars, figures, ran
 from pytest_dsr1.reporting.terminal.overview import engine_bound
 from pytest_dsr1.roofline.bounds import Bound, why_no_bounds
 from pytest_dsr1.storage.files import open_regular
@@ -107,13 +108,18 @@ class Section:
         id: of the section, for links.
         case: the case.
         status: its verdict as text; empty if nothing was judged.
+        figures: the main figures.
+        ran: what ran, in a line.
+        bars: a bar for each verdict on a metric that was measured.
         judged: the rows of the table of verdicts.
         bounds: the rows of the table of bounds.
         no_bounds: why there are no bounds; empty otherwise.
         engine_bound: the engine's own figure about its decode step; empty without one.
         answers: questions about the verdict, with answers; none if all passed.
         messages: the full messages of what did not pass.
-        pictures: of the measurement, then of comparisons.
+        pictures: of comparisons, and of the throughput over time.
+        more_pictures: of the measurement.
+        not_drawn: why pictures of the measurement are missing.
         published: metric, published value, this run's share of it, publication, note.
         differences: of the newest publication, each key with another value here and its known cost.
         options: of the engine: name, value in effect, value asked for, where it was read, and whether the two
@@ -133,6 +139,9 @@ class Section:
     id: str
     case: Case
     status: str
+    figures: tuple[Figure, ...]
+    ran: str
+    bars: tuple[Bar, ...]
     judged: tuple[Judged, ...]
     bounds: tuple[Bounded, ...]
     no_bounds: str
@@ -140,6 +149,8 @@ class Section:
     answers: tuple[tuple[str, str], ...]
     messages: tuple[str, ...]
     pictures: tuple[Picture, ...]
+    more_pictures: tuple[Picture, ...]
+    not_drawn: tuple[str, ...]
     published: tuple[tuple[str, str, str, str, str], ...]
     differences: tuple[str, ...]
     options: tuple[tuple[str, str, str, str, bool], ...]
@@ -166,18 +177,26 @@ def section(case: Case, index: int, context: ReportContext, page: Path) -> Secti
     measurement = case.run.measurement
     health = measurement.gpu_health if measurement else None
     found = faults(case)
+    own = tuple(of_measurement(measurement)) if measurement else ()
+    compared = tuple(comparison_pictures(case, context)) if measurement else ()
+    over_time = 1 if own and own[0].title == OVER_TIME else 0
     published = tuple(published_values(case.scenario, measurement)) if measurement else ()
     return Section(
         id=f"scenario-{index}",
         case=case,
         status=case.judgment.status.value if case.judgment.status else "",
+        figures=tuple(figures(case)),
+        ran=ran(case.scenario, measurement),
+        bars=tuple(bars(case)),
         judged=tuple(_judged(case, verdict) for verdict in case.judgment.judged),
         bounds=tuple(map(_bounded, case.run.bounds)),
         no_bounds=(why_no_bounds(measurement) or "") if measurement else "",
         engine_bound=engine_bound(measurement) or "" if measurement else "",
         answers=tuple(_answers(case, found)),
         messages=tuple(dict.fromkeys(fault.message for fault in found)),
-        pictures=(*of_measurement(measurement), *comparison_pictures(case, context)) if measurement else (),
+        pictures=(*compared, *own[:over_time]),
+        more_pictures=own[over_time:],
+        not_drawn=tuple(not_drawn(measurement)) if measurement else (),
         published=tuple(each.cells for each in published),
         differences=published[0].differences if published else (),
         options=tuple(_options(measurement)) if measurement else (),
