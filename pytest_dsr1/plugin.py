@@ -174,12 +174,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     state = config.stash.get(STATE, None)
     if state is None:
         return
-    from pytest_dsr1.session.benchmark import saved_or_noted
+    from pytest_dsr1.session.benchmark import only_where_asked, saved_or_noted
     from pytest_dsr1.session.endings import note_selected
     from pytest_dsr1.session.running import Running
 
     note_selected(state, session.items)
     config.pluginmanager.register(Running(state), "dsr1-running")
+    only_where_asked(config)
     saved_or_noted(config, lambda text: state.written.append((f"dsr1: {harmless(text)}", NOT_WRITTEN)))
 
 

@@ -42,8 +42,8 @@ class Slow:
 
 def locations(measurement: Measurement, others: Sequence[PastRun]) -> Iterator[str]:
     """Yield where the run went wrong, if it shows that; ``others`` are comparable runs."""
-    yield from _throttled(measurement)
-    yield from _slower_part(measurement, others)
+    found = [*_throttled(measurement), *_slower_part(measurement, others)]
+    yield from found or _split(measurement)
 
 
 def _throttled(measurement: Measurement) -> Iterator[str]:
@@ -57,7 +57,7 @@ def _throttled(measurement: Measurement) -> Iterator[str]:
 
 
 def _slower_part(measurement: Measurement, others: Sequence[PastRun]) -> Iterator[str]:
-    """Yield which part of a request takes longer than in other runs, if there are enough of them.
+    """Yield which part of a request takes longer than in other runs, or none; nothing without enough runs.
 
     A request takes TTFT + (output tokens - 1) * TPOT; the part that adds more to it is named first.
     """
@@ -71,7 +71,11 @@ def _slower_part(measurement: Measurement, others: Sequence[PastRun]) -> Iterato
     weights = {"average_ttft": 1.0, "average_tpot": tokens}
     added_ms = {name: (here[name] - usual[name]) * weights[name] for name in names}
     usual_ms = sum(usual[name] * weights[name] for name in names)
-    if usual_ms <= 0 or 100 * sum(added_ms.values()) / usual_ms < NOTABLE_PERCENT:
+    if usual_ms <= 0:
+        return
+    if 100 * sum(added_ms.values()) / usual_ms < NOTABLE_PERCENT:
+        runs = f"the median of {len(known)} other runs on this machine"
+        yield f"no part of a request takes longer than in {runs}"
         return
     parts = [
         f"{METRICS[name].label} {number(here[name])} ms ({100 * (here[name] / usual[name] - 1):+.1f}%)"
@@ -80,6 +84,23 @@ def _slower_part(measurement: Measurement, others: Sequence[PastRun]) -> Iterato
     ]
     part = "queue/prefill" if added_ms["average_ttft"] > added_ms["average_tpot"] else "decode"
     yield f"{part}: {', '.join(parts)}, compared with the median of {len(known)} other runs on this machine"
+
+
+def _split(measurement: Measurement) -> Iterator[str]:
+    """Yield how the time of a request divides, if there is nothing to compare it with."""
+    known = measurement.metrics
+    if "average_ttft" not in known or "average_tpot" not in known:
+        return
+    ttft_ms, tpot_ms = known["average_ttft"].value, known["average_tpot"].value
+    decode_ms = max(measurement.workload.mean_output - 1, 0.0) * tpot_ms
+    if ttft_ms + decode_ms <= 0:
+        return
+    share = decode_ms / (ttft_ms + decode_ms)
+    yield (
+        f"{share:.0%} of a request's time is decode ({number(tpot_ms)} ms per output token), {1 - share:.0%} "
+        f"is before its first token ({number(ttft_ms)} ms); which of them is slow is unknown without "
+        f"{FEWEST_RUNS} comparable runs on this machine"
+    )
 
 
 def gpu_spans(measurement: Measurement) -> dict[GpuName, list[Span]]:

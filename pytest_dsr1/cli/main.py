@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from pytest_dsr1.cli import bisect, compare, docs, importing, probe, references, sbatch
 from pytest_dsr1.cli.references import SUITES_HELP
-from pytest_dsr1.text import harmless, say
+from pytest_dsr1.text import harmless, say, shell_word
 
 
 def _restore(_: argparse.Namespace) -> int:
@@ -54,6 +54,11 @@ def _dataset(options: argparse.Namespace) -> int:
             write_synthetic(scenario.dataset, scenario.load, part, progress)
     except OSError as error:
         raise UserError(f"{target}: cannot be written: {error.strerror}") from None
+    requests = scenario.load.num_requests
+    say(
+        f"{target}: {requests:,} requests of {scenario.name}, one per line; for trtllm-bench: --dataset "
+        f"{shell_word(str(target))}"
+    )
     return 0
 
 

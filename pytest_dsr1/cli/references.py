@@ -207,11 +207,22 @@ def _summary(store: Path, found: References) -> tuple[str, ...]:
 
 
 def _show_one(store: Path, profile: str) -> int:
+    from pytest_dsr1.errors import NoReferenceError
+    from pytest_dsr1.gate import recordings
     from pytest_dsr1.gate.accuracy.judge import about
     from pytest_dsr1.gate.comparability import short
     from pytest_dsr1.gate.reference_file import read
+    from pytest_dsr1.gate.references import how_to_get_more
 
-    found = read(store, profile, _now())
+    try:
+        found = read(store, profile, _now())
+    except NoReferenceError:
+        waiting = len(recordings.names(store, profile))
+        say(
+            f"{profile}: no references are accepted in {store}; {waiting} recorded runs wait for that; "
+            f"{how_to_get_more(profile)}"
+        )
+        return 0
     accepted, mean = found.accepted, found.mean
     commit = f", commit {accepted.commit}" if accepted.commit else ""
     say(f"{found.profile}: {found.metric}, {found.better} is better")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -135,6 +136,25 @@ def saved_or_noted(config: pytest.Config, note: Callable[[str], None]) -> None:
             )
 
     session.handle_saving = handle_saving
+
+
+def only_where_asked(config: pytest.Config) -> None:
+    """Leave pytest-benchmark's table out, unless an option asks for it, or it has other benchmarks too."""
+    session = getattr(config, "_benchmarksession", None)
+    given = (
+        *config.invocation_params.args,
+        *config.getini("addopts"),
+        *shlex.split(os.environ.get("PYTEST_ADDOPTS", "")),
+    )
+    if session is None or any(word.startswith("--benchmark") for word in given):
+        return
+    display = session.display
+
+    def ours(terminal: Any) -> None:
+        session.quiet |= all("profile" in each.extra_info for each in session.benchmarks)
+        display(terminal)
+
+    session.display = ours
 
 
 def gpus_of(state: RunState, selection: Selection) -> dict[str, object]:

@@ -14,9 +14,14 @@ from pytest_dsr1.session.selection import SELECTION
 from pytest_dsr1.text import harmless
 
 if TYPE_CHECKING:
+    from _pytest.outcomes import Failed as _PytestFailed
+
     from pytest_dsr1.scenario.loading import LoadedScenario
     from pytest_dsr1.scenario.schema.scenario import Scenario
     from pytest_dsr1.session.selection import Selection
+    from pytest_dsr1.verdict.verdict import Verdict
+else:
+    _PytestFailed = pytest.fail.Exception
 
 
 class _Tests(ModuleType):
@@ -99,6 +104,21 @@ def scenario_file(parent: pytest.Collector, path: Path) -> ScenarioFile:
     return collector
 
 
+class Missed(_PytestFailed):
+    """The failure of a test whose verdict is bad.
+
+    Attributes:
+        figures: the miss in short; empty if the figures are not the reason.
+    """
+
+    __module__ = "builtins"  # as pytest's own, else pytest shows the name with its module
+    __qualname__ = __name__ = "Failed"
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(harmless(verdict.message), pytrace=False)
+        self.figures = verdict.figures
+
+
 def _environment(dsr1_preflight: object) -> None:
     """Pass if the machine fits the scenario; else the fixture raises."""
 
@@ -106,7 +126,7 @@ def _environment(dsr1_preflight: object) -> None:
 def _target(_dsr1_verdict: Any) -> None:
     """Pass if the target is met."""
     if _dsr1_verdict.status != "PASS":
-        pytest.fail(harmless(_dsr1_verdict.message), pytrace=False)
+        raise Missed(_dsr1_verdict)
 
 
 def _accuracy(_dsr1_accuracy_verdict: Any) -> None:
@@ -118,13 +138,13 @@ def _accuracy(_dsr1_accuracy_verdict: Any) -> None:
 def _frontier(_dsr1_frontier_verdict: Any) -> None:
     """Pass if the curve of a sweep reaches its figure."""
     if _dsr1_frontier_verdict.status != "PASS":
-        pytest.fail(harmless(_dsr1_frontier_verdict.message), pytrace=False)
+        raise Missed(_dsr1_frontier_verdict)
 
 
 def _search(_dsr1_search_verdict: Any) -> None:
     """Pass if what the search found is as high as the target, or if there is no target."""
     if _dsr1_search_verdict is not None and _dsr1_search_verdict.status != "PASS":
-        pytest.fail(harmless(_dsr1_search_verdict.message), pytrace=False)
+        raise Missed(_dsr1_search_verdict)
 
 
 def _measured(_dsr1_measured: None) -> None:
@@ -134,7 +154,7 @@ def _measured(_dsr1_measured: None) -> None:
 def _regression(_dsr1_gated: str | None, _dsr1_regression: Any) -> None:
     """Pass if a loss of delta against the accepted references is ruled out."""
     if _dsr1_regression.status != "PASS":
-        pytest.fail(harmless(_dsr1_regression.message), pytrace=False)
+        raise Missed(_dsr1_regression)
 
 
 def _reference(_dsr1_gated: str | None, _dsr1_recorded: Path) -> None:
@@ -144,7 +164,7 @@ def _reference(_dsr1_gated: str | None, _dsr1_recorded: Path) -> None:
 def _pair(_dsr1_gated: str | None, _dsr1_pair_verdict: Any) -> None:
     """Pass if the new side is not slower than the old one."""
     if _dsr1_pair_verdict.status != "PASS":
-        pytest.fail(harmless(_dsr1_pair_verdict.message), pytrace=False)
+        raise Missed(_dsr1_pair_verdict)
 
 
 MEASURED = "measured"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_dsr1.session.collection import gates, judges, loaded_of, made, measured, name_of
+from pytest_dsr1.session.collection import Missed, gates, judges, loaded_of, made, measured, name_of
 from pytest_dsr1.session.selection import SELECTION
 from pytest_dsr1.session.state import Failed, RunState, ScenarioOutcome, SelectedTest, ended_by
 from pytest_dsr1.text import brief, harmless
@@ -137,8 +137,15 @@ def note_skipped(
 
 
 def shorten(state: RunState, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
-    """Report a message of several lines in full once: each test that needs what failed fails with it."""
+    """Report a message of several lines in full once: each test that needs what failed fails with it.
+
+    pytest's short summary of failures begins with the figures of a miss, and has more than the first line.
+    """
     error = call.excinfo.value if call.excinfo else None
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None and isinstance(error, Failed | Missed):
+        figures = error.figures if isinstance(error, Missed) else ""
+        crash.message = " ".join(f"{figures}{': ' if figures else ''}{error}".split())
     if not (report.failed and isinstance(error, Failed)):
         return
     message = str(error)

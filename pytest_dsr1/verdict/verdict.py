@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any, ClassVar
 
 from pytest_dsr1.metrics.catalogue import metric_named
+from pytest_dsr1.text import number
 
 
 class Status(str, Enum):
@@ -83,6 +84,16 @@ class Verdict:
     message: str
     doubt: str = ""
     place: str = ""
+
+    @property
+    def figures(self) -> str:
+        """A miss in short, such as ``10.8 < 71.25 tok/s/user``; empty if the figures are not the reason."""
+        metric = metric_named(self.metric)
+        if self.measured is None or self.status is not Status.FAIL:
+            return ""
+        sign = "<" if metric.better == "higher" else ">"
+        missed = self.measured < self.bound if sign == "<" else self.measured > self.bound
+        return f"{number(self.measured)} {sign} {number(self.bound)} {metric.unit}" if missed else ""
 
     @property
     def label(self) -> str:

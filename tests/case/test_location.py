@@ -67,16 +67,32 @@ def test_the_runs_of_its_own_gate_are_no_measure(run: Measurement, tmp_path: Pat
     past = history(tmp_path)
     folders = [each.folder for each in comparable_runs(past, run)]
     slow = slowed(run, tpot=1.05)
-    for own, told in (([run.folder], 1), ([run.folder, folders[0]], 0)):
+    for own, told in (([run.folder], "decode: "), ([run.folder, folders[0]], "96% of a request's time is ")):
         write_gate(run.folder, replace(gate(Status.FAIL), runs=tuple(GateRun(str(each)) for each in own)))
         case = case_of(judged(slow, RUN), tmp_path / "store", NOW, past)
-        assert len(case.run.locations) == told
+        (place,) = case.run.locations
+        assert place.startswith(told)
 
 
 def test_no_part_is_to_blame_where_none_is_slower(run: Measurement, others: list[PastRun]) -> None:
-    assert list(locations(run, others)) == []
-    assert list(locations(slowed(run, ttft=0.5, tpot=0.9), others)) == []
-    assert list(locations(slowed(run, tpot=1.5), others[:2])) == [], "too few"
+    none = "no part of a request takes longer than in the median of 3 other runs on this machine"
+    assert list(locations(run, others)) == [none]
+    assert list(locations(slowed(run, ttft=0.5, tpot=0.9), others)) == [none]
+
+
+def test_without_runs_to_compare_with_the_time_of_a_request_is_divided(
+    run: Measurement, others: list[PastRun]
+) -> None:
+    slow = slowed(run, tpot=1.5)
+    ttft_ms, tpot_ms = (slow.metrics[f"average_{name}"].value for name in ("ttft", "tpot"))
+    share = 1 / (1 + ttft_ms / (2047 * tpot_ms))
+    assert list(locations(slow, others[:2])) == [
+        f"{share:.0%} of a request's time is decode ({number(tpot_ms)} ms per output token), {1 - share:.0%} "
+        f"is before its first token ({number(ttft_ms)} ms); which of them is slow is unknown without 3 "
+        "comparable runs on this machine"
+    ]
+    untimed = {name: value for name, value in slow.metrics.items() if name != "average_ttft"}
+    assert list(locations(replace(slow, metrics=untimed), others[:2])) == []
 
 
 def test_a_throttled_gpu_and_when(tmp_path: Path) -> None:

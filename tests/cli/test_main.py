@@ -80,13 +80,16 @@ def test_restore_puts_a_killed_run_back(library: Path, tmp_path: Path) -> None:
     assert machine.gpu(0, "vboost") == "0"
 
 
-def test_dataset_writes_the_requests_of_a_profile(tmp_path: Path) -> None:
+def test_dataset_writes_the_requests_of_a_profile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "dataset.jsonl"
     assert main(["dataset", "cpu-min-latency", str(path)]) == 0
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 10
     assert {(len(row["input_ids"]), row["output_tokens"]) for row in rows} == {(64, 64)}
     assert list(tmp_path.iterdir()) == [path]
+    assert capsys.readouterr().out == (
+        f"{path}: 10 requests of cpu-min-latency, one per line; for trtllm-bench: --dataset {path}\n"
+    )
 
 
 @pytest.fixture
@@ -167,7 +170,6 @@ def test_a_dataset_that_cannot_be_written_is_one_sentence(
     [
         (["compare", "::error ::x", "##[group]y"], ": :error ::x: is neither a folder nor a profile"),
         (["dataset", "##[error]x", "x.jsonl"], "no scenario matches '# #[error]x'"),
-        (["references", "show", "x\n::error ::y"], "x\n: :error ::y.yaml: there is no such file"),
     ],
 )
 def test_no_error_is_a_command_to_the_terminal_or_a_ci_server(

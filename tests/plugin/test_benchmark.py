@@ -37,6 +37,29 @@ def test_a_missed_target_is_still_a_measurement(suites: Suites) -> None:
     assert bench["extra_info"]["cause_evidence"].startswith("not known: ")
 
 
+TABLE = "*- benchmark: * tests -*"
+
+
+def test_the_table_is_shown_only_where_an_option_asks_for_it(suites: Suites) -> None:
+    suites.run("--dsr1-profile=alpha").stdout.no_fnmatch_line(TABLE)
+    suites.run("--dsr1-profile=alpha", "--benchmark-columns=mean").stdout.fnmatch_lines([TABLE])
+    suites.pytester.makepyfile(test_own="def test_own(benchmark):\n    benchmark(len, [])\n")
+    both = suites.run("--dsr1-profile=alpha", "test_own.py")
+    both.stdout.fnmatch_lines([TABLE])
+
+
+def test_the_short_summary_begins_with_the_figures(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    missed = suites.run("--dsr1-profile=alpha", "--dsr1-set=targets.0.value=99")
+    missed.stdout.fnmatch_lines(
+        ["FAILED own/alpha.yaml::target[[]*[]] - 16 < 94.05 tok/s: total output throughput 16 tok/s is *"]
+    )
+    monkeypatch.setenv("SCRIPTED_FAIL", "request")
+    suites.run("--dsr1-profile=alpha").stdout.fnmatch_lines(
+        ["ERROR own/alpha.yaml::target[[]*[]] - the run does not count: *"]
+    )
+
+
 def test_a_good_run_has_no_cause(suites: Suites) -> None:
     suites.run("--dsr1-profile=alpha", "--benchmark-save=x")
     assert not [key for key in saved(suites)["benchmarks"][0]["extra_info"] if key.startswith("cause")]
