@@ -67,7 +67,8 @@ def _load(names: Sequence[str], results: Path) -> list[Measurement]:
         UserError: some are not results; the message lists them all.
     """
     from pytest_dsr1.errors import UserError
-    from pytest_dsr1.measurement.store import find, load
+    from pytest_dsr1.measurement.finding import find
+    from pytest_dsr1.measurement.store import load
 
     loaded: list[Measurement] = []
     problems: dict[str, None] = {}
