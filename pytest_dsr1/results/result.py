@@ -71,12 +71,15 @@ class Result:
         measurement: Measurement,
         verdicts: tuple[Verdict, ...] = (),
         accuracy: tuple[AccuracyVerdict, ...] = (),
+        *,
+        why_invalid: tuple[str, ...] | None = None,
     ) -> None:
         self._slim = measurement
         self.folder = measurement.folder.absolute()
         self.scenario: Scenario = measurement.scenario
         self.verdicts = verdicts
         self.accuracy = accuracy
+        self._why_invalid = why_invalid
 
     @classmethod
     def load(cls, folder: Path) -> Result:
@@ -189,6 +192,8 @@ class Result:
     @cached_property
     def why_invalid(self) -> tuple[str, ...]:
         """Why the run says nothing about performance, by the rules of this version; empty if it is valid."""
+        if self._why_invalid is not None:
+            return self._why_invalid
         slim = self._slim
         return invalid_reasons(replace(slim, result=replace(slim.result, records=load_requests(self.folder))))
 
