@@ -9,6 +9,7 @@ from glob import glob
 from pathlib import Path
 
 from pytest_dsr1.errors import UserError
+from pytest_dsr1.measurement.bundle import is_bundle, unpacked
 from pytest_dsr1.measurement.store import newest
 from pytest_dsr1.storage.files import entries
 from pytest_dsr1.text import by_numbers, shown_path
@@ -21,7 +22,7 @@ def find(name: str, results: Path, base: Path = Path()) -> list[Path]:
     """Return the folders of the saved results that a person names.
 
     Args:
-        name: a result's folder, a profile for its newest result, or a glob of either.
+        name: a result's folder or bundle, a profile for its newest result, or a glob of folders of either.
         results: the folder of the profiles' results.
         base: the folder that a relative path starts from.
 
@@ -29,6 +30,8 @@ def find(name: str, results: Path, base: Path = Path()) -> list[Path]:
         UserError: there is no such result, or a newer one of the profile cannot be read.
     """
     named = base / name
+    if is_bundle(named):
+        return [unpacked(named)]
     if _is_result(named):
         return [named]
     profiles = [each for each in _folders(results) if fnmatchcase(each.name, name)]
@@ -51,7 +54,8 @@ def find_all(name: str, results: Path) -> list[Path]:
     """Return the folders of every saved result, complete or not, that a person names.
 
     Args:
-        name: a result's folder; a profile, its folder or a folder of results for all results in it; a glob.
+        name: a result's folder or bundle; a profile, its folder or a folder of results for all results in it;
+            a glob of folders.
         results: the folder of the profiles' results.
 
     Raises:
@@ -59,6 +63,8 @@ def find_all(name: str, results: Path) -> list[Path]:
         OSError: a folder cannot be listed.
     """
     named = Path(name)
+    if is_bundle(named):
+        return [unpacked(named)]
     if named.is_dir():
         folders = [named]
     else:

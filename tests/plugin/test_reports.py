@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.case import case
+from pytest_dsr1.cli.main import main
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
 from pytest_dsr1.gate.history import History, history
 from pytest_dsr1.measurement.measurement import Measurement
@@ -186,6 +187,17 @@ def test_a_replay_writes_the_report_again(suites: Suites) -> None:
     (saved,) = (suites.pytester.path / ".dsr1" / "alpha").iterdir()
     assert suites.run(f"--dsr1-replay={saved}", "--dsr1-report=report.md").ret == 0
     assert "# DeepSeek-R1 performance: 1 PASS" in read(suites, "report.md")
+    assert suites.engine_runs == ["alpha"]
+
+
+def test_a_replay_of_a_bundle_judges_it(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
+    suites.run("--dsr1-profile=alpha")
+    monkeypatch.chdir(suites.pytester.path)
+    assert main(["bundle", "alpha", "--anonymous", "--output", "sent.tar.gz"]) == 0
+    (suites.pytester.path / ".dsr1").rename("elsewhere")
+    assert suites.run("--dsr1-replay=sent.tar.gz", "--dsr1-report=report.md").ret == 0
+    assert "# DeepSeek-R1 performance: 1 PASS" in read(suites, "report.md")
+    assert suites.run("--dsr1-replay=sent.tar.gz", STRICT).ret == 1
     assert suites.engine_runs == ["alpha"]
 
 
