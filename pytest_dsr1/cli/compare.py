@@ -26,7 +26,9 @@ def add(commands: Any) -> None:
         "options, software and machine. All results are compared with the first one. See "
         "`pytest-dsr1 docs results`.",
     )
-    compare.add_argument("first", metavar="A", help="a result's folder, or a profile (its newest result)")
+    compare.add_argument(
+        "first", metavar="A", help="a result's folder, a bundle, or a profile (its newest result)"
+    )
     compare.add_argument("others", metavar="B", nargs="+", help="the results to compare with A")
     compare.add_argument(
         "--results",

@@ -26,8 +26,8 @@ def add(commands: Any) -> None:
         "names",
         metavar="NAME",
         nargs="*",
-        help="a profile for all of its results, a result's folder, a folder of results, or a glob (default: "
-        "all results)",
+        help="a profile for all of its results, a result's folder, a folder of results, a bundle, or a glob "
+        "(default: all results)",
     )
     export.add_argument("--format", choices=FORMATS, default="csv", help="default: csv")
     export.add_argument("--output", type=Path, metavar="FILE", help="the file to write (default: stdout)")

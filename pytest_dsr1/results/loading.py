@@ -35,15 +35,16 @@ class Results(Sequence[Result]):
     """Saved results, oldest first. It is immutable; a slice is one too.
 
     ``Results(result for result in results if ...)`` makes another one of some of them.
-
-    Attributes:
-        left_out: a sentence for each run that has no result, because it failed, was killed, or is still in
-            progress.
     """
 
     def __init__(self, results: Iterable[Result], left_out: Iterable[str] = ()) -> None:
         self._results = tuple(sorted(results, key=lambda result: (result.started, result.folder)))
-        self.left_out = tuple(left_out)
+        self._left_out = tuple(left_out)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """A sentence for each run without a result: it failed, was killed, or is still in progress."""
+        return self._left_out
 
     @overload
     def __getitem__(self, index: int) -> Result: ...
@@ -93,38 +94,40 @@ def load_results(*names: str | PathLike[str], results: str | PathLike[str] = RES
             names the files.
     """
     folder = Path(results)
-    found: dict[Path, Path] = {}
-    named: set[Path] = set()
     if not names and not folder.is_dir():
         raise UserError(
             f"{folder}: there is no such folder, in which runs save their results; start where it is, or "
             "name a folder of results"
         )
     problems: dict[str, None] = {}
-    for name in [fspath(each) for each in names or (folder,)]:
-        try:
-            runs = find_all(name, folder)
-        except UserError as error:
-            problems[str(error)] = None
-            continue
-        except OSError as error:
-            problems[f"{error.filename or name}: cannot be read: {error.strerror}"] = None
-            continue
-        named |= {run.absolute() for run in runs if run == Path(name)}
-        found.update({run.absolute(): run for run in runs})
     loaded: list[Result] = []
     left_out: list[str] = []
-    for absolute, run in found.items():
+    for run, is_named in _found([fspath(name) for name in names or (folder,)], folder, problems).items():
         try:
             loaded.append(Result.load(run))
         except IncompleteError as error:
-            if absolute in named:
+            if is_named:
                 problems[str(error)] = None
             left_out.append(brief(str(error)))
         except UserError as error:
             problems[str(error)] = None
-    if not problems and not loaded:
-        problems = dict.fromkeys(left_out)
-    if problems:
-        raise UserError("\n".join(problems))
+    if problems or not loaded:
+        raise UserError("\n".join(problems or left_out))
     return Results(loaded, left_out)
+
+
+def _found(names: Sequence[str], results: Path, problems: dict[str, None]) -> dict[Path, bool]:
+    """Return the folder of each result once, and whether a name means it alone; add what is wrong."""
+    found: dict[Path, tuple[Path, bool]] = {}
+    for name in names:
+        try:
+            runs = find_all(name, results)
+        except UserError as error:
+            problems[str(error)] = None
+        except OSError as error:
+            problems[f"{error.filename or name}: cannot be read: {error.strerror}"] = None
+        else:
+            for run in runs:
+                known, was_named = found.get(run.absolute(), (run, False))
+                found[run.absolute()] = known, was_named or run == Path(name)
+    return dict(found.values())

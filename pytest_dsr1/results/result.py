@@ -54,32 +54,21 @@ class MetricResult:
     verdict: str | None = None
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """One saved run of a scenario. It is read-only.
 
     Requests and samples of GPUs are read when they are first used, so that many results can be loaded.
 
     Attributes:
-        folder: where it is saved; an absolute path.
-        scenario: as it ran.
-        verdicts: the latest saved verdicts, on targets and others; empty if nothing was judged.
+        verdicts: the latest saved verdicts on targets; empty if none was judged.
         accuracy: the latest saved verdicts on answers; empty without any.
     """
 
-    def __init__(
-        self,
-        measurement: Measurement,
-        verdicts: tuple[Verdict, ...] = (),
-        accuracy: tuple[AccuracyVerdict, ...] = (),
-        *,
-        why_invalid: tuple[str, ...] | None = None,
-    ) -> None:
-        self._slim = measurement
-        self.folder = measurement.folder.absolute()
-        self.scenario: Scenario = measurement.scenario
-        self.verdicts = verdicts
-        self.accuracy = accuracy
-        self._why_invalid = why_invalid
+    _slim: Measurement
+    verdicts: tuple[Verdict, ...] = ()
+    accuracy: tuple[AccuracyVerdict, ...] = ()
+    _why_invalid: tuple[str, ...] | None = None
 
     @classmethod
     def load(cls, folder: Path) -> Result:
@@ -93,6 +82,16 @@ class Result:
 
     def __repr__(self) -> str:
         return f"<Result {self.profile} {self.started:%Y-%m-%d %H:%M:%S} UTC: {self.verdict or 'not judged'}>"
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where it is saved; an absolute path."""
+        return self._slim.folder.absolute()
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario as it ran."""
+        return self._slim.scenario
 
     @property
     def profile(self) -> str:
@@ -199,7 +198,7 @@ class Result:
 
     @cached_property
     def verdict(self) -> str | None:
-        """The worst of its saved verdicts, such as ``PASS`` or ``FAIL``.
+        """The worst of its saved verdicts on targets and answers, such as ``PASS`` or ``FAIL``.
 
         Without any: ``INVALID`` if the run does not count, ``MEASURED`` if it is valid and has no targets,
         None if its targets were not judged.

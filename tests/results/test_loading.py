@@ -55,6 +55,8 @@ def test_it_is_a_sequence() -> None:
     assert isinstance(found[1:], Results)
     assert [*found[1:]] == [found[1], found[2]]
     assert found[-1] is found[2]
+    with pytest.raises(AttributeError):
+        found.left_out = ()  # type: ignore[misc]
     good = Results(each for each in found if each.verdict == "PASS")
     assert len(good) == 2
     assert repr(Results([])) == "<Results: 0 of no profile>"

@@ -142,8 +142,9 @@ def test_it_is_read_only() -> None:
     for mapping in (found.facts, found.versions, found.metrics):
         with pytest.raises(TypeError, match="does not support item assignment"):
             mapping["driver"] = "1"  # type: ignore[index]
-    with pytest.raises(AttributeError):
-        found.profile = "other"  # type: ignore[misc]
+    for name in ("profile", "folder", "verdicts", "metrics", "requests"):
+        with pytest.raises(AttributeError):
+            setattr(found, name, None)
 
 
 def test_requests_and_samples_are_read_when_they_are_used(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def _run(case: Case) -> dict[str, Any]:
     if case.run.measurement is None:
         return {"run": None, "metrics": {}}
     problem = case.judgment.problem
-    found = Result(case.run.measurement, case.judgment.verdicts, why_invalid=(problem,) if problem else ())
+    found = Result(case.run.measurement, case.judgment.verdicts, _why_invalid=(problem,) if problem else ())
     facts = facts_of(found)
     return {
         "run": {name: facts[name] for name in facts if name not in {"profile", "run_verdict"}},
