@@ -12,29 +12,31 @@ from pathlib import Path
 from typing import Any
 
 from pytest_dsr1.machine.values import INHERITED
-from pytest_dsr1.masking import ENVIRONMENT
 from pytest_dsr1.measurement.store import ANSWERS, MEASUREMENT, REQUESTS, load
 from pytest_dsr1.scenario.writer import dump
 
 LINES = (REQUESTS, "telemetry.jsonl", ANSWERS)
 VERDICTS = ("verdicts.json", "accuracy.json")
-DROPPED = ("hostname", "nodes", "python.path", INHERITED, f"{ENVIRONMENT}*", "file.*", "slurm.*")
+DROPPED = ("hostname", "nodes", "python.path", INHERITED, "option.*.environment*", "file.*", "slurm.*")
 """Patterns of the facts that are left out."""
-_PATH = re.compile(r"""(?<![\w.:/}~-])~?(?:/[^\s/"'`,;:()\[\]{}<>]+)+/?""")
+_PATH = re.compile(r"""(?:(?<![\w./}~-])|(?<=-[A-Z]))~?(?:/[^\s/"'`,;:()\[\]{}<>]+)+/?""")
+"""Also of an option such as ``-I/usr/include``."""
 _HOST = re.compile(r"(?<=://)[^\s/\"'<>]+|\b\d{1,3}(?:\.\d{1,3}){3}(?=:\d)")
 _USER = re.compile(r"(?<=, user )[^)\s]+(?=\))|(?<=of user )\S+")
+_LOGIN = re.compile(r"[\w.-]+(?=@(?:node\d|host\b))")
 PATH, HOST, USER = "(path)", "host", "(user)"
 """What is written instead."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Names:
+class Names:
     """The names of a run's machines, each with what is written instead."""
 
     known: Mapping[str, str]
 
     @classmethod
-    def of(cls, measurement: Mapping[str, Any]) -> _Names:
+    def of(cls, measurement: Mapping[str, Any]) -> Names:
+        """Return the names in a saved measurement."""
         facts = measurement["fingerprint"]["facts"]
         named = [*_listed(facts.get("nodes")), *_listed(facts.get("hostname"))]
         named += [gpu.rpartition(":")[0] for gpu in measurement["telemetry"]["gpus"] if isinstance(gpu, str)]
@@ -48,9 +50,11 @@ class _Names:
         if text.startswith(("/", "~/")) and ": " not in text:
             return PATH
         text = _USER.sub(USER, _HOST.sub(HOST, _PATH.sub(PATH, text)))
-        for name in sorted(self.known, key=len, reverse=True):
-            text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", self.known[name], text)
-        return text
+        for name in sorted(self.known, key=len, reverse=True):  # also in dgx-17-ib0
+            text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", self.known[name], text)
+        for domain in {name.partition(".")[2] for name in self.known} - {""}:
+            text = re.sub(rf"(?:[\w-]+\.)+{re.escape(domain)}(?![A-Za-z0-9])", HOST, text)
+        return _LOGIN.sub(USER, text)
 
 
 def write_anonymous(folder: Path, into: Path) -> None:
@@ -68,7 +72,7 @@ def write_anonymous(folder: Path, into: Path) -> None:
     """
     load(folder)
     document = MEASUREMENT.read_json(folder / "measurement.json")
-    names = _Names.of(document["measurement"])
+    names = Names.of(document["measurement"])
     _leave_out(document["measurement"])
     _write_json(into / "measurement.json", _changed(document, names.without))
     for name in VERDICTS:

@@ -13,7 +13,7 @@ from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.machine.values import Event, FactValue, Fingerprint, GpuSample, Telemetry
-from pytest_dsr1.measurement.anonymous import write_anonymous
+from pytest_dsr1.measurement.anonymous import Names, write_anonymous
 from pytest_dsr1.measurement.store import load
 from pytest_dsr1.records import Answer, AskedQuestion
 from pytest_dsr1.workload.workload import Workload
@@ -39,6 +39,7 @@ def planted(root: Path) -> Path:
         "environment": ["VLLM_MODE=secretmode"],
         "container.image": "registry.corp.example/team/vllm:0.26",
         "option.engine.environment.MODE": "secretmode",
+        "option.engine.disaggregated.servers.environment.MODE": "secretmode",
         "option.engine.command": ["serve", "--cache=/home/alice/cache", "http://dgx-17:8000/v1"],
         "file.../opts.yml.path": "secretmode",
         "slurm.image": "/data/images/vllm.sqsh",
@@ -84,6 +85,30 @@ def planted(root: Path) -> Path:
     lines = (json.dumps(asdict(each)) for each in telemetry.samples)  # which the recorder writes
     (folder / "telemetry.jsonl").write_text("\n".join(lines), encoding="utf-8")
     return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/home/alice", "(path)"),
+        ("/data/my models/R1", "(path)"),
+        ("~/x and ~bob", "(path)"),
+        ("PATH=/bin:/home/alice/bin", "PATH=(path):(path)"),
+        ("cc -I/home/alice/include -o x", "cc -I(path) -o x"),
+        ('"/home/alice": is full', '"(path)": is full'),
+        ("alice@dgx-17:/home", "(user)@node1:(path)"),
+        ("dgx-17-ib0, ib_dgx-17, dgx-170, xdgx-17", "node1-ib0, ib_node1, dgx-170, xdgx-17"),
+        ("dgx-17.corp.example, proxy.it.corp.example", "node1, host"),
+        ("http://proxy:80/v1", "http://host/v1"),
+        ("10.1.2.3:80, cuda 12.9.1.4", "host:80, cuda 12.9.1.4"),
+        ("${DSR1_MODELS}/R1, own/small.yaml:7, ../x", "${DSR1_MODELS}/R1, own/small.yaml:7, ../x"),
+        ("5 tok/s/user, 1 / 2, deepseek-ai/DeepSeek-R1", "5 tok/s/user, 1 / 2, deepseek-ai/DeepSeek-R1"),
+        ("pid 7 (python, user alice), per user yes", "pid 7 (python, user (user)), per user yes"),
+    ],
+)
+def test_what_is_replaced_in_a_text(text: str, expected: str) -> None:
+    names = Names({HOST: "node1", "dgx-17": "node1"})
+    assert names.without(text) == expected
 
 
 @pytest.fixture
