@@ -17,6 +17,10 @@ class UserError(Dsr1Error):
     """A request cannot be understood: an option, a scenario file, a name."""
 
 
+class IncompleteError(UserError):
+    """A saved result has no measurement: its run failed, was killed, or is still in progress."""
+
+
 class BrokenPluginError(UserError):
     """A plugin of a third party does not work; the message names it."""
 

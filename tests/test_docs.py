@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -18,8 +19,10 @@ from markdown_it.token import Token
 
 from pytest_dsr1 import hookspecs
 from pytest_dsr1.cli import docs
+from pytest_dsr1.results.table import COLUMNS
 from tests.helpers.commands import assert_understood
 from tests.helpers.paths import DOCS, ROOT
+from tests.helpers.saved_results import BEFORE
 
 PAGES = sorted(DOCS.rglob("*.md"))
 GENERATED = [page for page in PAGES if re.search(r"^Made by `python -m", page.read_text(), re.MULTILINE)]
@@ -76,10 +79,10 @@ def commands(page: Path) -> Iterator[list[str]]:
 
 def test_the_documentation_stays_small() -> None:
     assert {page.name for page in GENERATED} == {"scenario.md", "metrics.md", "dialects.md"}
-    assert len(WRITTEN) <= 18
+    assert len(WRITTEN) <= 19
     # There were 25,000 before the sections on machine, log, Slurm, cause, probes, options and
-    # studies, and 31,200 before those on several nodes.
-    assert sum(len(page.read_text(encoding="utf-8").split()) for page in WRITTEN) <= 34_400
+    # studies, 31,200 before those on several nodes, and 33,900 before the page on analyzing results.
+    assert sum(len(page.read_text(encoding="utf-8").split()) for page in WRITTEN) <= 35_400
 
 
 def test_the_architecture_names_the_rooms_in_their_order() -> None:
@@ -174,6 +177,38 @@ def test_the_example_of_a_hook_runs(hook: str) -> None:
     names: dict[str, Any] = {}
     exec(compile(code, "extend.md", "exec"), names)
     assert list(names[hook]())
+
+
+def cells() -> list[str]:
+    """The blocks of Python in the page "Analyze"."""
+    text = (DOCS / "how-to" / "analyze.md").read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+
+
+@pytest.mark.parametrize(
+    "with_pandas", [False, pytest.param(True, marks=pytest.mark.needs("pandas"))], ids=["plain", "pandas"]
+)
+def test_the_cells_of_the_notebook_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], with_pandas: bool
+) -> None:
+    shutil.copytree(BEFORE, tmp_path / ".dsr1")
+    monkeypatch.chdir(tmp_path)
+    plain = [code for code in cells() if "pandas" not in code and "dataframe" not in code]
+    assert 0 < len(plain) < len(cells())
+    names: dict[str, Any] = {}
+    for code in cells() if with_pandas else plain:
+        exec(compile(code, "analyze.md", "exec"), names)
+    shown = capsys.readouterr().out
+    assert "2026-11-20 08:00:00+00:00 h200-max-throughput FAIL 8 NVIDIA H200 tensorrt-llm 1.2.1" in shown
+    assert "average time to first token (TTFT) 18.474737637670085 ms None None" in shown
+    assert ("average_ttft" in shown) == with_pandas
+
+
+def test_the_columns_of_an_export_are_in_the_page() -> None:
+    text = (DOCS / "how-to" / "analyze.md").read_text(encoding="utf-8")
+    table = text.split("## Columns")[1].split("\n## ")[0]
+    firsts = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert tuple(re.findall(r"`(\w+)`", " ".join(firsts))) == COLUMNS
 
 
 def test_every_hook_is_in_the_page() -> None:

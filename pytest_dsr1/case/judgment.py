@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from pytest_dsr1.scenario.loading import LoadedScenario
 from pytest_dsr1.session.collection import FRONTIER, GATES, MEASURED, SEARCH, accuracy_keys, frontier_names
 from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.verdict.accuracy import AccuracyVerdict, accuracy_subject, is_of_answers
-from pytest_dsr1.verdict.verdict import GOOD, WORST_FIRST, Status, Verdict, subject_of
+from pytest_dsr1.verdict.verdict import GOOD, Status, Verdict, subject_of, worst
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Judgment:
         It leaves out pairs too: their loss comes from the change, and not from what the run shows.
         """
         others = self.accuracy or self.in_pairs or any(map(is_of_answers, self.unjudged))
-        return _worst(self.without_accuracy) if others else self.status
+        return worst(self.without_accuracy) if others else self.status
 
     @property
     def without_accuracy(self) -> set[Status]:
@@ -147,7 +147,7 @@ def judgment_of(outcome: ScenarioOutcome) -> Judgment:
     of_answers = {verdict.status for verdict in found.accuracy}
     unjudged = {status for status, _ in found.unjudged.values() if status is not None}
     of_pairs = {each for each in (found.pair and found.pair.status, (found.refused or (None,))[0]) if each}
-    return replace(found, status=_worst(found.without_accuracy | of_answers | unjudged | of_pairs))
+    return replace(found, status=worst(found.without_accuracy | of_answers | unjudged | of_pairs))
 
 
 def _gate_folder(outcome: ScenarioOutcome) -> Path | None:
@@ -155,12 +155,6 @@ def _gate_folder(outcome: ScenarioOutcome) -> Path | None:
     run, point = outcome.measurement, outcome.loaded.scenario.point
     of_run = None if run is None or (point and point.is_probe) else run.folder
     return outcome.gate_folder or of_run
-
-
-def _worst(statuses: Iterable[Status]) -> Status | None:
-    """Return the status that comes first; None without any."""
-    known = set(statuses)
-    return next((each for each in WORST_FIRST if each in known), None)
 
 
 def lines_of(loaded: LoadedScenario) -> dict[str, str]:

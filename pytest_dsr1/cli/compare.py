@@ -26,7 +26,9 @@ def add(commands: Any) -> None:
         "options, software and machine. All results are compared with the first one. See "
         "`pytest-dsr1 docs results`.",
     )
-    compare.add_argument("first", metavar="A", help="a result's folder, or a profile (its newest result)")
+    compare.add_argument(
+        "first", metavar="A", help="a result's folder, a bundle, or a profile (its newest result)"
+    )
     compare.add_argument("others", metavar="B", nargs="+", help="the results to compare with A")
     compare.add_argument(
         "--results",
@@ -67,7 +69,8 @@ def _load(names: Sequence[str], results: Path) -> list[Measurement]:
         UserError: some are not results; the message lists them all.
     """
     from pytest_dsr1.errors import UserError
-    from pytest_dsr1.measurement.store import find, load
+    from pytest_dsr1.measurement.finding import find
+    from pytest_dsr1.measurement.store import load
 
     loaded: list[Measurement] = []
     problems: dict[str, None] = {}

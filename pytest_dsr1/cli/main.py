@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from pytest_dsr1.cli import bisect, compare, docs, importing, probe, references, sbatch
+from pytest_dsr1.cli import bisect, bundle, compare, docs, export, importing, probe, references, sbatch
 from pytest_dsr1.cli.references import SUITES_HELP
 from pytest_dsr1.text import harmless, say, shell_word
 
@@ -74,8 +74,9 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = _Parser(
         prog="pytest-dsr1",
-        description="Commands that complement the tests: restore GPU settings, write datasets, compare "
-        "results, manage references, bisect, probe GPUs, submit Slurm jobs, read the documentation.",
+        description="Commands that complement the tests: restore GPU settings, write datasets, compare, "
+        "export and bundle results, manage references, bisect, probe GPUs, submit Slurm jobs, read the "
+        "documentation.",
     )
     parser.add_argument("--version", action="version", version=f"pytest-dsr1 {version('pytest-dsr1')}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -98,8 +99,10 @@ def _parser() -> argparse.ArgumentParser:
     dataset.add_argument("--set", action="append", default=[], help="change a value: KEY=VALUE")
     dataset.set_defaults(run=_dataset)
     bisect.add(commands)
+    bundle.add(commands)
     compare.add(commands)
     docs.add(commands)
+    export.add(commands)
     importing.add(commands)
     probe.add(commands)
     references.add(commands)

@@ -47,6 +47,10 @@ class Job:
     free_port: Callable[[int], int] = host.free_port
 
 
+_BELOW = frozenset({"python", "torch", "cuda", "httptools", "uvloop"})
+"""What engines and the client that measures them stand on."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineResult:
     """The result of one measurement.
@@ -78,6 +82,12 @@ class EngineResult:
     series: tuple[tuple[float, float], ...] = ()
     stopped: bool = False
     answers: tuple[Answer, ...] = ()
+
+    @property
+    def version(self) -> str:
+        """The engine's own packages with their versions, such as ``vllm 0.26.0``; empty if unknown."""
+        own = (f"{name} {version}" for name, version in self.versions.items() if name not in _BELOW)
+        return ", ".join(own)
 
 
 class AskingInterruptedError(KeyboardInterrupt):

@@ -147,6 +147,14 @@ def write_accuracy(folder: Path, verdicts: Sequence[AccuracyVerdict]) -> None:
         write_atomically(folder / "accuracy.json", document)
 
 
+def saved_accuracy(folder: Path) -> tuple[AccuracyVerdict, ...]:
+    """Return the latest verdicts on the answers of the measurement in a folder; empty if none can be read."""
+    try:
+        return tuple(_ACCURACY.validate_json((folder / "accuracy.json").read_bytes(), by_alias=True))
+    except (OSError, ValidationError):
+        return ()
+
+
 def saved_verdicts(folder: Path) -> tuple[Verdict, ...]:
     """Return the latest verdicts on the measurement in a folder; empty if none can be read."""
     try:

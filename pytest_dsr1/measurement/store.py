@@ -31,14 +31,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime
-from fnmatch import fnmatchcase
-from glob import glob
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from pytest_dsr1.errors import InvalidRunError, UserError
+from pytest_dsr1.errors import IncompleteError, InvalidRunError, UserError
 from pytest_dsr1.machine.values import FORCED, FactValue, GpuSample
 from pytest_dsr1.masking import masked_fact, masked_tree
 from pytest_dsr1.measurement.measurement import DEFINITIONS, Measurement
@@ -52,10 +50,10 @@ from pytest_dsr1.scenario.variables import without_secrets
 from pytest_dsr1.scenario.writer import dump
 from pytest_dsr1.storage.documents import CHANGED, DocumentError, DocumentKind, changed
 from pytest_dsr1.storage.files import open_regular, write_atomically
-from pytest_dsr1.text import by_numbers, shown_path
 
 SPREAD = "steady_output_throughput"
 """The metric that :data:`~pytest_dsr1.measurement.measurement.DEFINITIONS` is about."""
+REQUESTS = "requests.jsonl"
 ANSWERS = "answers.jsonl"
 MEASUREMENT = DocumentKind("a saved measurement", "pytest-dsr1 measurement", 1)
 
@@ -119,7 +117,7 @@ class ResultFolder:
             text = f"# As it ran, from {test_id_prefix}.\n{dump(scenario)}"
             write_atomically(path / "scenario.yaml", text, private=self._private)
             self._write({"state": "running"})
-            self._records = (path / "requests.jsonl").open("w", encoding="utf-8", buffering=1)
+            self._records = (path / REQUESTS).open("w", encoding="utf-8", buffering=1)
 
     @classmethod
     def create(cls, root: Path, scenario: Scenario, test_id_prefix: str, started: datetime) -> ResultFolder:
@@ -171,7 +169,7 @@ class ResultFolder:
         lines = [_row(record) for record in measurement.result.records]
         with saving(self.path):
             self._records.close()
-            write_atomically(self.path / "requests.jsonl", "".join(lines))
+            write_atomically(self.path / REQUESTS, "".join(lines))
             if measurement.asked:
                 answers = [json.dumps(asdict(each)) + "\n" for each in measurement.asked]
                 write_atomically(self.path / ANSWERS, "".join(answers))
@@ -220,58 +218,77 @@ def newest(folder: Path) -> Path | None:
     return None
 
 
-def find(name: str, results: Path, base: Path = Path()) -> list[Path]:
-    """Return the folders of the saved results that a person names.
-
-    Args:
-        name: a result's folder, a profile for its newest result, or a glob of either.
-        results: the folder of the profiles' results.
-        base: the folder that a relative path starts from.
-
-    Raises:
-        UserError: there is no such result, or a newer one of the profile cannot be read.
-    """
-    named = base / name
-    if _is_result(named):
-        return [named]
-    profiles = [each for each in _folders(results) if fnmatchcase(each.name, name)]
-    latest = [run for profile in profiles if (run := newest(profile)) is not None]
-    matching = glob(str(named))  # noqa: PTH207 - the name may be absolute
-    found = [*latest, *(Path(each) for each in sorted(matching, key=by_numbers) if _is_result(Path(each)))]
-    if found:
-        return found
-    if profiles:
-        points = f"{profiles[0].name}."
-        is_sweep = any(each.name.startswith(points) for each in _folders(results))
-        hint = f"; give the points of this sweep: '{points}*'" if is_sweep else ""
-        raise UserError(f"{profiles[0]}: contains no complete result{hint}")
-    if named.exists():
-        return [named]  # loading reports what is missing in it
-    raise UserError(f"{name}: is neither a folder nor a profile with results in {shown_path(results)}")
-
-
-def _is_result(folder: Path) -> bool:
-    return os.path.lexists(folder / "measurement.json")
-
-
-def _folders(results: Path) -> list[Path]:
-    folders = (each for each in results.glob("*") if each.is_dir())
-    return sorted(folders, key=lambda folder: by_numbers(folder.name))
-
-
 def load(folder: Path) -> Measurement:
     """Return a saved measurement.
 
     Raises:
-        UserError: the folder has no complete measurement of this format; the message names file and line.
+        IncompleteError: the run has not ended, or failed.
+        UserError: the folder has no measurement of this format; the message names file and line.
     """
-    path = folder / "measurement.json"
+    document = _complete(folder)
+    slim = _slim(document, folder)
+    records = _counted(folder / REQUESTS, "requests", RequestRecord, document.get("records"))
+    whole = replace(
+        slim,
+        result=replace(slim.result, records=records),
+        telemetry=replace(slim.telemetry, samples=load_samples(folder)),
+        asked=_counted(folder / ANSWERS, "answers", AskedQuestion, document.get("answers", 0)),
+    )
+    return _redefined(whole) if counted_at_the_end(whole.definitions, whole.metrics) else whole
+
+
+def load_slim(folder: Path) -> Measurement:
+    """Return a saved measurement without requests, samples and answers, whose files are large.
+
+    Raises:
+        IncompleteError, UserError: as :func:`load`.
+    """
+    slim = _slim(_complete(folder), folder)
+    if not counted_at_the_end(slim.definitions, slim.metrics):
+        return slim
+    return replace(slim, metrics=load(folder).metrics, definitions=DEFINITIONS)
+
+
+def load_requests(folder: Path) -> tuple[RequestRecord, ...]:
+    """Return the requests of a saved measurement, in order of completion.
+
+    Raises:
+        IncompleteError, UserError: as :func:`load`.
+    """
+    return _counted(folder / REQUESTS, "requests", RequestRecord, _complete(folder).get("records"))
+
+
+def load_samples(folder: Path) -> tuple[GpuSample, ...]:
+    """Return the samples of the GPUs of a saved measurement, in order of time.
+
+    Raises:
+        UserError: as :func:`load`.
+    """
+    return tuple(_lines(folder / "telemetry.jsonl", GpuSample))
+
+
+def _counted(path: Path, what: str, kind: type[Any], said: object) -> tuple[Any, ...]:
+    found = tuple(_lines(path, kind))
+    if len(found) != said:
+        raise UserError(
+            f"{path}: contains {len(found)} {what}, but measurement.json says {said}; the folder was changed "
+            "after it was written"
+        )
+    return found
+
+
+def _complete(folder: Path) -> dict[str, Any]:
     document = _document(folder)
     if document.get("state") != "complete":
         why = {"running": "the run was killed or is still in progress"}.get(
             str(document.get("state")), f"the run failed: {document.get('error')}"
         )
-        raise UserError(f"{path}: contains no complete measurement: {why}")
+        raise IncompleteError(f"{folder / 'measurement.json'}: contains no complete measurement: {why}")
+    return document
+
+
+def _slim(document: dict[str, Any], folder: Path) -> Measurement:
+    path = folder / "measurement.json"
     try:
         slim = _MEASUREMENT.validate_python(_read(document, folder), strict=False)
     except ValidationError as error:
@@ -280,25 +297,7 @@ def load(folder: Path) -> Measurement:
         raise UserError(f"{path}: {error} is missing; {CHANGED}") from None
     except RecursionError:
         raise UserError(f"{path}: is nested too deeply; {CHANGED}") from None
-    records = tuple(_lines(folder / "requests.jsonl", RequestRecord))
-    asked = tuple(_lines(folder / ANSWERS, AskedQuestion))
-    for name, what, found, said in (
-        ("requests.jsonl", "requests", len(records), document.get("records")),
-        (ANSWERS, "answers", len(asked), document.get("answers", 0)),
-    ):
-        if found != said:
-            raise UserError(
-                f"{folder / name}: contains {found} {what}, but {path.name} says {said}; the folder was "
-                "changed after it was written"
-            )
-    slim = _without_unknown_metrics(slim)
-    whole = replace(
-        slim,
-        result=replace(slim.result, records=records),
-        telemetry=replace(slim.telemetry, samples=tuple(_lines(folder / "telemetry.jsonl", GpuSample))),
-        asked=asked,
-    )
-    return _redefined(whole) if counted_at_the_end(whole.definitions, whole.metrics) else whole
+    return _without_unknown_metrics(slim)
 
 
 def counted_at_the_end(definitions: int, metrics: Iterable[str]) -> bool:

@@ -6,6 +6,7 @@ Our own formats and those of plugins are declared in the same way, with the hook
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,6 +21,12 @@ from pytest_dsr1.storage.files import temporary_of
 if TYPE_CHECKING:
     from pytest_dsr1.case.case import Case
     from pytest_dsr1.gate.history import History
+
+
+CODE_QUALITY = ".codequality.json"
+"""The suffix of GitLab's Code Quality report, which had ``.json`` before 2026-12."""
+_FORMERLY = re.compile(r"code.?quality", re.IGNORECASE)
+"""Names of files that a pipeline gives GitLab, such as ``gl-code-quality-report.json``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,7 @@ class ReportFormat:
     """A format of reports.
 
     Attributes:
-        suffix: of the file's name, such as ``.csv``.
+        suffix: the end of the file's name, such as ``.csv`` or ``.points.csv``; the longest one counts.
         what: the kind of file, as in a sentence after "for": ``a table``.
         write: writes the file, if possible with :func:`~pytest_dsr1.storage.files.write_atomically`. It may
             raise any exception: a failure is reported and changes no verdict.
@@ -77,7 +84,7 @@ class ReportFormat:
         Raises:
             ValueError: the suffix is not a dot and a name.
         """
-        if Path(f"report{self.suffix}").suffix != self.suffix:
+        if "".join(Path(f"report{self.suffix}").suffixes) != self.suffix:
             raise ValueError(f"suffix of a report format: expected one such as '.csv', found {self.suffix!r}")
 
 
@@ -120,6 +127,13 @@ def _written(path: Path) -> tuple[int, int] | None:
     return state.st_ino, state.st_mtime_ns
 
 
+def _suffix_of(path: Path, formats: Mapping[str, ReportFormat]) -> str | None:
+    """Return the longest suffix of a file's name that a format has; None without any."""
+    suffixes = path.suffixes
+    ends = ("".join(suffixes[start:]) for start in range(len(suffixes)))
+    return next((end for end in ends if end in formats), None)
+
+
 def requested(config: pytest.Config) -> dict[Path, ReportFormat]:
     """Return the files of ``--dsr1-report``, after checking that each can be written.
 
@@ -131,7 +145,8 @@ def requested(config: pytest.Config) -> dict[Path, ReportFormat]:
     formats = known() if config.getoption("--dsr1-report") else {}
     for given in config.getoption("--dsr1-report"):
         path = config.invocation_params.dir / given
-        if path.suffix not in formats:
+        suffix = _suffix_of(path, formats)
+        if suffix is None:
             names = ", ".join(f"{each.suffix} for {each.what}" for each in formats.values())
             raise pytest.UsageError(f"--dsr1-report={given}: expected a file name with the suffix {names}")
         whole = Path(os.path.realpath(path))
@@ -148,7 +163,13 @@ def requested(config: pytest.Config) -> dict[Path, ReportFormat]:
                 f"--dsr1-report={given}: cannot be written: {error.strerror}; expected a file in a writable "
                 "folder"
             ) from None
-        if lacking := formats[path.suffix].missing():
+        if suffix == ".json" and _FORMERLY.search(path.name):
+            raise pytest.UsageError(
+                f"--dsr1-report={given}: .json is for the results; GitLab's Code Quality report has the "
+                f"suffix {CODE_QUALITY}: give --dsr1-report=dsr1{CODE_QUALITY}, and the same name in "
+                "artifacts:reports:codequality"
+            )
+        if lacking := formats[suffix].missing():
             raise pytest.UsageError(f"--dsr1-report={given}: {lacking}")
-        found[whole] = formats[path.suffix]
+        found[whole] = formats[suffix]
     return found

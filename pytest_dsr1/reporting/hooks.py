@@ -1,18 +1,19 @@
-"""Our own report formats: a page, a summary, and GitLab's Code Quality report."""
+"""Our own report formats: a page, a summary, the results as JSON, and GitLab's Code Quality report."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
 
-from pytest_dsr1.reporting.formats import Report, ReportFormat
+from pytest_dsr1.reporting.formats import CODE_QUALITY, Report, ReportFormat
 
 
 def pytest_dsr1_reports() -> Iterable[ReportFormat]:
     """List our own formats; their writers are imported only when needed."""
     yield ReportFormat(".html", "a page", _write_page, _missing_for_page)
     yield ReportFormat(".md", "a summary in Markdown", _write_summary)
-    yield ReportFormat(".json", "GitLab's Code Quality report", _write_code_quality)
+    yield ReportFormat(".json", "the results as JSON", _write_json)
+    yield ReportFormat(CODE_QUALITY, "GitLab's Code Quality report", _write_code_quality)
 
 
 def _missing_for_page() -> str | None:
@@ -35,6 +36,13 @@ def _write_summary(path: Path, report: Report) -> None:
 
     pieces = markdown.summary(report.worst_first, report.not_run, report.status)
     files.write_atomically(path, markdown.joined(pieces))
+
+
+def _write_json(path: Path, report: Report) -> None:
+    from pytest_dsr1.reporting.ci import document
+    from pytest_dsr1.storage import files
+
+    files.write_atomically(path, document.to_json(report))
 
 
 def _write_code_quality(path: Path, report: Report) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-import pytest_dsr1
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario import SUFFIXES
 from pytest_dsr1.text import did_you_mean, shown_path
@@ -20,7 +19,7 @@ _NAME = re.compile(rb"^name:[ \t]*([\"']?)([A-Za-z0-9][A-Za-z0-9._-]*)\1[ \t]*(?
 
 def shipped_suites() -> Path:
     """Return the folder of the scenarios that ship: in the package if installed, else next to it."""
-    package = Path(pytest_dsr1.__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "suites"
     return installed if installed.is_dir() else package.parent / "suites"
 

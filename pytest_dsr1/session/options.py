@@ -73,8 +73,8 @@ def add(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="DIR",
-        help="judge saved results again, without GPU or engine: a result's folder, a profile for its newest "
-        "result, a glob of either, or a folder of results for the newest one of each profile (can be given "
+        help="judge saved results again, without GPU or engine: a result's folder, a bundle, a profile for "
+        "its newest result, a glob, or a folder of results for the newest one of each profile (can be given "
         "more than once)",
     )
     _add_machine(group)

@@ -197,7 +197,8 @@ def _has_runs(profile: Path) -> bool:
 
 def _runs(name: str, named: Path, profiles: list[Path], results: Path, base: Path) -> list[Path]:
     """Return the folders of the runs that a name means; none if it means searches alone."""
-    from pytest_dsr1.measurement.store import find, newest
+    from pytest_dsr1.measurement.finding import find
+    from pytest_dsr1.measurement.store import newest
 
     if profiles == [named]:
         run = newest(named)

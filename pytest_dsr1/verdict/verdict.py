@@ -45,6 +45,12 @@ def exit_status(statuses: Iterable[Status]) -> int | None:
     return next((exits for status, exits in EXIT_STATUS.items() if status in found), None)
 
 
+def worst(statuses: Iterable[Status]) -> Status | None:
+    """Return the status that comes first in :data:`WORST_FIRST`; None without any."""
+    known = set(statuses)
+    return next((each for each in WORST_FIRST if each in known), None)
+
+
 def subject_of(test: str, metric: str | None) -> str:
     """Return the subject of a test as in its id: ``target[average_ttft]``, or ``regression`` alone."""
     return test if metric is None else f"{test}[{metric}]"

@@ -13,6 +13,7 @@ from pytest_dsr1.errors import InvalidRunError, UserError
 from pytest_dsr1.gate.saved import (
     SavedGate,
     read_gate,
+    saved_accuracy,
     write_accuracy,
     write_gate,
     write_verdicts,
@@ -86,7 +87,9 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
 
 
 def test_verdicts_on_answers(tmp_path: Path) -> None:
+    assert saved_accuracy(tmp_path) == ()
     write_accuracy(tmp_path, [answers()])
+    assert saved_accuracy(tmp_path) == (answers(),)
     assert json.loads((tmp_path / "accuracy.json").read_text(encoding="utf-8")) == [
         {
             "word": "FAIL",

@@ -90,8 +90,8 @@ def test_wrong_answers_fail_at_their_line_and_no_target_does(
     asked: Suites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SCRIPTED_WRONG", "15")
-    more = ("--junitxml=junit.xml", "--dsr1-report=r.md", "--dsr1-report=r.json", "--dsr1-report=r.html")
-    result = asked.run(PROFILE, *more)
+    reports = [f"--dsr1-report=r{suffix}" for suffix in (".md", ".json", ".codequality.json", ".html")]
+    result = asked.run(PROFILE, "--junitxml=junit.xml", *reports)
     assert result.ret == 1
     result.assert_outcomes(passed=2, failed=1)
     said = (
@@ -121,7 +121,9 @@ def test_wrong_answers_fail_at_their_line_and_no_target_does(
     assert "| **FAIL** | asked | accuracy&#91;sums&#93; | 62.5% (at most 79.49%) |" in (
         path / "r.md"
     ).read_text("utf-8")
-    (entry,) = json.loads((path / "r.json").read_text("utf-8"))
+    (entry,) = json.loads((path / "r.codequality.json").read_text("utf-8"))
+    (written,) = json.loads((path / "r.json").read_text("utf-8"))["results"]
+    assert [each["subject"] for each in written["verdicts"]][-1] == "accuracy[sums]"
     assert (entry["check_name"], entry["location"]["lines"]["begin"]) == ("dsr1 accuracy[sums]", 10)
     assert '<th scope="row">sums/0</th><td class="long" data-label="text">What is 0 + 1?</td>' in (
         path / "r.html"

@@ -23,7 +23,7 @@ def free(suites: Suites) -> Suites:
 
 
 def test_a_valid_run_passes_one_test_and_every_report_says_measured(free: Suites) -> None:
-    more = ("--junitxml=junit.xml", "--dsr1-report=r.md", "--dsr1-report=r.json")
+    more = ("--junitxml=junit.xml", "--dsr1-report=r.md", "--dsr1-report=r.codequality.json")
     result = free.run(PROFILE, "-v", "--benchmark-save=x", *more)
     assert result.ret == 0
     result.assert_outcomes(passed=2)
@@ -45,7 +45,7 @@ def test_a_valid_run_passes_one_test_and_every_report_says_measured(free: Suites
     summary = (free.pytester.path / "r.md").read_text(encoding="utf-8")
     assert "# DeepSeek-R1 performance: 1 MEASURED\n" in summary
     assert f"\n| MEASURED | free | {SENTENCE}: total output throughput 16 tok/s | | | |\n" in summary
-    assert json.loads((free.pytester.path / "r.json").read_text(encoding="utf-8")) == []
+    assert json.loads((free.pytester.path / "r.codequality.json").read_text(encoding="utf-8")) == []
     (verdicts,) = free.pytester.path.glob(".dsr1/free/*/verdicts.json")
     assert json.loads(verdicts.read_text(encoding="utf-8")) == []
     (saved,) = free.pytester.path.glob(".benchmarks/*/*.json")

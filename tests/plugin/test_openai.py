@@ -230,6 +230,7 @@ def test_a_secret_reaches_no_artifact_and_the_content_of_a_named_file_is_a_fact(
     result = served.run(
         *("-v", "--benchmark-autosave", "--junit-xml=junit.xml"),
         *("--dsr1-report=report.html", "--dsr1-report=report.md", "--dsr1-report=report.json"),
+        "--dsr1-report=report.codequality.json",
         "--dsr1-set=engine.environment.WANDB_API_KEY=planted",
     )
     assert result.ret == 0, result.stdout.str()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.case import case
+from pytest_dsr1.cli.main import main
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
 from pytest_dsr1.gate.history import History, history
 from pytest_dsr1.measurement.measurement import Measurement
@@ -40,16 +41,21 @@ def read(suites: Suites, name: str) -> str:
 
 
 def test_every_form_is_written(suites: Suites) -> None:
-    forms = [f"--dsr1-report=report{suffix}" for suffix in (".md", ".json", ".html")]
+    suffixes = (".md", ".json", ".codequality.json", ".html")
+    forms = [f"--dsr1-report=report{suffix}" for suffix in suffixes]
     result = suites.run("--dsr1-profile=alpha,beta", STRICT, *forms)
     assert result.ret == 1
-    result.stdout.fnmatch_lines(
-        ["dsr1: wrote report.md", "dsr1: wrote report.json", "dsr1: wrote report.html"]
-    )
+    result.stdout.fnmatch_lines([f"dsr1: wrote report{suffix}" for suffix in suffixes])
     summary = read(suites, "report.md")
     assert summary.startswith("# DeepSeek-R1 performance: 2 FAIL\n\nExit status 1: a target is missed")
     assert "- **Where is it?** `own/alpha.yaml:17`" in summary
-    entries = json.loads(read(suites, "report.json"))
+    results = json.loads(read(suites, "report.json"))
+    assert (results["format"], results["exit_status"], results["not_run"]) == ("pytest-dsr1 report", 1, [])
+    assert [(each["profile"], each["verdict"]) for each in results["results"]] == [
+        ("alpha", "FAIL"),
+        ("beta", "FAIL"),
+    ]
+    entries = json.loads(read(suites, "report.codequality.json"))
     assert [entry["location"] for entry in entries] == [
         {"path": f"own/{name}.yaml", "lines": {"begin": 17}} for name in ("alpha", "beta")
     ]
@@ -184,6 +190,17 @@ def test_a_replay_writes_the_report_again(suites: Suites) -> None:
     assert suites.engine_runs == ["alpha"]
 
 
+def test_a_replay_of_a_bundle_judges_it(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
+    suites.run("--dsr1-profile=alpha")
+    monkeypatch.chdir(suites.pytester.path)
+    assert main(["bundle", "alpha", "--anonymous", "--output", "sent.tar.gz"]) == 0
+    (suites.pytester.path / ".dsr1").rename("elsewhere")
+    assert suites.run("--dsr1-replay=sent.tar.gz", "--dsr1-report=report.md").ret == 0
+    assert "# DeepSeek-R1 performance: 1 PASS" in read(suites, "report.md")
+    assert suites.run("--dsr1-replay=sent.tar.gz", STRICT).ret == 1
+    assert suites.engine_runs == ["alpha"]
+
+
 @pytest.mark.parametrize("quietly", [(), ("--no-summary",), ("-p", "no:terminal")])
 def test_what_cannot_be_written_is_told_and_is_not_green(
     suites: Suites, step: Path, monkeypatch: pytest.MonkeyPatch, quietly: tuple[str, ...]
@@ -213,11 +230,12 @@ def test_a_mistake_of_ours_in_a_report_changes_no_verdict(
         raise KeyError("missing")
 
     monkeypatch.setattr(ci_annotations, "code_quality", wrong)
-    result = suites.run("--dsr1-profile=alpha", "--dsr1-report=report.json", "--dsr1-report=report.md")
+    forms = ("--dsr1-report=report.codequality.json", "--dsr1-report=report.md")
+    result = suites.run("--dsr1-profile=alpha", *forms)
     assert result.ret == 10
     assert "# DeepSeek-R1 performance: 1 PASS" in read(suites, "report.md")
     result.stdout.fnmatch_lines(
-        ["dsr1: report.json cannot be written: 'missing'; *", "dsr1: wrote report.md"]
+        ["dsr1: report.codequality.json cannot be written: 'missing'; *", "dsr1: wrote report.md"]
     )
 
 
@@ -308,6 +326,7 @@ def test_the_cause_of_a_missed_target_is_told_everywhere(suites: Suites) -> None
         "--junitxml=junit.xml",
         "--dsr1-report=report.md",
         "--dsr1-report=report.json",
+        "--dsr1-report=report.codequality.json",
         "--dsr1-report=report.html",
     )
     assert result.ret == 1
@@ -325,7 +344,8 @@ def test_the_cause_of_a_missed_target_is_told_everywhere(suites: Suites) -> None
     assert "| uncertainty (2 sd) | cause |" in summary
     assert " | not known |" in summary
     assert "**What is the cause?** Not known: 8 requests are only" in summary
-    assert f"Cause: {why}" in json.loads(read(suites, "report.json"))[0]["description"]
+    assert f"Cause: {why}" in json.loads(read(suites, "report.codequality.json"))[0]["description"]
+    assert json.loads(read(suites, "report.json"))["results"][0]["cause"] == why
     assert "What is the cause?" in read(suites, "report.html")
 
 
@@ -374,7 +394,7 @@ def test_githubs_limit_is_one_mebibyte() -> None:
 
 FORMS = (
     "expected a file name with the suffix .html for a page, .md for a summary in Markdown, .json for "
-    "GitLab's Code Quality report"
+    "the results as JSON, .codequality.json for GitLab's Code Quality report"
 )
 
 
@@ -383,6 +403,14 @@ FORMS = (
     [
         (["report.txt"], f"--dsr1-report=report.txt: {FORMS}"),
         (["report"], f"--dsr1-report=report: {FORMS}"),
+        (
+            ["gl-code-quality-report.json"],
+            "--dsr1-report=gl-code-quality-report.json: .json is for the results; GitLab's Code Quality "
+            "report has the suffix .codequality.json: give --dsr1-report=dsr1.codequality.json, and the same "
+            "name in artifacts:reports:codequality",
+        ),
+        (["codequality.json"], "--dsr1-report=codequality.json: .json is for the results; *"),
+        ([".codequality.json"], "--dsr1-report=.codequality.json: .json is for the results; *"),
         (["report.MD"], f"--dsr1-report=report.MD: {FORMS}"),
         (["a.md", "own/../a.md"], "--dsr1-report=own/../a.md: is given twice; give each file once"),
         (["folder.md"], "--dsr1-report=folder.md: is a folder; expected a file name"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.errors import UserError
+from pytest_dsr1.scenario import profiles
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.profiles import Catalogue, discover, named, shipped_suites
 
@@ -129,10 +130,9 @@ def test_a_folder_that_is_none_is_an_error(tmp_path: Path, monkeypatch: pytest.M
 def test_shipped_suites_are_those_of_the_wheel_or_beside_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import pytest_dsr1
-
     assert (shipped_suites() / "cpu" / "min-latency.yaml").is_file()
-    monkeypatch.setattr(pytest_dsr1, "__file__", str(tmp_path / "pytest_dsr1" / "__init__.py"))
+    module = tmp_path / "pytest_dsr1" / "scenario" / "profiles.py"
+    monkeypatch.setattr(profiles, "__file__", str(module))
     assert shipped_suites() == tmp_path / "suites"
     (tmp_path / "pytest_dsr1" / "suites").mkdir(parents=True)
     assert shipped_suites() == tmp_path / "pytest_dsr1" / "suites"

@@ -1,11 +1,13 @@
 """Exit statuses and their precedence."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from pytest_dsr1.verdict.verdict import Status, Verdict, exit_status, saved_key, subject_of
+from pytest_dsr1.verdict.verdict import Status, Verdict, exit_status, saved_key, subject_of, worst
 
 
 @pytest.mark.parametrize(
@@ -22,6 +24,18 @@ from pytest_dsr1.verdict.verdict import Status, Verdict, exit_status, saved_key,
 )
 def test_the_most_important_word_decides(words: list[Status], status: int | None) -> None:
     assert exit_status(words) == status
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([Status.PASS, Status.FAIL, Status.INVALID], Status.FAIL),
+        ([Status.MEASURED, Status.PASS], Status.PASS),
+        ([], None),
+    ],
+)
+def test_the_worst_status(words: list[Status], expected: Status | None) -> None:
+    assert worst(words) is expected
 
 
 def test_the_subject_is_the_test_as_in_its_id() -> None:

@@ -18,8 +18,6 @@ from pytest_dsr1.text import number
 from pytest_dsr1.verdict.targets import Noise
 
 TOTAL = "total_output_throughput"
-_BELOW = {"python", "torch", "cuda"}
-"""What engines stand on; the other versions name a curve."""
 _UNKNOWN = Noise(0.0)
 """How sure a point is does not matter for the picture."""
 
@@ -63,9 +61,8 @@ def curves(cases: Iterable[Case]) -> list[Curve]:
 
 
 def _name(sweep: str, cases: Sequence[Case]) -> str:
-    versions = cases[0].run.measurement.result.versions if cases[0].run.measurement else {}
-    named = [f"{package} {version}" for package, version in versions.items() if package not in _BELOW]
-    return f"{sweep} ({', '.join(named)})" if named else sweep
+    version = cases[0].run.measurement.result.version if cases[0].run.measurement else ""
+    return f"{sweep} ({version})" if version else sweep
 
 
 def _y(cases: Sequence[Case]) -> str:
