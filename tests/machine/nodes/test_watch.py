@@ -50,7 +50,9 @@ def test_the_states_of_nodes(programs: Path, tmp_path: Path) -> None:
         "n3": State("draining", False, "a | b"),
         "n4": State("mixed", False, ""),
     }
-    assert (tmp_path / "asked").read_text() == "--noheader --all --Node --nodes=n1,n2,n3,n4 --format=%N|%T|%E\n"
+    assert (
+        tmp_path / "asked"
+    ).read_text() == "--noheader --all --Node --nodes=n1,n2,n3,n4 --format=%N|%T|%E\n"
 
 
 def test_lines_that_are_of_no_node(programs: Path, tmp_path: Path) -> None:
