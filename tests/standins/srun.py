@@ -72,11 +72,20 @@ def _run(command: list[str], ntasks: int, per_node: int, reader: str | None) -> 
         sys.stderr.write(f"slurmstepd: error: execve(): {command[0]}: No such file or directory\n")
         return 2
     tasks: list[subprocess.Popen[bytes]] = []
-    signal.signal(signal.SIGTERM, lambda *_: [task.terminate() for task in tasks])
+    ended: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        ended.append(number)
+        for task in tasks:
+            task.terminate()
+
+    signal.signal(signal.SIGTERM, end)
     for rank in range(ntasks):
         stdin = None if reader in {None, str(rank)} else subprocess.DEVNULL
         variables = {**os.environ, **_variables(rank, ntasks, per_node)}
         tasks.append(subprocess.Popen(command, env=variables, stdin=stdin))
+        if ended:
+            tasks[-1].terminate()
     for rank, task in enumerate(tasks):
         if code := task.wait():
             node = f"node{rank // per_node + 1}"

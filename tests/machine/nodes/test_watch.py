@@ -56,7 +56,7 @@ def test_the_states_of_nodes(programs: Path, tmp_path: Path) -> None:
 
 
 def test_lines_that_are_of_no_node(programs: Path, tmp_path: Path) -> None:
-    """With SLURM_CLUSTERS sinfo names the cluster; a reason may have several lines, as an administrator wrote."""
+    """With SLURM_CLUSTERS sinfo names the cluster; a reason may have several lines."""
     environ = {"PATH": f"{programs}:/usr/bin:/bin"}
     (tmp_path / "states").write_text("CLUSTER: one\n\nn1|allocated|none\nn2|draining|fan\nand | disk | too\n")
     assert states(["n1", "n2"], environ) == {

@@ -117,7 +117,8 @@ def launched_roles(job: Job, observer: Observer) -> Iterator[Server]:
     """
     scenario, engine = job.scenario, OpenAi.of(job.scenario)
     program = program_of(job, observer)
-    ready_to_start(job, launch_command(_serving(scenario, WRITES), 0, program=program))
+    placed = _placed(scenario)
+    ready_to_start(job, _command(job, placed[0], 0, None, program))
     hosts = _hosts(scenario)
     nodes = list(hosts)
     text = _shell_script(job, list(hosts.values()), program)
@@ -126,7 +127,7 @@ def launched_roles(job: Job, observer: Observer) -> Iterator[Server]:
     with ExitStack() as stack, ExitStack() as stopping:  # all are told to stop before one is waited for
         servers: list[Server] = []
         reporting: list[tuple[Server, Path]] = []
-        for each in _placed(scenario):
+        for each in placed:
             alone = engine.roles[each.role]
             report = f"{each.name}.addr" if can_choose(alone, program) else None
             port = 0 if report else job.free_port(each.first)
