@@ -89,6 +89,14 @@ def test_an_option_is_one_word(tmp_path: Path, option: str) -> None:
     assert "slurm.sbatch.0: expected an option in one piece" in found
 
 
+def test_no_variable_is_expanded(tmp_path: Path) -> None:
+    text = 'slurm: {srun: ["--container-mounts=${HOME}:/home"], launcher: [sh, -c, "${SLURM_LOCALID}"]}'
+    assert message(written(tmp_path, text)).splitlines()[1:] == [
+        "  site.yaml:1:16: slurm.srun.0: variables (${...}) are not expanded in a site file; write the value "
+        "itself"
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
