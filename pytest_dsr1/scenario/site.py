@@ -78,7 +78,7 @@ def _taken(tree: Node) -> Iterator[Problem]:
             name = word.partition("=")[0] if word.startswith("--") else word[:2]
             if name in _OURS:
                 message = (
-                    f"pytest-dsr1 gives srun its own {name}, and the last one counts: remove it (the MPI type "
-                    "is slurm.mpi)"
+                    f"pytest-dsr1 gives srun its own {name}, and the last one counts: remove it (the MPI "
+                    "type is slurm.mpi)"
                 )
                 yield Problem(node.mark, join_key(path), message)
