@@ -305,6 +305,14 @@ def test_addresses_that_the_front_end_cannot_take(
     )
 
 
+@pytest.mark.usefixtures("slurm")
+def test_without_the_program(tmp_path: Path) -> None:
+    assert failure(job_of(tmp_path)) == (
+        "small: trtllm-serve is not installed (not found in PATH); install it, or name an image that has it: "
+        "--container-image=IMAGE in slurm.srun of the site file"
+    )
+
+
 def test_without_a_job_of_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed(tmp_path, monkeypatch)
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
