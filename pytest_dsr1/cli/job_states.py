@@ -108,7 +108,8 @@ def _asked(jobs: Sequence[str]) -> tuple[dict[Task, TaskState], str]:
     if done.returncode and "Invalid job id" not in done.stderr:
         return {}, brief(done.stderr) if done.stderr.strip() else f"exit status {done.returncode}"
     lines = (line.split(maxsplit=len(_FIELDS) - 1) for line in done.stdout.splitlines())
-    return {(job, int(task)): _state_of(*rest) for job, task, *rest in lines if task.isdecimal()}, ""
+    told = (words for words in lines if len(words) == len(_FIELDS) and words[1].isdecimal())
+    return {(job, int(task)): _state_of(*rest) for job, task, *rest in told}, ""
 
 
 def _state_of(state: str, wait_status: str, reason: str) -> TaskState:

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -18,6 +18,7 @@ import pytest
 
 from pytest_dsr1.cli.bisect import STOPPING
 from pytest_dsr1.cli.job_array import JOB, JobArray, arrays_of, script
+from pytest_dsr1.masking import masked_words
 from pytest_dsr1.text import say, shell_command, shown_path
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def _sbatch(options: argparse.Namespace) -> int:
     config = _config([*options.of_pytest, *reports, f"--dsr1-profile={options.profile}"])
     with _in_a_sentence():
         arrays, site = _arrays(config, options.profile)
-    scripts = [script(array, site, results, options.of_pytest) for array in arrays]
+    shown: Callable[[list[str]], list[str]] = masked_words if options.plan else list
+    scripts = [script(array, shown(site), results, shown(options.of_pytest)) for array in arrays]
     if options.plan:
         for text in scripts:
             sys.stdout.write(f"{shell_command(_SUBMIT)} <<'{_END_OF_SCRIPT}'\n{text}{_END_OF_SCRIPT}\n")

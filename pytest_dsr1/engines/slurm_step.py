@@ -13,18 +13,22 @@ lines of a log from 16 ranks. The price is that a progress bar, which ends no li
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 from pytest_dsr1.engines.protocol import Job
+from pytest_dsr1.masking import masked_words
 from pytest_dsr1.process.child import environment
 from pytest_dsr1.process.slurm import outside_steps
+from pytest_dsr1.text import expanding_word, shell_word
 
 NAME = "dsr1-engine"
 """The name of the step, for ``squeue --steps``."""
 _KEEP = "--container-env="
+_HERE = "--container-workdir=${PWD}"
+"""The folder of a job that is only planned."""
 ORDERS = 3
 """The descriptor with our orders in a step. It is not standard input, which trtllm-llmapi-launch takes away:
 its shell runs the command in the background."""
@@ -121,8 +125,9 @@ def _folder_words(job: Job) -> list[str]:
 
     The names of an engine's files are relative.
     """
-    folder = "${PWD}" if job.artifacts == Path() else str(job.artifacts.absolute())
-    return [f"--container-workdir={folder}"] if in_container(job) else []
+    if not in_container(job):
+        return []
+    return [_HERE if job.artifacts == Path() else f"--container-workdir={job.artifacts.absolute()}"]
 
 
 def _site_words(job: Job, variables: Iterable[str]) -> list[str]:
@@ -150,6 +155,15 @@ def asking_words(job: Job, variables: Iterable[str]) -> tuple[str, ...]:
     if not in_container(job):
         return ()
     return (*_one_task(), *_site_words(job, variables))
+
+
+def in_shell(step: Sequence[str]) -> Iterator[str]:
+    """Yield the words of a step for a shell, which expands only that folder and the names of secrets.
+
+    The site's words are for srun as they stand, and for the shells of the ranks.
+    """
+    for word, shown in zip(step, masked_words(step), strict=True):
+        yield expanding_word(shown) if shown != word or word == _HERE else shell_word(word)
 
 
 def in_container(job: Job) -> bool:

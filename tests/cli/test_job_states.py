@@ -9,6 +9,7 @@ import pytest
 
 from pytest_dsr1.cli import job_states
 from pytest_dsr1.cli.job_states import TaskState, wait, worst
+from tests.helpers.nodes import program
 from tests.standins.slurm import install
 
 NAMES = {("7", 0): "a", ("7", 1): "b", ("12", 0): "c"}
@@ -65,6 +66,13 @@ def test_a_controller_that_does_not_answer_is_asked_again(
         "again every 0 s"
     )
     assert capsys.readouterr().err.splitlines() == [line, line]
+
+
+def test_lines_that_are_of_no_task(slurm: Path) -> None:
+    """With several clusters in SLURM_CLUSTERS, squeue names each, and leaves a line empty before the next."""
+    told = "CLUSTER: a\\n7 0 COMPLETED 0 None\\n\\nCLUSTER: b\\n"
+    program(slurm / "bin", "squeue", f"printf '{told}'")
+    assert wait({("7", 0): "a"}) == {("7", 0): TaskState("COMPLETED", status=0)}
 
 
 @pytest.mark.parametrize(

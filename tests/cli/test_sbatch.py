@@ -71,6 +71,16 @@ def test_the_plan_is_a_shell_script_that_submits(slurm: Path, capsys: pytest.Cap
     assert f"#SBATCH --output={Path.cwd()}/.dsr1/slurm-%A_%a.log\n" in second
 
 
+def test_the_plan_has_no_secret(slurm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("site.yaml").write_text("slurm: {sbatch: ['--export=ALL,HF_TOKEN=planted-1']}\n")
+    words = ["h200-min-latency", "--dsr1-site=site.yaml", "--dsr1-set=engine.environment.HF_TOKEN=planted-2"]
+    assert main(["sbatch", *words, "--plan"]) == 0
+    plan = capsys.readouterr().out
+    assert "planted" not in plan
+    assert "'--dsr1-set=engine.environment.HF_TOKEN=${engine_environment_HF_TOKEN}'" in plan
+    assert jobs(slurm) == []
+
+
 def test_it_says_what_was_submitted_and_what_to_type_next(
     slurm: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

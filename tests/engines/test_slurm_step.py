@@ -11,6 +11,7 @@ from pytest_dsr1.engines.slurm_step import (
     asking_words,
     beside_words,
     in_container,
+    in_shell,
     step_environment,
     step_variables,
     step_words,
@@ -67,6 +68,20 @@ def test_a_container_works_in_the_folder_of_the_run(job: Job, tmp_path: Path) ->
         f"srun --mpi=none --nodes=1 --ntasks=1 --overlap --export=ALL {' '.join(IMAGE)}"
     )
     assert not in_container(replace(job, site=several.site))
+
+
+def test_a_shell_expands_only_what_the_run_does_not_take_as_it_stands() -> None:
+    launcher = ("sh", "-c", 'exec numactl -N ${SLURM_LOCALID} "$@"', "sh")
+    words = ("srun", "--container-workdir=${PWD}", "--export=ALL,HF_TOKEN=planted-secret", *launcher)
+    assert list(in_shell(words)) == [
+        "srun",
+        '"--container-workdir=${PWD}"',
+        '"--export=ALL,HF_TOKEN=${HF_TOKEN}"',
+        "sh",
+        "-c",
+        "'exec numactl -N ${SLURM_LOCALID} \"$@\"'",
+        "sh",
+    ]
 
 
 def test_an_image_keeps_no_value_of_its_own_for_a_variable_of_the_command(job: Job) -> None:

@@ -89,6 +89,25 @@ def test_an_option_is_one_word(tmp_path: Path, option: str) -> None:
     assert "slurm.sbatch.0: expected an option in one piece" in found
 
 
+@pytest.mark.parametrize("option", ["--mpi=none", "-n4", "--output=/tmp/%j.log", "--container-workdir=/x"])
+def test_what_a_run_sets_is_not_set_by_the_site(tmp_path: Path, option: str) -> None:
+    name = option.partition("=")[0] if option.startswith("--") else option[:2]
+    text = f"slurm: {{sbatch: [{option}], srun: [--label, {option}]}}"
+    column = text.rindex(option) + 1
+    assert message(written(tmp_path, text)).splitlines()[1:] == [
+        f"  site.yaml:1:{column}: slurm.srun.1: pytest-dsr1 gives srun its own {name}, and the last one "
+        "counts: remove it (the MPI type is slurm.mpi)"
+    ]
+
+
+def test_no_variable_is_expanded(tmp_path: Path) -> None:
+    text = 'slurm: {srun: ["--container-mounts=${HOME}:/home"], launcher: [sh, -c, "${SLURM_LOCALID}"]}'
+    assert message(written(tmp_path, text)).splitlines()[1:] == [
+        "  site.yaml:1:16: slurm.srun.0: variables (${...}) are not expanded in a site file; write the value "
+        "itself"
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

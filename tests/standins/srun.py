@@ -1,14 +1,15 @@
 """A stand-in for the srun of Slurm 22.05 in an allocation: strict about options, with all tasks here.
 
 :func:`install` puts it in a folder for PATH. Each task has the variables of a step. A task that fails ends
-the others, with srun's words. A container image is a folder: the programs in its ``bin`` come first, and the
-variables in its ``environment``, unless ``--container-env`` names them, as with pyxis.
+the others, with srun's words; SIGTERM ends all. A container image is a folder: the programs in its ``bin``
+come first, and the variables in its ``environment``, unless ``--container-env`` names them, as with pyxis.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -70,14 +71,21 @@ def _run(command: list[str], ntasks: int, per_node: int, reader: str | None) -> 
     if shutil.which(command[0]) is None:
         sys.stderr.write(f"slurmstepd: error: execve(): {command[0]}: No such file or directory\n")
         return 2
-    tasks = [
-        subprocess.Popen(
-            command,
-            env={**os.environ, **_variables(rank, ntasks, per_node)},
-            stdin=None if reader in {None, str(rank)} else subprocess.DEVNULL,
-        )
-        for rank in range(ntasks)
-    ]
+    tasks: list[subprocess.Popen[bytes]] = []
+    ended: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        ended.append(number)
+        for task in tasks:
+            task.terminate()
+
+    signal.signal(signal.SIGTERM, end)
+    for rank in range(ntasks):
+        stdin = None if reader in {None, str(rank)} else subprocess.DEVNULL
+        variables = {**os.environ, **_variables(rank, ntasks, per_node)}
+        tasks.append(subprocess.Popen(command, env=variables, stdin=stdin))
+        if ended:
+            tasks[-1].terminate()
     for rank, task in enumerate(tasks):
         if code := task.wait():
             node = f"node{rank // per_node + 1}"

@@ -65,6 +65,8 @@ def ending(environ: Mapping[str, str]) -> str | None:
         told = slurm(["scontrol", "--oneliner", "show", "job", job], environ, _ASKING_S)
     except InvalidRunError:
         return None
+    # With the id of an array, which one of its tasks has as its own, scontrol shows all tasks.
+    told = next((line for line in told.splitlines() if line.startswith(f"JobId={job} ")), "")
     if (time := _PREEMPTED.search(told)) is not None:
         return f"Slurm preempts job {job} since {time[1]}; run it again where jobs are not preempted"
     state = _STATE.search(told)

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 _QUESTIONS = 8
+_MOST_DRIFT = 1e-3
+"""The most by which two clocks drift apart: the kernel slews each by 0.0005 at most (adjtimex(2))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +57,18 @@ class Alignment:
 
     @property
     def error_s(self) -> float:
-        """The most by which a time between the two comparisons is wrong."""
-        return max(self.before.error_s, self.after.error_s)
+        """The most by which a time between the two comparisons is wrong, with a jump of the clock in it."""
+        error_s = max(self.before.error_s, self.after.error_s)
+        jumped = abs(self._gained_s) > 2 * error_s + _MOST_DRIFT * (self.after.at_s - self.before.at_s)
+        return error_s + abs(self._gained_s) * jumped
+
+    @property
+    def _gained_s(self) -> float:
+        return self.after.ahead_s - self.before.ahead_s
 
     def ours_s(self, theirs_s: float) -> float:
         """Return a time of the node on our clock."""
-        ahead_s = self.before.ahead_s
-        between_s = self.after.at_s - self.before.at_s
-        if between_s > 0:
-            share = (theirs_s - ahead_s - self.before.at_s) / between_s
-            ahead_s += share * (self.after.ahead_s - self.before.ahead_s)
-        return theirs_s - ahead_s
+        ours_s = self.after.at_s - self.before.at_s
+        gone_s = theirs_s - self.before.ahead_s - self.before.at_s
+        even = ours_s > 0 and ours_s + self._gained_s > 0
+        return self.before.at_s + gone_s * (ours_s / (ours_s + self._gained_s) if even else 1)

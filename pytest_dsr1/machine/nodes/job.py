@@ -61,9 +61,10 @@ class SlurmJob:
             )
             yield Finding("mismatch", "Slurm step", message)
         first, *others = self.allocation.nodes
-        here = {self._environ.get("SLURMD_NODENAME"), socket.gethostname().partition(".")[0]}
+        host = socket.gethostname()
+        here = {self._environ.get("SLURMD_NODENAME"), host, host.partition(".")[0]}
         if first not in here:
-            where = next((node for node in others if node in here), socket.gethostname())
+            where = next((node for node in others if node in here), host)
             what = "another node" if where in others else "not a node"
             message = (
                 f"pytest runs on {where}, which is {what} of job {self.allocation.job}; expected its first "

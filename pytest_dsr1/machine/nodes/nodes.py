@@ -196,8 +196,10 @@ class Nodes:
 
     def _release(self) -> None:
         _, problems = asked(list(self._agents.values()), lambda _: _RELEASE)
-        for problem in problems.values():
+        for node, problem in problems.items():
             self._notify(f"{problem}\nits GPUs may still be set up; there, as root: pytest-dsr1 restore")
+            if self._agents[node].ended:  # the next scenario starts another
+                self._agents.pop(node).close()
 
 
 def asked(

@@ -57,7 +57,10 @@ def states(names: Sequence[str], environ: Mapping[str, str]) -> dict[str, State]
     options = ["--noheader", "--all", "--Node", f"--nodes={','.join(names)}", "--format=%N|%T|%E"]
     found = {}
     for line in slurm(["sinfo", *options], environ, _TIMEOUT_S).splitlines():
-        name, word, reason = (each.strip() for each in line.split("|", 2))
+        name, _, rest = (each.strip() for each in line.partition("|"))
+        if name not in names:  # that of a cluster, or a later line of a reason
+            continue
+        word, _, reason = (each.strip() for each in rest.partition("|"))
         found[name] = State(word.rstrip(_FLAGS), "*" in word, "" if reason == "none" else reason)
     return found
 

@@ -18,7 +18,7 @@ from pytest_dsr1.gate.reference_file import load
 from pytest_dsr1.gate.references import References, with_store, with_sweep
 from pytest_dsr1.gate.searched import facts_of
 from pytest_dsr1.machine.nvidia_smi import shell_lines
-from pytest_dsr1.masking import masked_setting
+from pytest_dsr1.masking import masked_setting, masked_words
 from pytest_dsr1.measurement.expected import asking, expected, job_timeout_s, run_timeout_s
 from pytest_dsr1.measurement.run import options_of
 from pytest_dsr1.process.allocation import sbatch_options
@@ -223,7 +223,7 @@ def _sbatch(scenario: Scenario, at: Site) -> str:
     """Return the command that runs the printed script, saved as a file, on the scenario's nodes."""
     nodes, limit_s = scenario.hardware.nodes, job_timeout_s(scenario)
     made = sbatch_options(nodes, max(scenario.gpus_by_node), at.slurm.sbatch, limit_s)
-    return shell_command(["sbatch", *made, "--wrap=exec sh SCRIPT"])
+    return shell_command(["sbatch", *masked_words(made), "--wrap=exec sh SCRIPT"])
 
 
 def _setup(scenario: Scenario) -> Iterable[str]:

@@ -80,7 +80,14 @@ def test_a_node_without_an_address(tmp_path: Path) -> None:
     ],
 )
 def test_why_slurm_ends_a_job(tmp_path: Path, told: str, why: str | None) -> None:
-    assert ending(job(tmp_path, f"[ \"$*\" = '--oneliner show job 7' ] && echo '{told}'")) == why
+    assert ending(job(tmp_path, f"[ \"$*\" = '--oneliner show job 7' ] && echo 'JobId=7 {told}'")) == why
+
+
+def test_the_other_tasks_of_an_array_are_not_the_job(tmp_path: Path) -> None:
+    """One task of an array has the id of the array, with which scontrol shows all of them."""
+    others = "JobId=8 ArrayJobId=7 JobState=FAILED\\nJobId=7 ArrayJobId=7 JobState=%s\\n"
+    assert ending(job(tmp_path, f"printf '{others}' RUNNING")) is None
+    assert ending(job(tmp_path, f"printf '{others}' CANCELLED")) == "Slurm ends job 7: CANCELLED"
 
 
 def test_nothing_is_known_of_the_end_of_a_job(tmp_path: Path) -> None:

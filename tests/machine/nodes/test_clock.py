@@ -42,6 +42,15 @@ def test_times_are_right_within_the_stated_error(ahead_s: float, drift: float, s
     assert aligned.error_s < 0.01
 
 
+@given(st.floats(1, 1e5), st.floats(0, 1), st.floats(0, 1))
+def test_a_clock_that_jumps_is_part_of_the_error(jump_s: float, when: float, then: float) -> None:
+    """As that of a virtual machine which was moved."""
+    aligned = Alignment(Comparison(1000.0, 50.0, 0.001), Comparison(1900.0, 50.0 + jump_s, 0.001))
+    ours_s = 1000 + 900 * then
+    theirs_s = ours_s + 50 + (jump_s if then > when else 0)
+    assert abs(aligned.ours_s(theirs_s) - ours_s) <= aligned.error_s + 1e-6
+
+
 def test_the_quickest_answer_counts() -> None:
     ticks = iter([0.0, 10.0, 20.0, 20.2, *range(30, 42)])
     answers = iter([103.0, 120.1, *[0.0] * 6])

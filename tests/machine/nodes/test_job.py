@@ -93,6 +93,12 @@ def test_pytest_on_another_host(
     )
 
 
+def test_a_node_with_the_whole_name_of_its_host(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "n1.cluster")
+    assert look(nodes=("n1.cluster", "n2.cluster")) == []
+    assert look(nodes=("n1", "n2")) == []
+
+
 def test_a_node_whose_host_has_another_name(look: Look) -> None:
     assert look(nodes=("n1", "n2"), SLURMD_NODENAME="n1") == []
 

@@ -207,6 +207,17 @@ def test_an_agent_that_is_killed_while_it_watches(
     assert said[0].endswith("\nits GPUs may still be set up; there, as root: pytest-dsr1 restore")
 
 
+def test_the_next_scenario_has_another_agent(nodes: Nodes, pair: Scenario, said: list[str]) -> None:
+    with nodes.prepared(pair, "apply"):
+        killed = nodes._agents["n2"]._process
+        killed.kill()
+        killed.wait()
+    assert len(said) == 1
+    with nodes.prepared(pair, "apply") as machine:
+        assert len(machine.gpus) == 4
+    assert not [each for each in said[1:] if "its agent has ended" in each]
+
+
 def _noted(used: Callable[..., list[RemoteNode]], agents: list[RemoteNode]) -> Callable[..., object]:
     def noted(self: Nodes, scenario: Scenario) -> list[RemoteNode]:
         agents[:] = used(self, scenario)

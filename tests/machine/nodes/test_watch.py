@@ -43,13 +43,26 @@ def test_the_states_of_nodes(programs: Path, tmp_path: Path) -> None:
     (tmp_path / "states").write_text(
         "n1|allocated|none\nn1|allocated|none\nn2|down*|Not responding\nn3|draining@|a | b\nn4|mixed$|none\n"
     )
-    assert states(["n1", "n2"], environ) == {
+    names = ["n1", "n2", "n3", "n4"]
+    assert states(names, environ) == {
         "n1": State("allocated", False, ""),
         "n2": State("down", True, "Not responding"),
         "n3": State("draining", False, "a | b"),
         "n4": State("mixed", False, ""),
     }
-    assert (tmp_path / "asked").read_text() == "--noheader --all --Node --nodes=n1,n2 --format=%N|%T|%E\n"
+    assert (
+        tmp_path / "asked"
+    ).read_text() == "--noheader --all --Node --nodes=n1,n2,n3,n4 --format=%N|%T|%E\n"
+
+
+def test_lines_that_are_of_no_node(programs: Path, tmp_path: Path) -> None:
+    """With SLURM_CLUSTERS sinfo names the cluster; a reason may have several lines."""
+    environ = {"PATH": f"{programs}:/usr/bin:/bin"}
+    (tmp_path / "states").write_text("CLUSTER: one\n\nn1|allocated|none\nn2|draining|fan\nand | disk | too\n")
+    assert states(["n1", "n2"], environ) == {
+        "n1": State("allocated", False, ""),
+        "n2": State("draining", False, "fan"),
+    }
 
 
 @pytest.mark.parametrize(

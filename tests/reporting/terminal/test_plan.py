@@ -674,12 +674,19 @@ def test_a_plan_without_questions_has_no_line_for_them() -> None:
 SITE = Site(slurm=Slurm(sbatch=["--partition=batch", "--comment=it's here"]))
 
 
-def on_two_nodes(folder: Path, *overrides: str) -> list[str]:
+def test_the_line_for_sbatch_has_no_secret(tmp_path: Path) -> None:
+    site = Site(slurm=Slurm(sbatch=["--export=ALL,HF_TOKEN=planted-secret"]))
+    (line,) = (line for line in on_two_nodes(tmp_path, site=site) if line.startswith("# Slurm: "))
+    assert "planted" not in line
+    assert "'--export=ALL,HF_TOKEN=${HF_TOKEN}'" in line
+
+
+def on_two_nodes(folder: Path, *overrides: str, site: Site = SITE) -> list[str]:
     text = GOOD.replace("  count: 8\n", "  count: 16\n  nodes: 2\n")
     text = text.replace("  tp: 8\n  ep: 8\n", "  tp: 16\n  ep: 16\n")
     text += "gpu_setup:\n  vboost: 4\n"
     loaded = load_text(folder, text, *overrides)
-    return list(plan([loaded], PlanOptions("check", site=SITE)))
+    return list(plan([loaded], PlanOptions("check", site=site)))
 
 
 def test_two_nodes_are_probed_at_the_same_time(tmp_path: Path) -> None:

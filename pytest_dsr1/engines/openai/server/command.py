@@ -14,7 +14,7 @@ from pytest_dsr1.engines.openai.acceptance import sglang_variables, with_vllm_fo
 from pytest_dsr1.engines.openai.server.random_model import DUMMY_WEIGHTS, model_folder
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import Job
-from pytest_dsr1.engines.slurm_step import Place, step_variables, step_words
+from pytest_dsr1.engines.slurm_step import Place, in_shell, step_variables, step_words
 from pytest_dsr1.engines.trtllm_options.acceptance import forcing_variables
 from pytest_dsr1.engines.trtllm_options.defaults import Asked, remarks
 from pytest_dsr1.engines.trtllm_options.dialects import (
@@ -126,7 +126,7 @@ class LaunchCommand:
     def shell(self) -> str:
         """Return the command as a shell line; secrets are variables, to be exported first."""
         values = (f"{name}={shell_value(name, value)}" for name, value in self.environment.items())
-        return " ".join([*values, *map(expanding_word, masked_words(self.words))])
+        return " ".join([*values, *in_shell(self.step), *map(expanding_word, masked_words(self.argv))])
 
 
 @dataclass(frozen=True, slots=True)

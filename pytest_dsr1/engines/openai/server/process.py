@@ -228,9 +228,12 @@ def ready_to_start(job: Job, command: LaunchCommand) -> dict[str, str]:
     here = command.words[:1] if in_container(job) else [*command.step[:1], command.argv[0]]
     missing = [program for program in here if shutil.which(program, path=env.get("PATH")) is None]
     if missing:
+        other = "set engine.command"
+        if OpenAi.of(job.scenario).disaggregated is not None:
+            image = "--container-image=IMAGE in slurm.srun of the site file"
+            other = f"name an image that has it: {image}"
         raise EngineError(
-            f"{job.scenario.name}: {missing[0]} is not installed (not found in PATH); install it, or set "
-            "engine.command"
+            f"{job.scenario.name}: {missing[0]} is not installed (not found in PATH); install it, or {other}"
         )
     return env
 

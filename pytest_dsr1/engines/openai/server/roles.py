@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ _UCX = "UCX_TLS"
 """Containers set it for MPI, and the KV cache then takes a slow way between the nodes (start_worker.sh)."""
 _PLANNED_PORT = 8001
 _OTHER_PORTS = "# pytest-dsr1 looks for free ports, or lets the servers choose."
-_END_ALL = "trap 'kill $(jobs -p)' EXIT"
+_END_ALL = ("started=", "trap 'kill $started' EXIT", "trap exit HUP INT TERM")
+"""In dash, a signal that is not trapped skips the trap of EXIT, and `jobs -p` prints nothing in one."""
 _REQUEST_S = 7200
 """The longest time of a request (start_server.sh): not that of one run, because servers are kept."""
 
@@ -91,9 +93,9 @@ def _by_hand(
 def _shell_script(job: Job, addresses: Sequence[str], program: Program) -> str:
     """Return a script that runs all servers by hand until Ctrl-C, and then ends them."""
     *servers, (_, front) = _by_hand(job, addresses, program)
-    files = dict.fromkeys(line for _, command in servers for line in command.file_lines())
-    started = (f"{command.shell()} &" for _, command in servers)
-    return "\n".join([_OTHER_PORTS, *files, _END_ALL, *started, front.script()])
+    files = {command.file: command.file_lines() for _, command in servers}
+    started = (f'{command.shell()} &\nstarted="$started $!"' for _, command in servers)
+    return "\n".join([_OTHER_PORTS, *chain(*files.values()), *_END_ALL, *started, front.script()])
 
 
 def _placed(scenario: Scenario) -> list[Placed]:
@@ -115,7 +117,8 @@ def launched_roles(job: Job, observer: Observer) -> Iterator[Server]:
     """
     scenario, engine = job.scenario, OpenAi.of(job.scenario)
     program = program_of(job, observer)
-    ready_to_start(job, launch_command(_serving(scenario, WRITES), 0, program=program))
+    placed = _placed(scenario)
+    ready_to_start(job, _command(job, placed[0], 0, None, program))
     hosts = _hosts(scenario)
     nodes = list(hosts)
     text = _shell_script(job, list(hosts.values()), program)
@@ -124,7 +127,7 @@ def launched_roles(job: Job, observer: Observer) -> Iterator[Server]:
     with ExitStack() as stack, ExitStack() as stopping:  # all are told to stop before one is waited for
         servers: list[Server] = []
         reporting: list[tuple[Server, Path]] = []
-        for each in _placed(scenario):
+        for each in placed:
             alone = engine.roles[each.role]
             report = f"{each.name}.addr" if can_choose(alone, program) else None
             port = 0 if report else job.free_port(each.first)

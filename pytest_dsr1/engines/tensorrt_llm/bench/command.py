@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_dsr1.engines.protocol import Job
-from pytest_dsr1.engines.slurm_step import step_variables, step_words
+from pytest_dsr1.engines.slurm_step import in_shell, step_variables, step_words
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
 from pytest_dsr1.engines.trtllm_options.acceptance import forcing_variables
 from pytest_dsr1.engines.trtllm_options.defaults import Asked, remarks
@@ -183,6 +183,7 @@ def script(job: Job, call: Invocation) -> str:
         lines.append(f"cd {shell_word(str(job.artifacts.absolute()))}")
     lines += [f"export {name}={shell_value(name, value)}" for name, value in call.environment.items()]
     lines += file_lines(call.options)
-    rows = [*([masked_words(call.step)] if call.step else []), masked_words(call.command), *call.arguments]
-    lines.append(" \\\n  ".join(" ".join(map(expanding_word, row)) for row in rows))
+    words = (map(expanding_word, row) for row in (masked_words(call.command), *call.arguments))
+    rows = [*([in_shell(call.step)] if call.step else []), *words]
+    lines.append(" \\\n  ".join(map(" ".join, rows)))
     return "\n".join(lines) + "\n"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import socket
+import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -123,7 +127,6 @@ def test_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str) ->
     assert [name for name, text in logs.items() if "of generation" in text] == ["generation-1.log"]
     script = (job.artifacts / "server.sh").read_text()
     assert script.count("cat > ") == 3  # a file for each role, and that of the front end
-    assert "trap 'kill $(jobs -p)' EXIT\n" in script
     assert "--port 0" not in script
     for name in ("generation.yaml", "context.yaml", "disaggregated.yaml"):
         assert f"cat > {name} " in script
@@ -226,9 +229,8 @@ def test_each_port_is_free_on_the_node_of_its_server(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.usefixtures("client_unjudged", "slurm")
-def test_servers_in_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The version is that of the image, and the scenario's variables win over those of the image."""
-    installed(tmp_path, monkeypatch, "1.3.0rc27")
+def test_servers_in_a_container(tmp_path: Path) -> None:
+    """The program is only in the image, and the scenario's variables win over those of the image."""
     image = tmp_path / "image"
     install(image, "1.1.0")
     (image / "environment").write_text("DSR1_STANDIN_SAYS=of the image\nUCX_TLS=tcp\n")
@@ -256,6 +258,42 @@ def test_a_script_of_servers_that_did_not_start(tmp_path: Path, monkeypatch: pyt
     assert "trtllm-serve disaggregated -c disaggregated.yaml" in script
 
 
+@pytest.mark.usefixtures("slurm")
+def test_a_script_writes_the_files_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(tmp_path, monkeypatch)
+    job = job_of(tmp_path, context={"llm_api": {"unchecked": {"no_such_option": 1}, **CACHE}})
+    failure(job)
+    files = [job.artifacts / name for name in ("generation.yaml", "context.yaml")]
+    expected = [path.read_text() for path in files]
+    for path in files:
+        path.unlink()
+    program(tmp_path / "trt/bin", "trtllm-serve", "exit 0")
+    subprocess.run(["sh", "server.sh"], cwd=job.artifacts, check=False)
+    assert [path.read_text() for path in files] == expected
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+@pytest.mark.usefixtures("slurm")
+def test_ctrl_c_ends_all_servers_of_a_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: str
+) -> None:
+    installed(tmp_path, monkeypatch)
+    job = job_of(tmp_path, context={"llm_api": {"unchecked": {"no_such_option": 1}, **CACHE}})
+    failure(job)
+    program(tmp_path / "trt/bin", "trtllm-serve", '[ "$1" != disaggregated ] || echo ready; exec sleep 600')
+    with subprocess.Popen(
+        [shell, "server.sh"], cwd=job.artifacts, stdout=subprocess.PIPE, start_new_session=True
+    ) as script:
+        try:
+            assert script.stdout is not None
+            assert script.stdout.readline() == b"ready\n"
+            os.killpg(script.pid, signal.SIGINT)
+            script.communicate(timeout=30)  # every server holds the other end of the pipe
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(script.pid, signal.SIGKILL)
+
+
 def test_addresses_that_the_front_end_cannot_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slurm: Path
 ) -> None:
@@ -264,6 +302,14 @@ def test_addresses_that_the_front_end_cannot_take(
     assert failure(job_of(tmp_path)) == (
         "small: expected addresses of IPv4 or names, because trtllm-serve disaggregated takes no others; "
         "Slurm has ::1 of n1 and fd00::2 of n2 and ::1 of n3 (NodeAddr in scontrol show node)"
+    )
+
+
+@pytest.mark.usefixtures("slurm")
+def test_without_the_program(tmp_path: Path) -> None:
+    assert failure(job_of(tmp_path)) == (
+        "small: trtllm-serve is not installed (not found in PATH); install it, or name an image that has it: "
+        "--container-image=IMAGE in slurm.srun of the site file"
     )
 
 
