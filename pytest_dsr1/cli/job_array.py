@@ -98,10 +98,12 @@ def script(array: JobArray, site: Sequence[str], results: Path, words: Sequence[
         words: the other options of pytest.
 
     Raises:
-        UserError: the path of the folder does not fit on one line.
+        UserError: sbatch does not take the path of the folder as it is.
     """
-    if not str(results).isprintable():
-        raise UserError(f"--dsr1-results: expected a path on one line, found {str(results)!r}")
+    if not str(results).isprintable() or "\\" in str(results):
+        raise UserError(
+            f"--dsr1-results: expected a path on one line, without a backslash, found {str(results)!r}"
+        )
     options = [
         "--job-name=dsr1",
         *sbatch_options(array.nodes, array.gpus, site, array.limit_s),

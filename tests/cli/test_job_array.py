@@ -119,7 +119,11 @@ def test_the_shell_starts_pytest_with_these_words(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_path_must_fit_on_one_line() -> None:
+@pytest.mark.parametrize("path", ["/a\n#SBATCH --wrap", "/a\\b"])
+def test_a_path_is_as_sbatch_reads_it(path: str) -> None:
+    """With a backslash in it, Slurm 22.05 opens another file, and the job fails without a log."""
     with pytest.raises(UserError) as caught:
-        script(JobArray(1, 8, ("a",), None), [], Path("/a\n#SBATCH --wrap"), [])
-    assert str(caught.value) == ("--dsr1-results: expected a path on one line, found '/a\\n#SBATCH --wrap'")
+        script(JobArray(1, 8, ("a",), None), [], Path(path), [])
+    assert str(caught.value) == (
+        f"--dsr1-results: expected a path on one line, without a backslash, found {path!r}"
+    )
