@@ -2,12 +2,13 @@
 
 An engine that is several programs has a step for each, on nodes of its own (:class:`Place`).
 
-Each option was tried with Slurm 22.05. srun also takes options from variables that sbatch sets, so the words
-state what the ranks depend on: ``SLURM_NTASKS=1`` leaves one node of two (``--ntasks``),
+Each option was tried with Slurm 22.05. srun also takes options from variables that sbatch sets, so the
+words state what the ranks depend on: ``SLURM_NTASKS=1`` leaves one node of two (``--ntasks``),
 ``SLURM_DISTRIBUTION=cyclic`` puts rank 1 on the second node (``--distribution``), and
-``SLURM_EXPORT_ENV=NONE`` takes the environment away (``--export``). A site's ``WaitTime`` would end the other
-ranks after the first (``--wait``). There is no ``--unbuffered``, which mixes the lines of ranks: 137 of 3,200
-lines of a log from 16 ranks. The price is that a progress bar, which ends no line, arrives by the kilobyte.
+``SLURM_EXPORT_ENV=NONE`` takes the environment away (``--export``). A site's ``WaitTime`` would end the
+other ranks after the first (``--wait``), and its ``TaskPluginParam`` may bind each to a core
+(``--cpu-bind``). There is no ``--unbuffered``, which mixes the lines of ranks: 137 of 3,200 lines of a log
+from 16 ranks. The price is that a progress bar, which ends no line, arrives by the kilobyte.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ ORDERS = 3
 """The descriptor with our orders in a step. It is not standard input, which trtllm-llmapi-launch takes away:
 its shell runs the command in the background."""
 _KEEPS_INPUT = ("sh", "-c", f'exec "$@" {ORDERS}<&0', "sh")
-_BY_INTERFACE = ("NCCL_SOCKET_IFNAME", "UCX_NET_DEVICES")
+_INTERFACE = "NCCL_SOCKET_IFNAME"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,8 @@ def step_words(
     return (
         *("srun", f"--mpi={slurm.mpi}", f"--nodes={at.nodes}", f"--ntasks={at.nodes * at.per_node}"),
         *(f"--ntasks-per-node={at.per_node}", "--distribution=block", "--export=ALL"),
-        *("--wait=0", "--kill-on-bad-exit=1", f"--job-name={at.name}"),
-        *([f"--relative={at.first}"] if place else []),
+        *("--wait=0", "--kill-on-bad-exit=1", "--cpu-bind=none", f"--job-name={at.name}"),
+        f"--relative={at.first}",
         *(["--input=0"] if ordered else []),
         *_folder_words(job),
         *_site_words(job, variables),
@@ -117,7 +118,16 @@ def beside_words(job: Job, variables: Iterable[str], name: str) -> tuple[str, ..
 
 def _one_task(*where: str) -> tuple[str, ...]:
     """Return the words of a step of one task, next to the engine's."""
-    return ("srun", "--mpi=none", "--nodes=1", "--ntasks=1", *where, "--overlap", "--export=ALL")
+    return (
+        "srun",
+        "--mpi=none",
+        "--nodes=1",
+        "--ntasks=1",
+        *where,
+        "--overlap",
+        "--export=ALL",
+        "--cpu-bind=none",
+    )
 
 
 def _folder_words(job: Job) -> list[str]:
@@ -172,11 +182,13 @@ def in_container(job: Job) -> bool:
 
 
 def step_variables(job: Job) -> dict[str, str]:
-    """Return the variables that choose the network between the nodes; none without `slurm.interface`."""
+    """Return the variables that choose the network between the nodes; none without `slurm.interface`.
+
+    UCX is left to choose: it wants names of devices, such as ``mlx5_0:1``, and an interface would force the KV
+    cache over TCP.
+    """
     interface = job.site.slurm.interface
-    if interface is None or job.scenario.hardware.nodes == 1:
-        return {}
-    return dict.fromkeys(_BY_INTERFACE, interface)
+    return {} if interface is None or job.scenario.hardware.nodes == 1 else {_INTERFACE: interface}
 
 
 def step_environment(job: Job, more: Mapping[str, str]) -> dict[str, str]:

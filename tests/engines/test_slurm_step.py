@@ -23,7 +23,7 @@ from tests.helpers.trtllm_bench import bench_scenario
 
 WORDS = (
     "srun --mpi=pmix --nodes=2 --ntasks=8 --ntasks-per-node=4 --distribution=block --export=ALL --wait=0 "
-    "--kill-on-bad-exit=1 --job-name=dsr1-engine"
+    "--kill-on-bad-exit=1 --cpu-bind=none --job-name=dsr1-engine --relative=0"
 )
 WORKLOAD = Workload(Path("dataset.jsonl"), 4, "ab12", True, 8.0, 8, 16.0, 16)
 IMAGE = ["--container-image=trtllm.sqsh", "--container-mounts=/models"]
@@ -65,7 +65,7 @@ def test_a_container_works_in_the_folder_of_the_run(job: Job, tmp_path: Path) ->
     planned = step_words(replace(several, artifacts=Path()), ())
     assert "--container-workdir=${PWD}" in planned
     assert " ".join(asking_words(several, ())) == (
-        f"srun --mpi=none --nodes=1 --ntasks=1 --overlap --export=ALL {' '.join(IMAGE)}"
+        f"srun --mpi=none --nodes=1 --ntasks=1 --overlap --export=ALL --cpu-bind=none {' '.join(IMAGE)}"
     )
     assert not in_container(replace(job, site=several.site))
 
@@ -99,8 +99,8 @@ def test_an_image_keeps_no_value_of_its_own_for_a_variable_of_the_command(job: J
 
 def test_the_network_between_nodes_is_chosen(job: Job) -> None:
     several = on_two_nodes(job, interface="ib0")
-    assert step_variables(several) == {"NCCL_SOCKET_IFNAME": "ib0", "UCX_NET_DEVICES": "ib0"}
-    assert step_environment(several, {"UCX_NET_DEVICES": "mlx5_0:1"})["UCX_NET_DEVICES"] == "mlx5_0:1"
+    assert step_variables(several) == {"NCCL_SOCKET_IFNAME": "ib0"}
+    assert step_environment(several, {"NCCL_SOCKET_IFNAME": "eth2"})["NCCL_SOCKET_IFNAME"] == "eth2"
     assert step_variables(on_two_nodes(job)) == step_variables(replace(job, site=several.site)) == {}
 
 

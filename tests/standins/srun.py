@@ -19,7 +19,7 @@ from tests.standins.program import write_program
 
 _VALUED = {
     *("--mpi", "--nodes", "--ntasks", "--ntasks-per-node", "--distribution", "--export", "--wait"),
-    *("--kill-on-bad-exit", "--job-name", "--relative", "--input"),
+    *("--kill-on-bad-exit", "--cpu-bind", "--job-name", "--relative", "--input"),
 }
 _OF_PYXIS = {"--container-image", "--container-mounts", "--container-workdir", "--container-env"}
 

@@ -7,7 +7,7 @@
 # acceptance length 2 forced: compare no figure with one of natural acceptance
 # set first: export DSR1_MODELS=...
 # warning: suites/b200/perf-sanity-2-nodes-1024-1024-c1024.yaml:38: load.concurrency: expected 8192, because with attention data parallelism each of 16 ranks takes 512 requests (engine.max_batch_size); found 1024
-# pytest-dsr1 starts and stops this server: TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS=1 srun --mpi=pmix --nodes=2 --ntasks=16 --ntasks-per-node=8 --distribution=block --export=ALL --wait=0 --kill-on-bad-exit=1 --job-name=dsr1-engine trtllm-llmapi-launch trtllm-serve "${DSR1_MODELS}/DeepSeek-R1-0528-FP4-v2" --host 127.0.0.1 --port 8000 --tp_size 16 --pp_size 1 --ep_size 16 --max_batch_size 512 --max_num_tokens 12288 --extra_llm_api_options extra_llm_api_options.yaml
+# pytest-dsr1 starts and stops this server: TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS=1 srun --mpi=pmix --nodes=2 --ntasks=16 --ntasks-per-node=8 --distribution=block --export=ALL --wait=0 --kill-on-bad-exit=1 --cpu-bind=none --job-name=dsr1-engine --relative=0 trtllm-llmapi-launch trtllm-serve "${DSR1_MODELS}/DeepSeek-R1-0528-FP4-v2" --host 127.0.0.1 --port 8000 --tp_size 16 --pp_size 1 --ep_size 16 --max_batch_size 512 --max_num_tokens 12288 --extra_llm_api_options extra_llm_api_options.yaml
 # cat > extra_llm_api_options.yaml <<'DSR1_OPTIONS'
 # enable_attention_dp: true
 # attention_dp_config:

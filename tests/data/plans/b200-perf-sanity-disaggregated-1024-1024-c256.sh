@@ -8,7 +8,7 @@
 # set first: export DSR1_DATASET=...
 # generation server 1, on node 1 of the job:
 # newest known dialect 1.3: tensorrt_llm is not installed
-# pytest-dsr1 starts and stops this server: TLLM_LOG_LEVEL=INFO TRTLLM_SERVER_DISABLE_GC=1 TRTLLM_WORKER_DISABLE_GC=1 TRTLLM_ENABLE_PDL=1 ENROOT_ALLOW_DEV=yes srun --mpi=pmix --nodes=1 --ntasks=8 --ntasks-per-node=8 --distribution=block --export=ALL --wait=0 --kill-on-bad-exit=1 --job-name=dsr1-generation-1 --relative=0 env -u UCX_TLS trtllm-llmapi-launch trtllm-serve "${DSR1_MODELS}/DeepSeek-R1-0528-FP4-v2" --host 0.0.0.0 --port 8001 --tp_size 8 --pp_size 1 --ep_size 8 --max_batch_size 32 --max_num_tokens 256 --extra_llm_api_options generation.yaml
+# pytest-dsr1 starts and stops this server: TLLM_LOG_LEVEL=INFO TRTLLM_SERVER_DISABLE_GC=1 TRTLLM_WORKER_DISABLE_GC=1 TRTLLM_ENABLE_PDL=1 ENROOT_ALLOW_DEV=yes srun --mpi=pmix --nodes=1 --ntasks=8 --ntasks-per-node=8 --distribution=block --export=ALL --wait=0 --kill-on-bad-exit=1 --cpu-bind=none --job-name=dsr1-generation-1 --relative=0 env -u UCX_TLS trtllm-llmapi-launch trtllm-serve "${DSR1_MODELS}/DeepSeek-R1-0528-FP4-v2" --host 0.0.0.0 --port 8001 --tp_size 8 --pp_size 1 --ep_size 8 --max_batch_size 32 --max_num_tokens 256 --extra_llm_api_options generation.yaml
 # cat > generation.yaml <<'DSR1_OPTIONS'
 # enable_attention_dp: true
 # cuda_graph_config:
@@ -37,7 +37,7 @@
 # DSR1_OPTIONS
 # context server 1, on node 2 of the job:
 # newest known dialect 1.3: tensorrt_llm is not installed
-# pytest-dsr1 starts and stops this server: TLLM_LOG_LEVEL=INFO TRTLLM_SERVER_DISABLE_GC=1 TRTLLM_WORKER_DISABLE_GC=1 TRTLLM_ENABLE_PDL=1 ENROOT_ALLOW_DEV=yes srun --mpi=pmix --nodes=1 --ntasks=4 --ntasks-per-node=4 --distribution=block --export=ALL --wait=0 --kill-on-bad-exit=1 --job-name=dsr1-context-1 --relative=1 env -u UCX_TLS trtllm-llmapi-launch trtllm-serve "${DSR1_MODELS}/DeepSeek-R1-0528-FP4-v2" --host 0.0.0.0 --port 8002 --tp_size 4 --pp_size 1 --ep_size 4 --max_batch_size 16 --max_num_tokens 16384 --extra_llm_api_options context.yaml
+# pytest-dsr1 starts and stops this server: TLLM_LOG_LEVEL=INFO TRTLLM_SERVER_DISABLE_GC=1 TRTLLM_WORKER_DISABLE_GC=1 TRTLLM_ENABLE_PDL=1 ENROOT_ALLOW_DEV=yes srun --mpi=pmix --nodes=1 --ntasks=4 --ntasks-per-node=4 --distribution=block --export=ALL --wait=0 --kill-on-bad-exit=1 --cpu-bind=none --job-name=dsr1-context-1 --relative=1 env -u UCX_TLS trtllm-llmapi-launch trtllm-serve "${DSR1_MODELS}/DeepSeek-R1-0528-FP4-v2" --host 0.0.0.0 --port 8002 --tp_size 4 --pp_size 1 --ep_size 4 --max_batch_size 16 --max_num_tokens 16384 --extra_llm_api_options context.yaml
 # cat > context.yaml <<'DSR1_OPTIONS'
 # enable_attention_dp: true
 # cuda_graph_config: null
@@ -61,7 +61,7 @@
 #   max_tokens_in_buffer: 16384
 # DSR1_OPTIONS
 # the front end, which passes requests on, on node 1:
-# pytest-dsr1 starts and stops this server: TRTLLM_SERVER_DISABLE_GC=1 srun --mpi=none --nodes=1 --ntasks=1 --relative=0 --overlap --export=ALL --wait=0 --job-name=dsr1-front-end trtllm-serve disaggregated -c disaggregated.yaml -t 3600 -r 7200
+# pytest-dsr1 starts and stops this server: TRTLLM_SERVER_DISABLE_GC=1 srun --mpi=none --nodes=1 --ntasks=1 --relative=0 --overlap --export=ALL --cpu-bind=none --wait=0 --job-name=dsr1-front-end trtllm-serve disaggregated -c disaggregated.yaml -t 3600 -r 7200
 # cat > disaggregated.yaml <<'DSR1_OPTIONS'
 # hostname: 127.0.0.1
 # port: 8000

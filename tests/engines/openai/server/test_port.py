@@ -123,9 +123,9 @@ def test_a_server_over_two_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     job = on_two_nodes(job_of(tmp_path, tp=8), interface="ib0")
     plan = OpenAiEngine().script(job).splitlines()
     words = (
-        "NCCL_SOCKET_IFNAME=ib0 UCX_NET_DEVICES=ib0 srun --mpi=pmix --nodes=2 --ntasks=8 "
+        "NCCL_SOCKET_IFNAME=ib0 srun --mpi=pmix --nodes=2 --ntasks=8 "
         "--ntasks-per-node=4 --distribution=block --export=ALL --wait=0 --kill-on-bad-exit=1 "
-        "--job-name=dsr1-engine sh -c "
+        "--cpu-bind=none --job-name=dsr1-engine --relative=0 sh -c "
     )
     assert plan[0].startswith(f"# pytest-dsr1 starts and stops this server: {words}")
     watcher = Watcher()

@@ -393,7 +393,7 @@ def test_the_plan_has_each_server_with_its_nodes_and_its_file(
     job = job_of(tmp_path, generation={"environment": {"UCX_TLS": "rc"}}, environment={"A": "b"})
     lines = OpenAiEngine().script(job).splitlines()
     starts = [line for line in lines if line.startswith("# pytest-dsr1 starts")]
-    common = "--distribution=block --export=ALL --wait=0 --kill-on-bad-exit=1"
+    common = "--distribution=block --export=ALL --wait=0 --kill-on-bad-exit=1 --cpu-bind=none"
     launcher = 'sh -c \'[ "$SLURM_PROCID" != 0 ] || exec "$@"\' launcher'
     serve = "trtllm-serve /models/r1 --host 0.0.0.0 --port"
     assert starts == [
@@ -407,7 +407,7 @@ def test_the_plan_has_each_server_with_its_nodes_and_its_file(
             for number in (1, 2)
         ),
         "# pytest-dsr1 starts and stops this server: A=b srun --mpi=none --nodes=1 --ntasks=1 --relative=0 "
-        "--overlap --export=ALL --wait=0 --job-name=dsr1-front-end trtllm-serve disaggregated -c "
+        "--overlap --export=ALL --cpu-bind=none --wait=0 --job-name=dsr1-front-end trtllm-serve disaggregated -c "
         "disaggregated.yaml -t 3600 -r 7200",
     ]
     assert "# generation server 1, on node 1 of the job:" in lines

@@ -643,14 +643,10 @@ def test_a_run_over_two_nodes(bench: Bench) -> None:
 def test_the_script_of_two_nodes(bench: Bench) -> None:
     job = on_two_nodes(bench.installed("1.2.1").job(), launcher=["trtllm-llmapi-launch"], interface="ib0")
     lines = TrtllmBenchEngine().script(job).splitlines()
-    assert lines[3:6] == [
-        "export PYTHONUNBUFFERED=1",
-        "export NCCL_SOCKET_IFNAME=ib0",
-        "export UCX_NET_DEVICES=ib0",
-    ]
-    assert lines[6:9] == [
+    assert lines[3:5] == ["export PYTHONUNBUFFERED=1", "export NCCL_SOCKET_IFNAME=ib0"]
+    assert lines[5:8] == [
         "srun --mpi=pmix --nodes=2 --ntasks=8 --ntasks-per-node=4 --distribution=block --export=ALL --wait=0 "
-        "--kill-on-bad-exit=1 --job-name=dsr1-engine trtllm-llmapi-launch \\",
+        "--kill-on-bad-exit=1 --cpu-bind=none --job-name=dsr1-engine --relative=0 trtllm-llmapi-launch \\",
         "  trtllm-bench \\",
         "  --model deepseek-ai/DeepSeek-R1 \\",
     ]
