@@ -184,8 +184,8 @@ def in_container(job: Job) -> bool:
 def step_variables(job: Job) -> dict[str, str]:
     """Return the variables that choose the network between the nodes; none without `slurm.interface`.
 
-    UCX is left to choose: it wants names of devices, such as ``mlx5_0:1``, and an interface would force the KV
-    cache over TCP.
+    UCX is left to choose: it wants names of devices, such as ``mlx5_0:1``, and an interface would force the
+    KV cache over TCP.
     """
     interface = job.site.slurm.interface
     return {} if interface is None or job.scenario.hardware.nodes == 1 else {_INTERFACE: interface}

@@ -29,7 +29,7 @@ class Slurm(Part):
     launcher: list[_Word] = Field(default_factory=lambda: ["trtllm-llmapi-launch"])
     """The command that starts each rank of an engine, by default `trtllm-llmapi-launch`."""
     interface: _Word | None = None
-    """The network interface between the nodes, such as `ib0`, which NCCL is given; by default it chooses."""  # noqa: E501
+    """The network interface between the nodes, such as `ib0`, which NCCL is given; by default it chooses."""
 
     def in_container(self, nodes: int) -> bool:
         """Return whether Slurm starts an engine over this number of nodes in a container."""

@@ -407,8 +407,8 @@ def test_the_plan_has_each_server_with_its_nodes_and_its_file(
             for number in (1, 2)
         ),
         "# pytest-dsr1 starts and stops this server: A=b srun --mpi=none --nodes=1 --ntasks=1 --relative=0 "
-        "--overlap --export=ALL --cpu-bind=none --wait=0 --job-name=dsr1-front-end trtllm-serve disaggregated -c "
-        "disaggregated.yaml -t 3600 -r 7200",
+        "--overlap --export=ALL --cpu-bind=none --wait=0 --job-name=dsr1-front-end trtllm-serve "
+        "disaggregated -c disaggregated.yaml -t 3600 -r 7200",
     ]
     assert "# generation server 1, on node 1 of the job:" in lines
     assert "#   - NODE2:8002" in lines
