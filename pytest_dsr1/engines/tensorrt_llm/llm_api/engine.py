@@ -17,11 +17,13 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.protocol import AskingInterruptedError, EngineResult, Job
 from pytest_dsr1.engines.slurm_step import (
     in_container,
+    in_shell,
     step_environment,
     step_variables,
     worker_command,
@@ -32,7 +34,7 @@ from pytest_dsr1.engines.tensorrt_llm.llm_api.job import Order
 from pytest_dsr1.engines.tensorrt_llm.settings import COUNTING_TOLERANCE, Trtllm
 from pytest_dsr1.engines.trtllm_options.acceptance import forcing_variables
 from pytest_dsr1.engines.trtllm_options.defaults import remarks
-from pytest_dsr1.engines.trtllm_options.dialects import choose_dialect, newer_than_known
+from pytest_dsr1.engines.trtllm_options.dialects import Dialect, choose_dialect, newer_than_known
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.machine.host import installed_version
 from pytest_dsr1.masking import masked_tree
@@ -42,6 +44,7 @@ from pytest_dsr1.process.log.lines import plain_line
 from pytest_dsr1.process.questions import save as save_questions
 from pytest_dsr1.records import Answer, Enough, Observer, RequestRecord
 from pytest_dsr1.storage.files import write_atomically
+from pytest_dsr1.text import shell_comment
 
 WORKER = (sys.executable, "-m", "pytest_dsr1.engines.tensorrt_llm.llm_api.worker")
 PACKAGE = "tensorrt-llm"
@@ -51,6 +54,8 @@ ENDING_S = 60.0
 PATIENCE_S = 30.0
 """The time without events after which the loss of one of TensorRT-LLM's processes counts as a failure."""
 
+_REQUEST = "job.json"
+"""The file with what the worker is asked for, in the folder of the job."""
 _NO_WORKER = "No module named 'pytest_dsr1'"
 _LOADING = re.compile(r"[Ll]oad|\d+%\|")
 
@@ -82,6 +87,10 @@ class TrtllmEngine:
         arguments = [f"#   {json.dumps(name)[1:-1]}: {json.dumps(value)}" for name, value in shown.items()]
         arguments += [f"#   with {name}={value}" for name, value in forced.items()]
         arguments += [f"# warning: {remark}" for remark in remarks(asked(engine), version)]
+        if job.scenario.hardware.nodes > 1:
+            variables = _variables(job, version, dialect)
+            command = worker_command(job, variables, self._worker, Path(_REQUEST))
+            arguments.append(shell_comment(f"as a step of Slurm: {' '.join(in_shell(command))}"))
         line = f"pytest --dsr1-profile={shlex.quote(job.scenario.name)}"
         return "\n".join([because, "# engine trtllm: tensorrt_llm.LLM with", *arguments, line]) + "\n"
 
@@ -115,14 +124,10 @@ class TrtllmEngine:
                 "NVIDIA's container (tensorrt-llm/release) or where TensorRT-LLM is installed"
             )
         dialect, _ = choose_dialect(engine.dialect, version)
-        request = job.artifacts / "job.json"
+        request = job.artifacts / _REQUEST
         asked = save_questions(job.artifacts, job.questions)
         dataclasses.replace(worker_job(job, dialect), questions=asked).save(request)
-        variables = {
-            **step_variables(job),
-            **engine.environment,
-            **forcing_variables(job.scenario, version, dialect),
-        }
+        variables = _variables(job, version, dialect)
         write_model(job)
         listener = _Listener(job, observer, startup_timeout_s=engine.startup_timeout_s)
         listener.patience_s = self._patience_s
@@ -138,6 +143,12 @@ class TrtllmEngine:
             yield LoadedModel(listener, child)
             child.end_commands()
             listener.read_to_end(child, ENDING_S)
+
+
+def _variables(job: Job, version: str | None, dialect: Dialect) -> dict[str, str]:
+    """Return the variables of the worker, in addition to those of pytest."""
+    own = Trtllm.of(job.scenario).environment
+    return {**step_variables(job), **own, **forcing_variables(job.scenario, version, dialect)}
 
 
 def _version(job: Job) -> str | None:

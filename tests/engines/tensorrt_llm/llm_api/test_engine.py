@@ -691,6 +691,15 @@ def test_a_run_over_two_nodes(api: Api, tmp_path: Path) -> None:
     assert sorted(re.findall(r"^rank (\d)$", log, re.MULTILINE)) == list("1234567")
 
 
+def test_the_plan_over_two_nodes_has_its_step(api: Api) -> None:
+    job = on_two_nodes(api.installed("1.2.1").job(), launcher=["trtllm-llmapi-launch"], interface="ib0")
+    (line,) = [each for each in TrtllmEngine().script(job).splitlines() if "as a step" in each]
+    assert line.startswith("# as a step of Slurm: srun --mpi=pmix --nodes=2 --ntasks=8 --ntasks-per-node=4 ")
+    assert line.endswith(" job.json 3")
+    assert " trtllm-llmapi-launch " in line
+    assert "as a step" not in TrtllmEngine().script(api.job())
+
+
 def test_a_run_over_two_nodes_is_stopped_early(api: Api, tmp_path: Path) -> None:
     api.monkeypatch.setenv("PATH", str(srun.install(tmp_path / "slurm")), prepend=os.pathsep)
     job = on_two_nodes(api.installed("1.2.1").job(), launcher=list(LAUNCHER))
