@@ -20,6 +20,7 @@ from hashlib import sha256
 from typing import Literal
 
 from pytest_dsr1.engines import in_effect
+from pytest_dsr1.machine.nodes.facts import NODES
 from pytest_dsr1.machine.probe.values import PREFIX as PROBES
 from pytest_dsr1.machine.probe.values import alike
 from pytest_dsr1.machine.values import FORCED, INHERITED, FactValue
@@ -77,6 +78,7 @@ FIXED = (
 SHOWN: Mapping[str, str] = {
     "kernel": "belongs to the host, and its owner updates it",
     "hostname": "is new for each run of a container; the GPUs identify the node",
+    NODES: "names hosts; the GPUs identify them",
     "container": "says only whether there is one; container.image is under test",
     "python.path": "names folders, which differ between checkouts of the same software",
     "processes_visible": "depends on how the run was started, not on what it ran on",

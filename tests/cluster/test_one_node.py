@@ -51,6 +51,13 @@ def preempt(cluster: Cluster, job: int) -> None:
     assert cluster.wait(urgent) == "COMPLETED"
 
 
+WHAT_NEXT = {
+    "CANCELLED": "submit it again",
+    "TIMEOUT": "ask for more time: --time",
+    "PREEMPTED": "run it again",
+}
+
+
 @pytest.mark.parametrize(
     ("end", "state", "reason"),
     [
@@ -73,6 +80,9 @@ def test_each_end_of_a_job_puts_the_gpus_back(
         (said,) = (line for line in cluster.output(job).splitlines() if " CANCELLED AT " in line)
         assert f"*** JOB {job} ON {node.name} CANCELLED AT " in said
         assert f"{reason} ***" in said
+        ours = words(cluster.output(job))
+        assert "SIGTERM ends pytest, and the run with it; GPUs are restored: Slurm ends job" in ours
+        assert WHAT_NEXT[state] in ours
     else:  # pytest ended first, because its agent had been told to end
         assert (found, cluster.status(job)) == ("FAILED", 10)
         said = f"INVALID {node.name}: its agent has ended: Slurm preempts job {job} since "

@@ -259,3 +259,11 @@ def test_the_content_of_a_named_file_is_under_test() -> None:
     assert differences(old, new, {"file.*": False}) == [
         "file.opts.yml.moe_config.backend: CUTLASS in the references, TRTLLM here"
     ]
+
+
+def test_the_names_of_nodes_are_shown_only() -> None:
+    """Slurm gives a job other nodes each time; their GPUs are compared."""
+    before, after = {"nodes": ["n1", "n2"], "gpu.uuids": ["a"]}, {"nodes": ["n3", "n4"], "gpu.uuids": ["a"]}
+    assert comparability.role("nodes", {}) == "shown"
+    for each in ("fixed", "under test"):
+        assert list(comparability.unequal(each, before, after, {})) == []

@@ -10,7 +10,8 @@ know as such an option, and looks no further; here a key that no server has is r
 Variables of a server: with DSR1_STANDIN_DIES_AFTER it ends after this number of requests, of an error of CUDA
 or of DSR1_STANDIN_DIES_OF; with DSR1_STANDIN_SICK it is healthy for that number of requests; a generation
 server answers when the file DSR1_STANDIN_HELD is gone. Of the one that passes requests on: with
-DSR1_STANDIN_NO_TOKENS it answers without a token; with DSR1_STANDIN_PLAIN it sends requests as any client.
+DSR1_STANDIN_NO_TOKENS it answers without a token; with DSR1_STANDIN_PLAIN it sends requests as any client;
+with DSR1_STANDIN_FRONT_ENDS it ends after this number of requests.
 """
 
 from __future__ import annotations
@@ -121,12 +122,16 @@ class FrontHandler(Handler):
     """The server that passes requests on."""
 
     servers: ClassVar[dict[str, Iterator[str]]] = {}
+    passed: ClassVar[dict[str, int]] = {"requests": 0}
 
     def do_GET(self) -> None:
         self.answer(200 if self.path == "/health" else 404, {})
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.passed["requests"] += 1
+        if self.passed["requests"] > int(os.environ.get("DSR1_STANDIN_FRONT_ENDS", "1000000")):
+            os._exit(3)
         plain = "DSR1_STANDIN_PLAIN" in os.environ
         first = {**asked, "max_tokens": 1, "stream": False}
         if not plain:

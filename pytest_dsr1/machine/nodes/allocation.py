@@ -6,11 +6,21 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 
 from pytest_dsr1.errors import InvalidRunError
 
 _PREEMPTED = re.compile(r"\bPreemptTime=(\d\S+)")
 _STATE = re.compile(r"\bJobState=(\w+)")
+_END_TIME = re.compile(r"\bEndTime=(\d\S+)")
+_NEXT_STEP = {
+    "CANCELLED": "someone or something cancelled it (scancel); submit it again",
+    "TIMEOUT": "ask for more time: --time",
+    "NODE_FAIL": "a node failed; submit it again, without this node (--exclude)",
+}
+"""What to do after an end, by Slurm's word for it."""
+_SOON = timedelta(seconds=150)
+"""A little more than the time before the end at which our scripts want SIGTERM (``--signal=B:TERM@120``)."""
 _ASKING_S = 5.0
 _ADDRESS = re.compile(r"^NodeName=(\S+) .*?\bNodeAddr=(\S+)", re.MULTILINE)
 
@@ -69,10 +79,13 @@ def ending(environ: Mapping[str, str]) -> str | None:
     told = next((line for line in told.splitlines() if line.startswith(f"JobId={job} ")), "")
     if (time := _PREEMPTED.search(told)) is not None:
         return f"Slurm preempts job {job} since {time[1]}; run it again where jobs are not preempted"
-    state = _STATE.search(told)
-    if state is None or state[1] in {"RUNNING", "COMPLETING"}:
-        return None
-    return f"Slurm ends job {job}: {state[1]}"
+    state, ends = _STATE.search(told), _END_TIME.search(told)
+    if state is not None and state[1] not in {"RUNNING", "COMPLETING"}:
+        step = _NEXT_STEP.get(state[1], "look at it: scontrol show job, sacct")
+        return f"Slurm ends job {job}: {state[1]}; {step}"
+    if ends is not None and datetime.fromisoformat(ends[1]).astimezone() - datetime.now(timezone.utc) < _SOON:
+        return f"Slurm ends job {job} at {ends[1]}, its time limit; {_NEXT_STEP['TIMEOUT']}"
+    return None
 
 
 def _hostnames(listed: str, environ: Mapping[str, str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
@@ -16,6 +17,7 @@ from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import host
 from pytest_dsr1.machine.gpu.inventory import GpuReading, MachineInventory, readable
 from pytest_dsr1.machine.lease import RESULT_BYTES, Machine, Recorder, look_at_run
+from pytest_dsr1.machine.nodes.allocation import ending
 from pytest_dsr1.machine.nodes.facts import differing, merged
 from pytest_dsr1.machine.nodes.messages import Again, Answer, Command, Look, Measure, Prepare, Request
 from pytest_dsr1.machine.nodes.recording import NodesRecorder
@@ -50,7 +52,7 @@ class Nodes:
         self._stack = ExitStack()
 
     def __enter__(self) -> Nodes:
-        self._stack.enter_context(restoring(self._end))
+        self._stack.enter_context(restoring(self._end, self._told))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,6 +66,11 @@ class Nodes:
             agent.end_requests()
         for agent in agents:
             agent.close()
+
+    def _told(self, number: signal.Signals) -> None:
+        """Say why a signal ends pytest, after the GPUs are restored."""
+        why = ending(self._environ) or "look at the job: scontrol show job"
+        self._notify(f"{number.name} ends pytest, and the run with it; GPUs are restored: {why}")
 
     def look(
         self,

@@ -6,6 +6,7 @@ are a ``warning``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from packaging.version import InvalidVersion, Version
@@ -16,7 +17,7 @@ from pytest_dsr1.machine.gpu.inventory import GpuReading, gpu_list
 from pytest_dsr1.machine.gpu.known import KNOWN_GPUS, LEAST_MEMORY
 from pytest_dsr1.machine.gpu.processes import ProcessWatch, describe_process
 from pytest_dsr1.machine.preflight.check import Check, Preflight, check
-from pytest_dsr1.machine.setup.check import tuning
+from pytest_dsr1.machine.setup.check import by_the_site, tuning
 from pytest_dsr1.machine.setup.journal import pending
 from pytest_dsr1.scenario.schema.scenario import Hardware
 
@@ -278,7 +279,13 @@ def left_changed(look: Preflight) -> Iterable[Finding]:
 @check(needs="driver")
 def settings(look: Preflight) -> Iterable[Finding]:
     """The settings are the published ones; `--dsr1-gpu-setup=apply` checks them after it sets them."""
-    return tuning(look.scenario.gpu_setup, look.used) if look.setup == "check" else ()
+    if look.setup != "check":
+        return
+    found = tuple(tuning(look.scenario.gpu_setup, look.used))
+    yield from found
+    is_wrong = any(finding.severity == "warning" for finding in found)
+    if is_wrong and "SLURM_JOB_ID" in look.environ and os.geteuid() != 0:
+        yield by_the_site(look.scenario.gpu_setup, look.used)
 
 
 def pytest_dsr1_checks() -> Iterable[Check]:

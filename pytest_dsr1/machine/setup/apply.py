@@ -18,7 +18,7 @@ from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import host, nvidia_smi
 from pytest_dsr1.machine.gpu.inventory import GpuReading, gpu_list, read_machine
 from pytest_dsr1.machine.setup import journal
-from pytest_dsr1.machine.setup.check import tuning
+from pytest_dsr1.machine.setup.check import by_the_site, tuning
 from pytest_dsr1.machine.setup.ending import restoring
 from pytest_dsr1.machine.state_dir import MACHINE_FOLDER, lost_with_container, state_dir
 from pytest_dsr1.machine.values import FactValue, Notify
@@ -57,7 +57,7 @@ def applied(
         _note_unlocked(wanted, gpus, refusals, entries, folder)
         findings += _refused(refusals, in_job="SLURM_JOB_ID" in environ)
         if "SLURM_JOB_ID" in environ and any(refusal.permission for refusal in refusals):
-            findings.append(_by_the_site(wanted, gpus, entries))
+            findings.append(by_the_site(wanted, gpus))
         findings += tuning(wanted, _read_again(gpus, environ))
         not_set = [f"{refusal.command.what} on GPU {refusal.command.gpu}" for refusal in refusals]
         yield Applied(
@@ -174,22 +174,6 @@ def _note_unlocked(
         if nvidia_smi.lock_clocks(gpu.index, wanted.lock_sm_clock_mhz) in refused:
             entries[position] = replace(entries[position], clocks_locked=False)
             journal.write(folder, entries[position])
-
-
-def _by_the_site(wanted: GpuSetup, gpus: Sequence[GpuReading], entries: Sequence[journal.Entry]) -> Finding:
-    """Return what Slurm itself would have to run as root on this node, before and after each job."""
-    indices = [gpu.index for gpu in gpus]
-    after = [] if wanted.lock_sm_clock_mhz is None else [nvidia_smi.reset_clocks(each) for each in indices]
-    if wanted.vboost is not None:
-        values = zip(indices, [entry.before.vboost or 0 for entry in entries], strict=True)
-        after += [nvidia_smi.vboost(index, value) for index, value in values]
-    back = [nvidia_smi.in_shell(after)] if after else []
-    message = (
-        "without root, a Slurm job cannot set GPUs up; ask for these lines, in the site's Prolog: "
-        f"{'; '.join(nvidia_smi.setup_lines(wanted, indices))}; and in its Epilog: "
-        f"{'; '.join([*back, journal.RESTORE])}"
-    )
-    return Finding("warning", "Slurm Prolog", message)
 
 
 def _refused(refusals: Sequence[nvidia_smi.Refusal], *, in_job: bool) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import nvidia_smi
 from pytest_dsr1.machine.gpu.inventory import GpuReading, gpu_list
+from pytest_dsr1.machine.setup.journal import RESTORE
 from pytest_dsr1.scenario.schema.scenario import GpuSetup
 
 
@@ -22,6 +23,24 @@ def tuning(wanted: GpuSetup, gpus: Sequence[GpuReading]) -> Iterator[Finding]:
     yield from _power(readable)
     if wanted.vboost is not None:
         yield from _vboost(wanted.vboost, readable)
+
+
+def by_the_site(wanted: GpuSetup, gpus: Sequence[GpuReading]) -> Finding:
+    """Return what Slurm itself would have to run as root on this node, before and after each job.
+
+    ``gpus`` are as they were read before a setup.
+    """
+    indices = [gpu.index for gpu in gpus]
+    after = [] if wanted.lock_sm_clock_mhz is None else [nvidia_smi.reset_clocks(each) for each in indices]
+    if wanted.vboost is not None:
+        after += [nvidia_smi.vboost(gpu.index, gpu.vboost or 0) for gpu in gpus]
+    back = [nvidia_smi.in_shell(after)] if after else []
+    message = (
+        "without root, a Slurm job cannot set GPUs up; ask for these lines, in the site's Prolog: "
+        f"{'; '.join(nvidia_smi.setup_lines(wanted, indices))}; and in its Epilog: "
+        f"{'; '.join([*back, RESTORE])}"
+    )
+    return Finding("warning", "Slurm Prolog", message)
 
 
 def _persistence(off: list[GpuReading]) -> Finding:

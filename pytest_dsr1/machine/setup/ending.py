@@ -16,8 +16,10 @@ _Handler = Callable[[int, FrameType | None], object] | int | None
 
 
 @contextmanager
-def restoring(restore: Callable[[], None]) -> Iterator[None]:
-    """Call ``restore`` when the block ends, and when SIGTERM or SIGHUP ends the process.
+def restoring(
+    restore: Callable[[], None], told: Callable[[signal.Signals], None] = lambda _: None
+) -> Iterator[None]:
+    """Call ``restore`` when the block ends, and when SIGTERM or SIGHUP ends the process, then ``told``.
 
     An earlier handler is called first. If it raises, the block ends as with any exception; if it returns, the
     process continues and the GPUs stay set up. An ignored signal stays ignored.
@@ -33,6 +35,7 @@ def restoring(restore: Callable[[], None]) -> Iterator[None]:
         if os.getpid() == owner:
             with _signals_delayed():
                 restore()
+                told(signal.Signals(number))
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 

@@ -75,7 +75,18 @@ def test_a_node_without_an_address(tmp_path: Path) -> None:
             "JobState=RUNNING PreemptTime=2026-11-30T12:00:00",
             "Slurm preempts job 7 since 2026-11-30T12:00:00; run it again where jobs are not preempted",
         ),
-        ("JobState=TIMEOUT PreemptTime=None", "Slurm ends job 7: TIMEOUT"),
+        ("JobState=TIMEOUT PreemptTime=None", "Slurm ends job 7: TIMEOUT; ask for more time: --time"),
+        (
+            "JobState=NODE_FAIL",
+            "Slurm ends job 7: NODE_FAIL; a node failed; submit it again, without this node (--exclude)",
+        ),
+        ("JobState=FAILED", "Slurm ends job 7: FAILED; look at it: scontrol show job, sacct"),
+        ("JobState=RUNNING EndTime=2999-01-01T00:00:00", None),
+        (
+            "JobState=RUNNING EndTime=2026-11-30T12:00:00",
+            "Slurm ends job 7 at 2026-11-30T12:00:00, its time limit; ask for more time: --time",
+        ),
+        ("JobState=COMPLETING EndTime=Unknown", None),
         ("something else", None),
     ],
 )
@@ -87,7 +98,9 @@ def test_the_other_tasks_of_an_array_are_not_the_job(tmp_path: Path) -> None:
     """One task of an array has the id of the array, with which scontrol shows all of them."""
     others = "JobId=8 ArrayJobId=7 JobState=FAILED\\nJobId=7 ArrayJobId=7 JobState=%s\\n"
     assert ending(job(tmp_path, f"printf '{others}' RUNNING")) is None
-    assert ending(job(tmp_path, f"printf '{others}' CANCELLED")) == "Slurm ends job 7: CANCELLED"
+    assert ending(job(tmp_path, f"printf '{others}' CANCELLED")) == (
+        "Slurm ends job 7: CANCELLED; someone or something cancelled it (scancel); submit it again"
+    )
 
 
 def test_nothing_is_known_of_the_end_of_a_job(tmp_path: Path) -> None:

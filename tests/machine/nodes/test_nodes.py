@@ -237,18 +237,23 @@ def test_agents_end_with_their_nodes(nodes: Nodes, pair: Scenario, monkeypatch: 
 
 
 def test_a_signal_puts_all_nodes_back_and_then_ends_the_run(
-    start: Callable[[str], Sequence[str]], pair: Scenario, machines: Machines
+    start: Callable[[str], Sequence[str]], pair: Scenario, machines: Machines, tmp_path: Path
 ) -> None:
     """In a child process; without time to wait for its agents, Slurm would kill them."""
     child = os.fork()
     if child == 0:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        with Nodes(list(machines), start, os.environ, print) as nodes, nodes.prepared(pair, "apply"):
+        told = tmp_path / "told"
+        notify = lambda sentence: print(told.write_text(sentence))  # noqa: E731
+        with Nodes(list(machines), start, os.environ, notify) as nodes, nodes.prepared(pair, "apply"):
             changed = [machine.settings() for machine in machines.values()] == [SET_UP] * 2
             os.kill(os.getpid(), signal.SIGTERM if changed else signal.SIGKILL)
         os._exit(1)
     _, status = os.waitpid(child, 0)
     assert os.WTERMSIG(status) == signal.SIGTERM
+    assert (tmp_path / "told").read_text() == (
+        "SIGTERM ends pytest, and the run with it; GPUs are restored: look at the job: scontrol show job"
+    )
     for number, machine in enumerate(machines.values(), 1):
         assert machine.settings() == PUT_BACK
         assert not any(is_held(machine.state_dir, uuid(number, gpu)) for gpu in range(2))

@@ -397,6 +397,25 @@ def test_settings_are_compared_where_this_run_does_not_set_them(
     ], "that GPUs differ from each other is a finding whoever sets them"
 
 
+def test_without_root_a_slurm_job_gets_lines_for_its_site(
+    h200: FakeMachine, machine_scenario: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    h200.set_all(persistence=1)
+    wanted = machine_scenario(gpu_setup={"vboost": 4, "persistence": False})
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    loop = "for i in 0 1 2 3 4 5 6 7; do nvidia-smi boost-slider -i $i --vboost"
+    *_, last = told(look(wanted), "warning")
+    assert last == (
+        "Slurm Prolog: without root, a Slurm job cannot set GPUs up; ask for these lines, in the site's "
+        f"Prolog: {loop} 4; done; and in its Epilog: {loop} 0; done; pytest-dsr1 restore"
+    )
+    fine = machine_scenario(gpu_setup={"vboost": 0})
+    assert not [line for line in told(look(fine), "warning") if line.startswith("Slurm Prolog")]
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert not [line for line in told(look(wanted), "warning") if line.startswith("Slurm Prolog")]
+
+
 def test_what_an_earlier_run_left_is_reported(h200: FakeMachine, machine_scenario: Make) -> None:
     h200.state_dir.mkdir()
     uuid = h200.uuid(5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import re
 import signal
@@ -32,7 +34,7 @@ from tests.helpers.paths import ROOT
 from tests.helpers.values import scenario
 from tests.helpers.watcher import Watcher
 from tests.standins import srun, started_server, trtllm_disaggregated
-from tests.standins.trtllm_disaggregated import ILLEGAL
+from tests.standins.trtllm_disaggregated import ILLEGAL, RoleHandler
 from tests.standins.trtllm_serve import install
 
 CACHE = {"cache_transceiver_config": {"backend": "UCX"}}
@@ -154,6 +156,38 @@ def test_a_server_that_ends_ends_the_run_with_its_role_its_node_and_the_cause(
     assert said.startswith("small: generation server 1 on n1 ended with exit status 1: ")
     assert ILLEGAL in said
     assert "generation-1.log" in said
+
+
+@pytest.mark.usefixtures("client_unjudged", "slurm")
+def test_a_front_end_that_ends_is_named_with_its_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(tmp_path, monkeypatch)
+    said = failure(job_of(tmp_path, environment={"DSR1_STANDIN_FRONT_ENDS": "2"}))
+    assert said.startswith("small: the front end on n1 ended with exit status 3: ")
+    assert "server.log" in said
+
+
+@pytest.mark.parametrize(
+    ("asked", "error"),
+    [
+        ({"disaggregated_params": {"request_type": "generation_only"}}, "ctx_request_id"),
+        ({"disaggregated_params": {"request_type": "other"}}, "request_type"),
+    ],
+)
+def test_the_stand_in_refuses_requests_in_a_wrong_order(
+    monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], error: str
+) -> None:
+    handler = RoleHandler.__new__(RoleHandler)
+    monkeypatch.setattr(RoleHandler, "backend", "UCX")
+    body = json.dumps({"prompt": [1], "max_tokens": 1, **asked}).encode()
+    handler.rfile, handler.headers = io.BytesIO(body), {"Content-Length": str(len(body))}  # type: ignore[assignment]
+    answers: list[tuple[int, Any]] = []
+    monkeypatch.setattr(handler, "answer", lambda status, told: answers.append((status, told)))
+    handler.do_POST()
+    ((status, told),) = answers
+    assert status == 400
+    assert error in str(told)
 
 
 @pytest.mark.usefixtures("slurm")
