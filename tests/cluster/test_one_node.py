@@ -81,7 +81,8 @@ def test_each_end_of_a_job_puts_the_gpus_back(
         assert f"*** JOB {job} ON {node.name} CANCELLED AT " in said
         assert f"{reason} ***" in said
         ours = words(cluster.output(job))
-        assert "SIGTERM ends pytest, and the run with it; GPUs are restored: Slurm ends job" in ours
+        does = "preempts" if end is preempt else "ends"
+        assert f"SIGTERM ends pytest, and the run with it; GPUs are restored: Slurm {does} job {job}" in ours
         assert WHAT_NEXT[state] in ours
     else:  # pytest ended first, because its agent had been told to end
         assert (found, cluster.status(job)) == ("FAILED", 10)

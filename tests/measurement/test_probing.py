@@ -184,7 +184,7 @@ def test_a_node_that_could_not_be_probed_is_a_warning_with_its_name(story: Story
     [
         ("raise RuntimeError('crash')", "the probes ended with exit status 1 and no result"),
         ("os.kill(os.getpid(), 9)", "the probes were ended by SIGKILL (the system may be out of memory)"),
-        ("file.write('garbage\\n')", "the probes reported something that is not a result: 'garbage'"),
+        ("say('garbage')", "the probes reported something that is not a result: 'garbage'"),
         ("import time; time.sleep(600)", "the probes did not end within 0.5 s and were stopped"),
         (
             "from pytest_dsr1.machine.probe.values import KINDS\n"

@@ -12,9 +12,9 @@ from pytest_dsr1.errors import InvalidRunError
 
 _PREEMPTED = re.compile(r"\bPreemptTime=(\d\S+)")
 _STATE = re.compile(r"\bJobState=(\w+)")
-_END_TIME = re.compile(r"\bEndTime=(\d\S+)")
+_SPAN = re.compile(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)")
 _NEXT_STEP = {
-    "CANCELLED": "someone or something cancelled it (scancel); submit it again",
+    "CANCELLED": "someone or something canceled it (scancel); submit it again",
     "TIMEOUT": "ask for more time: --time",
     "NODE_FAIL": "a node failed; submit it again, without this node (--exclude)",
 }
@@ -79,13 +79,42 @@ def ending(environ: Mapping[str, str]) -> str | None:
     told = next((line for line in told.splitlines() if line.startswith(f"JobId={job} ")), "")
     if (time := _PREEMPTED.search(told)) is not None:
         return f"Slurm preempts job {job} since {time[1]}; run it again where jobs are not preempted"
-    state, ends = _STATE.search(told), _END_TIME.search(told)
-    if state is not None and state[1] not in {"RUNNING", "COMPLETING"}:
-        step = _NEXT_STEP.get(state[1], "look at it: scontrol show job, sacct")
-        return f"Slurm ends job {job}: {state[1]}; {step}"
-    if ends is not None and datetime.fromisoformat(ends[1]).astimezone() - datetime.now(timezone.utc) < _SOON:
-        return f"Slurm ends job {job} at {ends[1]}, its time limit; {_NEXT_STEP['TIMEOUT']}"
-    return None
+    state = _STATE.search(told)
+    word = "" if state is None else state[1]
+    if word in {"RUNNING", "COMPLETING"}:
+        word = _why_soon(told)
+    if not word:
+        return None
+    return f"Slurm ends job {job}: {word}; {_NEXT_STEP.get(word, 'look at it: scontrol show job, sacct')}"
+
+
+def _why_soon(told: str) -> str:
+    """Return Slurm's word for the end of a job that is near; empty if it is not.
+
+    A job that is canceled has an end before its time limit.
+    """
+    times = {name: found[1] for name in ("StartTime", "EndTime") if (found := _time(name, told))}
+    limit_s = seconds(found[1]) if (found := _time("TimeLimit", told)) else None
+    if len(times) < 2:
+        return ""
+    start, end = (datetime.fromisoformat(times[name]).astimezone() for name in ("StartTime", "EndTime"))
+    if end - datetime.now(timezone.utc) > _SOON:
+        return ""
+    of_limit = limit_s is not None and (end - start).total_seconds() >= limit_s - 1
+    return "TIMEOUT" if of_limit else "CANCELLED"
+
+
+def _time(name: str, told: str) -> re.Match[str] | None:
+    return re.search(rf"\b{name}=(\d\S+)", told)
+
+
+def seconds(text: str) -> float | None:
+    """Return a span of time of Slurm, such as ``1-02:03:04``; None for another text, such as UNLIMITED."""
+    found = _SPAN.fullmatch(text.strip())
+    if found is None:
+        return None
+    days, hours, minutes, rest = (int(each or 0) for each in found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + rest
 
 
 def _hostnames(listed: str, environ: Mapping[str, str]) -> list[str]:

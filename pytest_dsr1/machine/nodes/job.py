@@ -13,12 +13,11 @@ from functools import cached_property
 
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.findings import Finding
-from pytest_dsr1.machine.nodes.allocation import Allocation, slurm
+from pytest_dsr1.machine.nodes.allocation import Allocation, seconds, slurm
 from pytest_dsr1.process.slurm import own_step
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.schema.site import Site
 
-_TIME = re.compile(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)")
 _MPI_TYPE = re.compile(r"^(?:srun:)?\s+(\w+)$", re.MULTILINE)
 _MAY_SHARE = {"OK", "YES"}
 """What squeue calls a job that other jobs may share nodes with: squeue(1), %h."""
@@ -135,11 +134,8 @@ class SlurmJob:
 
 def _end_s(left: str) -> float | None:
     """Return the end of the time that squeue says is left, on the monotonic clock; None without an end."""
-    found = _TIME.fullmatch(left.strip())
-    if found is None:
-        return None
-    days, hours, minutes, seconds = (int(each or 0) for each in found.groups())
-    return time.monotonic() + ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    left_s = seconds(left)
+    return None if left_s is None else time.monotonic() + left_s
 
 
 def _clock(seconds: float) -> str:

@@ -66,6 +66,11 @@ def test_a_node_without_an_address(tmp_path: Path) -> None:
         addresses(["n1", "n3"], environ)
 
 
+START = "StartTime=2026-11-30T12:00:00"
+TIME_LIMIT = "Slurm ends job 7: TIMEOUT; ask for more time: --time"
+CANCELED = "Slurm ends job 7: CANCELLED; someone or something canceled it (scancel); submit it again"
+
+
 @pytest.mark.parametrize(
     ("told", "why"),
     [
@@ -75,17 +80,17 @@ def test_a_node_without_an_address(tmp_path: Path) -> None:
             "JobState=RUNNING PreemptTime=2026-11-30T12:00:00",
             "Slurm preempts job 7 since 2026-11-30T12:00:00; run it again where jobs are not preempted",
         ),
-        ("JobState=TIMEOUT PreemptTime=None", "Slurm ends job 7: TIMEOUT; ask for more time: --time"),
+        ("JobState=TIMEOUT PreemptTime=None", TIME_LIMIT),
         (
             "JobState=NODE_FAIL",
             "Slurm ends job 7: NODE_FAIL; a node failed; submit it again, without this node (--exclude)",
         ),
         ("JobState=FAILED", "Slurm ends job 7: FAILED; look at it: scontrol show job, sacct"),
-        ("JobState=RUNNING EndTime=2999-01-01T00:00:00", None),
-        (
-            "JobState=RUNNING EndTime=2026-11-30T12:00:00",
-            "Slurm ends job 7 at 2026-11-30T12:00:00, its time limit; ask for more time: --time",
-        ),
+        (f"JobState=RUNNING TimeLimit=00:10:00 {START} EndTime=2999-01-01T00:00:00", None),
+        (f"JobState=RUNNING TimeLimit=00:10:00 {START} EndTime=2026-11-30T12:10:00", TIME_LIMIT),
+        (f"JobState=COMPLETING TimeLimit=00:00:00 {START} EndTime=2026-11-30T12:01:00", TIME_LIMIT),
+        (f"JobState=COMPLETING TimeLimit=1-00:00:00 {START} EndTime=2026-11-30T12:10:00", CANCELED),
+        (f"JobState=COMPLETING TimeLimit=UNLIMITED {START} EndTime=2026-11-30T12:10:00", CANCELED),
         ("JobState=COMPLETING EndTime=Unknown", None),
         ("something else", None),
     ],
@@ -98,9 +103,7 @@ def test_the_other_tasks_of_an_array_are_not_the_job(tmp_path: Path) -> None:
     """One task of an array has the id of the array, with which scontrol shows all of them."""
     others = "JobId=8 ArrayJobId=7 JobState=FAILED\\nJobId=7 ArrayJobId=7 JobState=%s\\n"
     assert ending(job(tmp_path, f"printf '{others}' RUNNING")) is None
-    assert ending(job(tmp_path, f"printf '{others}' CANCELLED")) == (
-        "Slurm ends job 7: CANCELLED; someone or something cancelled it (scancel); submit it again"
-    )
+    assert ending(job(tmp_path, f"printf '{others}' CANCELLED")) == CANCELED
 
 
 def test_nothing_is_known_of_the_end_of_a_job(tmp_path: Path) -> None:
