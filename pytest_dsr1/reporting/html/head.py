@@ -21,7 +21,6 @@ _SHOWN = (
     "energy_per_output_token",
 )
 """The metrics that stand at the head of a section if they were measured."""
-_OF_THE_CLIENT = frozenset({"httptools", "uvloop"})
 _ROOM = 1.08
 """The length of a bar's scale, as a multiple of the largest value on it."""
 
@@ -154,8 +153,6 @@ def _marks(values: Mapping[str, float], published: PublishedValue | None, longes
 def ran(scenario: Scenario, measurement: Measurement | None) -> str:
     """Return in a line what ran: GPUs, driver, software, container, model and load."""
     facts = measurement.fingerprint.facts if measurement else {}
-    versions = measurement.result.versions if measurement else {}
-    software = (f"{name} {version}" for name, version in versions.items() if name not in _OF_THE_CLIENT)
     named, load = scenario.model.quantization, scenario.load
     quantization = f" ({named})" if named != "none" else ""
     parts = [
@@ -163,7 +160,7 @@ def ran(scenario: Scenario, measurement: Measurement | None) -> str:
         f"engine {scenario.engine.type}",
         scenario.forced,
         f"driver {facts['driver']}" if facts.get("driver") else "",
-        *software,
+        measurement.result.version if measurement else "",
         f"container {facts['container.image']}" if facts.get("container.image") else "",
         f"{scenario.model.name}{quantization}",
         _tokens(measurement) if measurement else "",
