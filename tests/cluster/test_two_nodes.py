@@ -45,6 +45,7 @@ found("all_reduce_256mib_gb_s", [140.0 if second else 280.0], [[*range(8)]])
 
 def test_both_nodes_are_set_up_probed_watched_and_put_back(cluster: Cluster, wide: Runs) -> None:
     first, second = (node.name for node in cluster.nodes)
+    cluster.node(2).machine.set("driver", "590.44.01")
     probes = stand_in(wide.folder / "probes", SECOND_IS_SLOW.format(second=second))
     path = f"{probes}{os.pathsep}{wide.environment['PYTHONPATH']}"
     job = wide.submit(f"exec {PYTEST} --dsr1-probe", TWO, PYTHONPATH=path)
@@ -69,6 +70,9 @@ def test_both_nodes_are_set_up_probed_watched_and_put_back(cluster: Cluster, wid
         f"GPU 7 on {second}: copies memory 6.1% slower than the other 15 (4,000 against 4,258 GB/s), "
         "measured before the run"
     ) in words(cluster.output(job))
+    differ = f"they differ in driver: 580.95.05 on {first}, 590.44.01 on {second}; the slowest one decides"
+    assert differ in words(cluster.output(job))
+    assert facts["driver"] == ["580.95.05", "590.44.01"]
     logs = [path.name for path in sorted(wide.folder.glob(".dsr1/small/*/probe-before-*.log"))]
     assert logs == [f"probe-before-{name}.log" for name in (first, second)]
 
