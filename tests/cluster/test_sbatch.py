@@ -14,39 +14,44 @@ import yaml
 
 from pytest_dsr1.cli import job_states
 from pytest_dsr1.cli.main import main
+from tests.helpers.nodes import LEADER
 from tests.helpers.slurm_cluster import Cluster
 from tests.helpers.slurm_runs import Runs
 
-SITE = """\
-slurm:
-  sbatch: [--partition=batch, --time=10, "--comment=it's two words"]
-"""
+SITE = {
+    "slurm": {
+        "sbatch": ["--partition=batch", "--time=10", "--comment=it's two words"],
+        "mpi": "none",
+        "launcher": list(LEADER),
+    }
+}
 COMMAND = "import sys; from pytest_dsr1.cli.main import main; sys.exit(main())"
 
 
 @pytest.fixture
 def suites(runs: Runs) -> Path:
-    """A folder with three profiles: two for 8 GPUs, of which one misses its target, and one for 4."""
+    """A folder with profiles for 8 GPUs, of which one misses its target, for 4, and for both nodes."""
     of_runs: dict[str, Any] = yaml.safe_load((runs.folder / "small.yaml").read_text(encoding="utf-8"))
     own = runs.folder / "own"
     own.mkdir()
-    for name, gpus, target in (("small", 8, 1), ("slow", 8, 10**9), ("half", 4, 1)):
+    sizes = {"small": (8, 1), "slow": (8, 1), "half": (4, 1), "both": (16, 2)}
+    for name, (gpus, nodes) in sizes.items():
         scenario = {
             **of_runs,
             "name": name,
-            "hardware": {**of_runs["hardware"], "count": gpus},
+            "hardware": {**of_runs["hardware"], "count": gpus, "nodes": nodes},
             "engine": {**of_runs["engine"], "tp": gpus},
-            "targets": [{"metric": "total_output_throughput", "value": target}],
+            "targets": [{"metric": "total_output_throughput", "value": 10**9 if name == "slow" else 1}],
         }
         (own / f"{name}.yaml").write_text(yaml.safe_dump(scenario), encoding="utf-8")
-    (runs.folder / "site.yaml").write_text(SITE, encoding="utf-8")
+    (runs.folder / "site.yaml").write_text(yaml.safe_dump(SITE), encoding="utf-8")
     return own
 
 
 WORDS = ["small,slow,half", "--wait", "--dsr1-site=site.yaml", "--dsr1-suites=own", "-pno:cacheprovider"]
 
 
-def test_two_arrays_side_by_side_make_one_page(
+def test_arrays_side_by_side_and_one_of_two_nodes_make_one_page(
     runs: Runs,
     cluster: Cluster,
     suites: Path,
@@ -60,24 +65,27 @@ def test_two_arrays_side_by_side_make_one_page(
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(runs.folder)
     monkeypatch.setattr(job_states, "POLL_S", 0.2)
-    status = main(["sbatch", *WORDS, "--dsr1-gpu-setup=apply"])
+    status = main(["sbatch", f"{WORDS[0]},both", *WORDS[1:], "--dsr1-gpu-setup=apply"])
     told = capfd.readouterr()
     assert status == 1, told
-    first, second, *_ = lines = told.out.splitlines()
-    wide, narrow = (line.split()[1].rstrip(":") for line in (first, second))
+    first, second, third, *_ = lines = told.out.splitlines()
+    wide, narrow, double = (line.split()[1].rstrip(":") for line in (first, second, third))
     assert first == f"job {wide}: small, slow on 1 node with 8 GPUs"
     assert second == f"job {narrow}: half on 1 node with 4 GPUs"
+    assert third == f"job {double}: both on 2 nodes with 8 GPUs each"
     for task in (
         f"{wide}_0 small: exit status 0",
         f"{wide}_1 slow: exit status 1",
         f"{narrow}_0 half: exit status 0",
+        f"{double}_0 both: exit status 0",
     ):
         assert task in lines
     assert told.err.splitlines() == [f"{wide}_1 slow: exit status 1, log .dsr1/slurm-{wide}_1.log"]
     comments = cluster.run("squeue", "-h", "-t", "all", "-j", wide, "-O", "Comment:40").splitlines()
     assert {comment.strip() for comment in comments} == {"it's two words"}
     page = Path(f".dsr1/slurm-{wide}.html").read_text(encoding="utf-8")
-    assert page.count("<article") == 3
+    assert page.count("<article") == 4
+    assert "16 x NVIDIA H200 on 2 nodes" in page
     assert [path.name for path in sorted(Path(f".dsr1/slurm-{narrow}").iterdir())] == ["half"]
     assert "PERFORMANCE OVERVIEW" in Path(f".dsr1/slurm-{wide}_1.log").read_text(encoding="utf-8")
     assert cluster.jobs() == []
