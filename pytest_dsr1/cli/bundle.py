@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pytest_dsr1.cli.compare import add_results
 from pytest_dsr1.text import say
 
 
@@ -31,13 +32,7 @@ def add(commands: Any) -> None:
     bundle.add_argument(
         "--output", type=Path, metavar="FILE", help="the file to write (default: <profile>-<UTC time>.tar.gz)"
     )
-    bundle.add_argument(
-        "--results",
-        type=Path,
-        default=Path(".dsr1"),
-        metavar="DIR",
-        help="the folder of the profiles' results (default: .dsr1)",
-    )
+    add_results(bundle)
     bundle.set_defaults(run=_bundle)
 
 

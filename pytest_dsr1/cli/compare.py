@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from pytest_dsr1.measurement.measurement import Measurement
 
 
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """Add the option with the folder in which a profile's results are looked for."""
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path(".dsr1"),
+        metavar="DIR",
+        help="the folder of the profiles' results (default: .dsr1)",
+    )
+
+
 def add(commands: Any) -> None:
     """Add the command to those of ``pytest-dsr1``."""
     compare = commands.add_parser(
@@ -30,13 +41,7 @@ def add(commands: Any) -> None:
         "first", metavar="A", help="a result's folder, a bundle, or a profile (its newest result)"
     )
     compare.add_argument("others", metavar="B", nargs="+", help="the results to compare with A")
-    compare.add_argument(
-        "--results",
-        type=Path,
-        default=Path(".dsr1"),
-        metavar="DIR",
-        help="the folder of the profiles' results (default: .dsr1)",
-    )
+    add_results(compare)
     compare.add_argument("--report", type=Path, metavar="FILE", help="also write an HTML page")
     compare.set_defaults(run=_compare)
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pytest_dsr1.cli.compare import add_results
 from pytest_dsr1.text import say
 
 FORMATS = ("csv", "jsonl")
@@ -31,13 +32,7 @@ def add(commands: Any) -> None:
     )
     export.add_argument("--format", choices=FORMATS, default="csv", help="default: csv")
     export.add_argument("--output", type=Path, metavar="FILE", help="the file to write (default: stdout)")
-    export.add_argument(
-        "--results",
-        type=Path,
-        default=Path(".dsr1"),
-        metavar="DIR",
-        help="the folder of the profiles' results (default: .dsr1)",
-    )
+    add_results(export)
     export.set_defaults(run=_export)
 
 

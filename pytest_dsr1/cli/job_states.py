@@ -1,4 +1,4 @@
-"""What becomes of the tasks of job arrays, as squeue tells it."""
+"""What becomes of the tasks of job arrays, as squeue reports it."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def wait(names: Mapping[Task, str]) -> dict[Task, TaskState]:
 
 
 def _asked(jobs: Sequence[str]) -> tuple[dict[Task, TaskState], str]:
-    """Return the states that squeue tells, or why it tells none; of forgotten jobs it tells nothing."""
+    """Return the states that squeue lists, or why it lists none; it does not list forgotten jobs."""
     fields = ",".join(f"{field}:40" for field in _FIELDS)
     command = ["squeue", "--noheader", "--array", "--states=all", f"--jobs={','.join(jobs)}"]
     try:
@@ -108,8 +108,8 @@ def _asked(jobs: Sequence[str]) -> tuple[dict[Task, TaskState], str]:
     if done.returncode and "Invalid job id" not in done.stderr:
         return {}, brief(done.stderr) if done.stderr.strip() else f"exit status {done.returncode}"
     lines = (line.split(maxsplit=len(_FIELDS) - 1) for line in done.stdout.splitlines())
-    told = (words for words in lines if len(words) == len(_FIELDS) and words[1].isdecimal())
-    return {(job, int(task)): _state_of(*rest) for job, task, *rest in told}, ""
+    rows = (words for words in lines if len(words) == len(_FIELDS) and words[1].isdecimal())
+    return {(job, int(task)): _state_of(*rest) for job, task, *rest in rows}, ""
 
 
 def _state_of(state: str, wait_status: str, reason: str) -> TaskState:

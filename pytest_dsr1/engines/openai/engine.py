@@ -15,11 +15,10 @@ from pytest_dsr1.engines.openai.endpoint import Site, site
 from pytest_dsr1.engines.openai.questions import ask
 from pytest_dsr1.engines.openai.requests import Requests
 from pytest_dsr1.engines.openai.server import roles
-from pytest_dsr1.engines.openai.server.command import Program, in_step, launch_command
+from pytest_dsr1.engines.openai.server.command import in_step, launch_command, planned_program
 from pytest_dsr1.engines.openai.server.reuse import ServerLease, ServerPool
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import AskingInterruptedError, EngineResult, Job
-from pytest_dsr1.engines.slurm_step import in_container
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.masking import without_secrets
 from pytest_dsr1.records import Observer
@@ -50,8 +49,7 @@ class OpenAiEngine:
             at = " and ".join(map(without_secrets, engine.urls))
             return f"{shell_comment(f'against {servers} at {at}')}\n{line}"
         if engine.disaggregated is None:
-            program = Program(None) if in_container(job) else None
-            command = in_step(launch_command(job.scenario, 8000, program=program), job)
+            command = in_step(launch_command(job.scenario, 8000, program=planned_program(job)), job)
             return f"{command.comment()}\n{line}"
         return "\n".join([*roles.script(job), line])
 

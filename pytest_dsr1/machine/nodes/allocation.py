@@ -56,8 +56,8 @@ def addresses(nodes: Sequence[str], environ: Mapping[str, str]) -> list[str]:
     Raises:
         InvalidRunError: Slurm does not say.
     """
-    told = slurm(["scontrol", "--oneliner", "show", "node", ",".join(nodes)], environ)
-    found = dict(_ADDRESS.findall(told))
+    text = slurm(["scontrol", "--oneliner", "show", "node", ",".join(nodes)], environ)
+    found = dict(_ADDRESS.findall(text))
     if missing := [node for node in nodes if node not in found]:
         raise InvalidRunError(f"scontrol show node {missing[0]}: no NodeAddr in its answer")
     return [found[node] for node in nodes]
@@ -72,29 +72,29 @@ def ending(environ: Mapping[str, str]) -> str | None:
     if not job:
         return None
     try:
-        told = slurm(["scontrol", "--oneliner", "show", "job", job], environ, _ASKING_S)
+        text = slurm(["scontrol", "--oneliner", "show", "job", job], environ, _ASKING_S)
     except InvalidRunError:
         return None
     # With the id of an array, which one of its tasks has as its own, scontrol shows all tasks.
-    told = next((line for line in told.splitlines() if line.startswith(f"JobId={job} ")), "")
-    if (time := _PREEMPTED.search(told)) is not None:
+    text = next((line for line in text.splitlines() if line.startswith(f"JobId={job} ")), "")
+    if (time := _PREEMPTED.search(text)) is not None:
         return f"Slurm preempts job {job} since {time[1]}; run it again where jobs are not preempted"
-    state = _STATE.search(told)
+    state = _STATE.search(text)
     word = "" if state is None else state[1]
     if word in {"RUNNING", "COMPLETING"}:
-        word = _why_soon(told)
+        word = _why_soon(text)
     if not word:
         return None
     return f"Slurm ends job {job}: {word}; {_NEXT_STEP.get(word, 'look at it: scontrol show job, sacct')}"
 
 
-def _why_soon(told: str) -> str:
+def _why_soon(text: str) -> str:
     """Return Slurm's word for the end of a job that is near; empty if it is not.
 
     A job that is canceled has an end before its time limit.
     """
-    times = {name: found[1] for name in ("StartTime", "EndTime") if (found := _time(name, told))}
-    limit_s = seconds(found[1]) if (found := _time("TimeLimit", told)) else None
+    times = {name: found[1] for name in ("StartTime", "EndTime") if (found := _time(name, text))}
+    limit_s = seconds(found[1]) if (found := _time("TimeLimit", text)) else None
     if len(times) < 2:
         return ""
     start, end = (datetime.fromisoformat(times[name]).astimezone() for name in ("StartTime", "EndTime"))
@@ -104,8 +104,8 @@ def _why_soon(told: str) -> str:
     return "TIMEOUT" if of_limit else "CANCELLED"
 
 
-def _time(name: str, told: str) -> re.Match[str] | None:
-    return re.search(rf"\b{name}=(\d\S+)", told)
+def _time(name: str, text: str) -> re.Match[str] | None:
+    return re.search(rf"\b{name}=(\d\S+)", text)
 
 
 def seconds(text: str) -> float | None:

@@ -52,7 +52,7 @@ class Nodes:
         self._stack = ExitStack()
 
     def __enter__(self) -> Nodes:
-        self._stack.enter_context(restoring(self._end, self._told))
+        self._stack.enter_context(restoring(self._end, self._say_why))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -67,7 +67,7 @@ class Nodes:
         for agent in agents:
             agent.close()
 
-    def _told(self, number: signal.Signals) -> None:
+    def _say_why(self, number: signal.Signals) -> None:
         """Say why a signal ends pytest, after the GPUs are restored."""
         why = ending(self._environ) or "look at the job: scontrol show job"
         self._notify(f"{number.name} ends pytest, and the run with it; GPUs are restored: {why}")

@@ -17,9 +17,9 @@ _Handler = Callable[[int, FrameType | None], object] | int | None
 
 @contextmanager
 def restoring(
-    restore: Callable[[], None], told: Callable[[signal.Signals], None] = lambda _: None
+    restore: Callable[[], None], ended: Callable[[signal.Signals], None] = lambda _: None
 ) -> Iterator[None]:
-    """Call ``restore`` when the block ends, and when SIGTERM or SIGHUP ends the process, then ``told``.
+    """Call ``restore`` when the block ends, and when SIGTERM or SIGHUP ends the process, then ``ended``.
 
     An earlier handler is called first. If it raises, the block ends as with any exception; if it returns, the
     process continues and the GPUs stay set up. An ignored signal stays ignored.
@@ -35,7 +35,7 @@ def restoring(
         if os.getpid() == owner:
             with _signals_delayed():
                 restore()
-                told(signal.Signals(number))
+                ended(signal.Signals(number))
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 

@@ -14,7 +14,7 @@ from pytest_dsr1.engines.openai.acceptance import sglang_variables, with_vllm_fo
 from pytest_dsr1.engines.openai.server.random_model import DUMMY_WEIGHTS, model_folder
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import Job
-from pytest_dsr1.engines.slurm_step import Place, in_shell, step_variables, step_words
+from pytest_dsr1.engines.slurm_step import Place, in_container, in_shell, step_variables, step_words
 from pytest_dsr1.engines.trtllm_options.acceptance import forcing_variables
 from pytest_dsr1.engines.trtllm_options.defaults import Asked, remarks
 from pytest_dsr1.engines.trtllm_options.dialects import (
@@ -233,6 +233,11 @@ def program_here(engine: OpenAi) -> Program:
         return Program(None)
     search_path = {**os.environ, **engine.environment}.get("PATH", os.defpath)
     return Program(installed_version(engine.command or ["trtllm-serve"], search_path, "trtllm-serve"))
+
+
+def planned_program(job: Job) -> Program | None:
+    """Return the trtllm-serve of a plan: an unknown one in a container; None for that on PATH."""
+    return Program(None) if in_container(job) else None
 
 
 def _words(scenario: Scenario, engine: OpenAi, host: str, port: int) -> list[str]:

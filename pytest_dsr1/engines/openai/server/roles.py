@@ -17,7 +17,13 @@ from typing import Any
 
 from pytest_dsr1.engines.facts import RoleServer
 from pytest_dsr1.engines.openai.disaggregated import READS, WRITES, Placed
-from pytest_dsr1.engines.openai.server.command import LaunchCommand, Program, in_step, launch_command
+from pytest_dsr1.engines.openai.server.command import (
+    LaunchCommand,
+    Program,
+    in_step,
+    launch_command,
+    planned_program,
+)
 from pytest_dsr1.engines.openai.server.port import can_choose, program_of
 from pytest_dsr1.engines.openai.server.process import (
     LOG,
@@ -31,7 +37,7 @@ from pytest_dsr1.engines.openai.server.process import (
 )
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import Job
-from pytest_dsr1.engines.slurm_step import Place, beside_words, in_container
+from pytest_dsr1.engines.slurm_step import Place, beside_words
 from pytest_dsr1.errors import EngineError, InvalidRunError
 from pytest_dsr1.machine.nodes.allocation import addresses, allocation
 from pytest_dsr1.records import Observer
@@ -69,7 +75,7 @@ def script(job: Job) -> Iterator[str]:
         UserError: a server does not have some of its options.
     """
     yield shell_comment("disaggregated servers: each is a step of Slurm on nodes of its own")
-    program = Program(None) if in_container(job) else None
+    program = planned_program(job)
     addresses = [f"NODE{number}" for number in range(1, job.scenario.hardware.nodes + 1)]
     for about, command in _by_hand(job, addresses, program):
         yield shell_comment(about)
@@ -145,8 +151,8 @@ def launched_roles(job: Job, observer: Observer) -> Iterator[Server]:
             servers.append(server)
             if report:
                 reporting.append((server, job.artifacts / report))
-        told, limit_s = await_addresses(reporting, limit_s, observer)
-        for (one, _), address in zip(reporting, told, strict=True):
+        chosen, limit_s = await_addresses(reporting, limit_s, observer)
+        for (one, _), address in zip(reporting, chosen, strict=True):
             one.url = f"{one.url.rpartition(':')[0]}:{address.rpartition(':')[2]}"
         await_ready(servers, limit_s, observer)
         urls = {
